@@ -1,0 +1,307 @@
+"""The host client: one method per command, for a board and for the simulated chip alike."""
+
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.errors import SetunError
+from setun.firmware.link.crc import crc32_combine
+from setun.firmware.link.messages import (
+    MAX_PROMPT_TOKENS,
+    MAX_WORDS,
+    SPACES,
+    Command,
+    Done,
+    Event,
+    Status,
+)
+from setun.firmware.link.port import Port
+from setun.firmware.link.transport import Transport
+
+WRITE_WINDOW = 16
+READ_WINDOW = 4
+CRC_WORDS = 0x4000
+STALE_EVENTS = 16
+BUSY_PAUSE = 0.002
+
+Progress = Callable[[int, int], None]
+
+
+class ChipClient:
+    """Drive a chip over its link. Not thread safe.
+
+    Parameters
+    ----------
+    port
+        Open port (`open_port`, or anything with `read`, `write` and `timeout`).
+    timeout
+        Seconds without an answer until a request is repeated.
+    retries
+        Repeats of a request before the chip is given up.
+    patience
+        Seconds that a busy chip may stay busy, and that a generation may take per token.
+
+    Attributes
+    ----------
+    last_done
+        End report of the latest finished generation.
+    transport
+        Counters of resent and refused frames.
+
+    Errors
+    ------
+    Every method raises SetunError: port gone, no answer, busy beyond patience, argument refused.
+    """
+
+    def __init__(
+        self, port: Port, *, timeout: float = 2.0, retries: int = 5, patience: float = 60.0
+    ) -> None:
+        self.transport = Transport(port, timeout, retries)
+        self.last_done: Done | None = None
+        self._timeout = timeout
+        self._patience = patience
+
+    def info(self) -> bytes:
+        """Configuration record of the chip, verbatim."""
+        return self._command(Command.INFO)
+
+    def write(
+        self,
+        space: int,
+        address: int,
+        words: NDArray[np.uint32] | Sequence[int],
+        progress: Progress | None = None,
+    ) -> None:
+        """Store 32-bit words at `address` (in words) and up; `progress(done, total)` in words."""
+        data = _words(words)
+        total = len(data)
+        _check_range(space, address, total)
+
+        def requests() -> Iterator[tuple[Command, bytes]]:
+            for start in range(0, total, MAX_WORDS):
+                head = struct.pack("<BI", space, address + start)
+                yield Command.WRITE, head + data[start : start + MAX_WORDS].tobytes()
+
+        done = 0
+        for index, _ in self._pipeline(requests(), WRITE_WINDOW):
+            done += min(MAX_WORDS, total - index * MAX_WORDS)
+            if progress:
+                progress(done, total)
+
+    def read(self, space: int, address: int, count: int) -> NDArray[np.uint32]:
+        """`count` 32-bit words from `address` (in words) and up."""
+        _check_range(space, address, count)
+        sizes = [min(MAX_WORDS, count - start) for start in range(0, count, MAX_WORDS)]
+
+        def requests() -> Iterator[tuple[Command, bytes]]:
+            for index, size in enumerate(sizes):
+                yield Command.READ, struct.pack("<BIB", space, address + index * MAX_WORDS, size)
+
+        out = np.zeros(count, dtype="<u4")
+        for index, data in self._pipeline(requests(), READ_WINDOW):
+            start = index * MAX_WORDS
+            out[start : start + sizes[index]] = np.frombuffer(
+                _sized(Command.READ, data, 4 * sizes[index]), dtype="<u4"
+            )
+        return out.astype(np.uint32)
+
+    def crc(self, space: int, address: int, count: int) -> int:
+        """zlib.crc32 of `count` words (little endian bytes) as the chip reads them back."""
+        _check_range(space, address, count)
+        value = 0
+        for start in range(0, count, CRC_WORDS):
+            size = min(CRC_WORDS, count - start)
+            data = self._command(Command.CRC, struct.pack("<BII", space, address + start, size))
+            (part,) = struct.unpack("<I", _sized(Command.CRC, data, 4))
+            value = crc32_combine(value, part, 4 * size)
+        return value
+
+    def reset(self) -> None:
+        """Clear the recurrent state."""
+        self._command(Command.RESET)
+
+    def prompt(self, tokens: Sequence[int]) -> None:
+        """Feed tokens (0–65535) to the model; waits while the chip's queue is full."""
+        for token in tokens:
+            if not 0 <= token <= 0xFFFF:
+                raise SetunError("prompt", "token ids from 0 to 65535", token)
+        size = MAX_PROMPT_TOKENS
+        start = 0
+        deadline = time.monotonic() + self._patience
+        while start < len(tokens):
+            part = tokens[start : start + size]
+            status, _ = self._try(Command.PROMPT, struct.pack(f"<{len(part)}H", *part))
+            if status == Status.BUSY:
+                self._still_busy(Command.PROMPT, deadline)
+                # A queue smaller than the frame never has room for all of it.
+                size = max(1, size // 2)
+                continue
+            _check_status(Command.PROMPT, status)
+            start += len(part)
+            size = min(2 * size, MAX_PROMPT_TOKENS)
+            deadline = time.monotonic() + self._patience
+
+    def generate(
+        self, count: int, greedy: bool, inv_temperature_bits: int, seed: int
+    ) -> Iterator[int]:
+        """Start a generation at once; the iterator gives tokens as they come, until DONE.
+
+        Parameters
+        ----------
+        count
+            Tokens to sample, 1–65535.
+        greedy
+            Argmax instead of sampling; temperature and seed are then ignored.
+        inv_temperature_bits
+            1/T in the chip's vector format, as an integer of its bits.
+        seed
+            Of the chip's noise generator, 32 bits.
+        """
+        limits = {
+            "count": (count, 1, 0xFFFF),
+            "inverse temperature": (inv_temperature_bits, 0, 0xFFFFFFFF),
+            "seed": (seed, 0, 0xFFFFFFFF),
+        }
+        for name, (value, low, high) in limits.items():
+            if not low <= value <= high:
+                raise SetunError(name, f"from {low} to {high}", value)
+        payload = struct.pack("<HBII", count, int(greedy), inv_temperature_bits, seed)
+        self.transport.events.clear()
+        data = self._command(Command.GENERATE, payload)
+        return self._tokens(_sized(Command.GENERATE, data, 1)[0])
+
+    def stop(self) -> None:
+        """End the running generation; its iterator still gives what was on the way, then ends."""
+        self._command(Command.STOP)
+
+    def counters(self) -> list[int]:
+        """The chip's 32-bit counters, in its order."""
+        data = self._command(Command.COUNTERS)
+        return [value for (value,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
+
+    def _tokens(self, expected: int) -> Iterator[int]:
+        events = self.transport.events
+        received = 0
+        first = True
+        deadline = time.monotonic() + self._patience
+        while True:
+            while not events:
+                if self.transport.pump(self._timeout):
+                    continue
+                self._command(Command.INFO)
+                if not events and time.monotonic() > deadline:
+                    raise SetunError(
+                        "generation",
+                        f"a token within {self._patience:g} s",
+                        f"none after {received} tokens",
+                        "reset the chip",
+                    )
+            event = events.popleft()
+            behind = (expected - event.seq) & 0xFF
+            if first and 0 < behind <= STALE_EVENTS:
+                continue
+            first = False
+            if behind:
+                raise _lost(f"event {event.seq} instead of {expected}")
+            expected = (expected + 1) & 0xFF
+            deadline = time.monotonic() + self._patience
+            if event.kind == Event.DONE:
+                done = Done.unpack(event.payload)
+                if done is None or done.tokens != received:
+                    raise _lost(f"{received} tokens, chip's report {done}")
+                self.last_done = done
+                return
+            if len(event.payload) != 2:
+                raise _lost(f"token of {len(event.payload)} bytes")
+            received += 1
+            yield int.from_bytes(event.payload, "little")
+
+    def _try(self, command: Command, payload: bytes = b"") -> tuple[int, bytes]:
+        (answer,) = self.transport.exchange([(command, payload)])
+        return answer[1], answer[2]
+
+    def _command(self, command: Command, payload: bytes = b"") -> bytes:
+        deadline = time.monotonic() + self._patience
+        while True:
+            status, data = self._try(command, payload)
+            if status != Status.BUSY:
+                _check_status(command, status)
+                return data
+            self._still_busy(command, deadline)
+
+    def _pipeline(
+        self, requests: Iterator[tuple[Command, bytes]], window: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """Exchange; requests that found the chip busy are tried again, one by one."""
+        sent: dict[int, tuple[Command, bytes]] = {}
+
+        def remembered() -> Iterator[tuple[Command, bytes]]:
+            for index, request in enumerate(requests):
+                sent[index] = request
+                yield request
+
+        for index, status, data in self.transport.exchange(remembered(), window):
+            command, payload = sent.pop(index)
+            if status == Status.BUSY:
+                sent[index] = command, payload
+                continue
+            _check_status(command, status)
+            yield index, data
+        for index, (command, payload) in sent.items():
+            yield index, self._command(command, payload)
+
+    def _still_busy(self, command: Command, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise SetunError(
+                f"{command.name} command",
+                f"a chip that is free within {self._patience:g} s",
+                "busy",
+                "stop the running generation first",
+            )
+        self.transport.pump(BUSY_PAUSE)
+
+
+def _lost(found: str) -> SetunError:
+    return SetunError(
+        "token events", "arrive complete and in order", found, "lower the baud rate, check the line"
+    )
+
+
+def _check_status(command: Command, status: int) -> None:
+    if status != Status.OK:
+        known = status in list(Status)
+        raise SetunError(
+            f"{command.name} command",
+            "accepted by the chip",
+            Status(status).name.lower().replace("_", " ") if known else f"status {status}",
+            "check that bitstream and host are of one version",
+        )
+
+
+def _sized(command: Command, data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise SetunError(f"{command.name} reply", f"{size} bytes of data", len(data))
+    return data
+
+
+def _words(words: NDArray[np.uint32] | Sequence[int]) -> NDArray[np.uint32]:
+    try:
+        array = np.asarray(words)
+        if array.size and (array.dtype.kind not in "iu" or array.min() < 0):
+            raise OverflowError
+        data = array.reshape(-1).astype("<u4", casting="unsafe")
+        if (data != array.reshape(-1)).any():
+            raise OverflowError
+    except (OverflowError, ValueError, TypeError):
+        raise SetunError("write", "integers from 0 to 2**32 - 1") from None
+    return data
+
+
+def _check_range(space: int, address: int, count: int) -> None:
+    if not 0 <= space < SPACES:
+        raise SetunError("memory space", f"from 0 to {SPACES - 1}", space)
+    if address < 0 or count < 0 or address + count > 1 << 32:
+        raise SetunError("memory range", "within 32-bit word addresses", f"{address} + {count}")

@@ -1,0 +1,91 @@
+"""Numbers and limits of the link protocol (docs/link.md), shared by host and gateware."""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+REPLY = 0x80
+"""Set in the type of a reply: request type | REPLY."""
+
+MAX_PAYLOAD = 240
+"""Payload bytes of the longest frame."""
+
+MAX_WORDS = 32
+"""32-bit words in one WRITE or READ."""
+
+MAX_CRC_WORDS = 0xFFFF
+"""32-bit words in one CRC, so that no command keeps the chip from listening for long."""
+
+MAX_PROMPT_TOKENS = 64
+"""Tokens in one PROMPT."""
+
+MAX_INFO = 200
+"""Bytes of the INFO reply."""
+
+SPACES = 8
+"""Memory spaces that WRITE, READ and CRC can name: 0 … SPACES − 1."""
+
+
+class Command(IntEnum):
+    """Type of a frame from host to chip."""
+
+    INFO = 0x01
+    WRITE = 0x02
+    READ = 0x03
+    CRC = 0x04
+    RESET = 0x05
+    PROMPT = 0x06
+    GENERATE = 0x07
+    STOP = 0x08
+    COUNTERS = 0x09
+
+
+class Event(IntEnum):
+    """Type of a frame that the chip sends unasked."""
+
+    TOKEN = 0xC0
+    DONE = 0xC1
+    ERROR = 0xFF
+
+
+class Status(IntEnum):
+    """First payload byte of a reply."""
+
+    OK = 0
+    BUSY = 1
+    BAD_ARGUMENT = 2
+    UNKNOWN_COMMAND = 3
+
+
+class ErrorCode(IntEnum):
+    """Why a frame was refused: payload of an ERROR event."""
+
+    BAD_CRC = 1
+    BAD_COBS = 2
+    OVERLONG = 3
+    TOO_SHORT = 4
+    UART = 5
+    NO_ROOM = 6
+
+
+class Reason(IntEnum):
+    """Why a generation ended."""
+
+    COUNT = 0
+    STOPPED = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """End of a generation: reason, tokens sampled, clock cycles spent (mod 2³²)."""
+
+    reason: int
+    tokens: int
+    cycles: int
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> "Done | None":
+        """Payload of a DONE event (reason u8, tokens u16, cycles u32), None when misshaped."""
+        if len(payload) != 7:
+            return None
+        return cls(*struct.unpack("<BHI", payload))
