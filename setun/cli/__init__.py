@@ -1,1 +1,108 @@
-def main() -> None: ...
+"""The `setun` command: one module per verb, imported when that verb is asked for."""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NamedTuple, NoReturn
+
+import click
+
+from setun import __version__
+from setun.firmware.errors import SetunError
+
+
+class Verb(NamedTuple):
+    """Where a verb lives: `module` holds a click command named `command`."""
+
+    module: str
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
+    "boards": Verb("setun.cli.boards", "Boards, capacity, memory, status."),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists verbs from `VERBS` without importing them, so that `--help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command = importlib.import_module(verb.module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{verb.module}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="setun", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Ternary language model in; Verilog, FPGA bitstream and a token stream out."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _refuse(line: str, status: int) -> int:
+    print(f"setun: error: {line}", file=sys.stderr)
+    return status
+
+
+def _usage_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    ctx = getattr(error, "ctx", None)
+    if ctx is None:
+        return message
+    return f"{message} (see '{ctx.command_path} --help')"
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status.
+
+    0: done as asked; 1: refused or failed, one line on stderr; 2: wrong usage, one line;
+    130: interrupted; 141: the reader of stdout went away.
+    """
+    try:
+        status = cli.main(args=args, prog_name="setun", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _refuse(_usage_line(error), error.exit_code)
+    except SetunError as error:
+        return _refuse(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        return _refuse("interrupted", 130)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}", 1)
+
+
+def main() -> NoReturn:
+    """Entry point of the `setun` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run())

@@ -1,0 +1,97 @@
+"""Boards that Setun builds for; each is one TOML file beside this module."""
+
+import importlib
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from setun.firmware.errors import SetunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory chip on the board.
+
+    `bits` is its size, `width` the data pins, `mhz` the clock that open controllers reach.
+    """
+
+    kind: str
+    bits: int
+    width: int
+    mhz: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One board: what its FPGA holds, how it is clocked, how to reach it.
+
+    Parameters
+    ----------
+    name
+        What `--board` takes.
+    family, device, package, speed
+        The FPGA as the vendor names it.
+    clock_mhz
+        Oscillator on the board.
+    chip_clock_mhz
+        Clock of the chip unless another is asked for.
+    capacity
+        Cells of each kind in the FPGA, named as nextpnr names them.
+    memory
+        Memory chips beside the FPGA.
+    baud
+        Rate of the USB serial port unless another is asked for.
+    uart
+        Resource of `platform` with the pins rx and tx.
+    platform
+        `module:class` of the amaranth-boards platform.
+    programmer
+        Command that `{bitstream}` completes.
+    status
+        "builds": bitstreams meet timing; "runs": also tried on the board.
+    """
+
+    name: str
+    title: str
+    family: str
+    device: str
+    package: str
+    speed: str
+    clock_mhz: float
+    chip_clock_mhz: float
+    capacity: dict[str, int]
+    memory: tuple[Memory, ...]
+    baud: int
+    uart: str
+    platform: str
+    programmer: str
+    status: str
+
+    def load_platform(self) -> Any:
+        """A fresh platform object; SetunError where amaranth-boards is not installed."""
+        module, _, name = self.platform.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)()
+        except ImportError as error:
+            raise SetunError(
+                "amaranth-boards",
+                f"is needed for board {self.name}",
+                error,
+                "pip install 'setun[toolchain]'",
+            ) from error
+
+
+def names() -> list[str]:
+    """Names of all boards, sorted."""
+    files = resources.files(__name__).iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def get(name: str) -> Board:
+    """The board called `name`; SetunError listing the known ones otherwise."""
+    if name not in names():
+        raise SetunError("board", f"must be one of {', '.join(names())}", name)
+    data = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
+    data["memory"] = tuple(Memory(**chip) for chip in data.get("memory", ()))
+    return Board(name=name, **data)

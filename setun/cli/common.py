@@ -1,0 +1,110 @@
+"""What every verb shares: `--json`, output, progress."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from setun.firmware.errors import SetunError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Add `--json`, passed to the command as `as_json: bool`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON value on stdout, nothing else."
+    )(command)
+
+
+def _plain(value: object) -> object:
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)
+
+
+def emit(value: object, as_json: bool, text: str | Callable[[], str]) -> None:
+    """Print the result of a verb: `value` as JSON, or `text` for people.
+
+    NumPy scalars become numbers and paths become strings; NaN and infinity, which JSON
+    cannot hold, raise SetunError.
+    """
+    if not as_json:
+        click.echo(text if isinstance(text, str) else text())
+        return
+    try:
+        line = json.dumps(value, default=_plain, allow_nan=False)
+    except ValueError as error:
+        raise SetunError("result", "must be finite to be JSON", error) from error
+    click.echo(line)
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """Rows as left-aligned text columns under a heading, two blanks between columns."""
+    cells = [list(columns), *([str(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def watched() -> bool:
+    """Whether a person watches stderr; progress is drawn only then."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Yield a function to call with the name of the stage that starts now.
+
+    On a terminal the stage is shown on stderr with its elapsed time; elsewhere nothing is.
+    """
+    if not watched():
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+
+        def close() -> None:
+            for task in progress.tasks:
+                if not task.finished:
+                    progress.update(task.id, total=1, completed=1)
+
+        def start(name: str) -> None:
+            close()
+            progress.add_task(name, total=None)
+
+        yield start
+        close()
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of steps done since the last call.
+
+    On a terminal a bar with the time left is drawn on stderr; elsewhere nothing is.
+    """
+    if not watched():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda steps: progress.update(task, advance=steps)

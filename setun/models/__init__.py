@@ -1,0 +1,47 @@
+"""Models shipped with Setun, and where a model named on the command line is."""
+
+from importlib import resources
+from pathlib import Path
+
+from setun.firmware.errors import SetunError
+
+
+def _folder() -> Path:
+    return Path(str(resources.files(__name__)))
+
+
+def names() -> list[str]:
+    """Names of the shipped models, sorted."""
+    return sorted(config.parent.name for config in _folder().glob("*/config.json"))
+
+
+def find(name: str | Path) -> Path:
+    """Path of a model given as a shipped name, a checkpoint folder or an image file.
+
+    A path that exists wins over a shipped name only when it has a separator or a suffix, so
+    that a stray folder called `shakespeare` does not change what the name means.
+
+    Raises
+    ------
+    SetunError
+        Neither a shipped name, nor a folder with a config.json, nor a file.
+    """
+    text = str(name)
+    if text in names():
+        return _folder() / text
+    path = Path(text).expanduser()
+    if path.is_dir() and (path / "config.json").is_file():
+        return path
+    if path.is_file():
+        return path
+    shipped = ", ".join(names())
+    if path.is_dir():
+        raise SetunError(
+            f"model {text}", "must hold config.json to be a checkpoint folder", "no config.json"
+        )
+    raise SetunError(
+        f"model {text}",
+        "must be a shipped name, a checkpoint folder or an image file",
+        "no such path" if text else "nothing",
+        f"shipped: {shipped}",
+    )
