@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
+
 from setun.firmware.errors import SetunError
 from setun.firmware.ternary import (
     TRIT_DECODE,
@@ -88,7 +89,7 @@ def test_trit_tables() -> None:
     assert len(np.unique(TRIT_DECODE, axis=0)) == 243
     assert TRIT_DECODE.max() == 2
     for trits in np.ndindex(3, 3, 3, 3, 3):
-        same = np.flatnonzero((TRIT_DECODE == trits).all(axis=1))
+        same = np.flatnonzero((trits == TRIT_DECODE).all(axis=1))
         assert TRIT_ENCODE[trits] == same.min()
 
 
