@@ -1,0 +1,138 @@
+"""What a chip is made of: the one configuration that gateware, placement and estimates share."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from setun.firmware.errors import SetunError
+from setun.firmware.formats import Format
+
+PACKINGS = ("2b", "1.6b")
+SLOTS = 4  # quantised vectors in flight between the quantiser and the array
+
+
+def _power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """Parameters of one chip; validated on construction.
+
+    Parameters
+    ----------
+    columns
+        P, activations the ternary array takes per cycle; a power of two, a multiple of `lanes`.
+    rows
+        Q, matrix rows it computes at once; a power of two, a multiple of `lanes`.
+    lanes
+        V, elements the vector units handle per cycle; a power of two up to 32.
+    packing
+        Weights in memory: "2b", or "1.6b" (five trits a byte).
+    vector
+        Number format of everything outside the array.
+    weight_words
+        Depth of weight memory in array words (columns x rows weights each).
+    constant_pairs
+        Pairs (outer gain, gain) of constant memory; embedding rows take half a pair an element.
+    instructions
+        Depth of program memory.
+    vector_elements, state_elements
+        Sizes of vector memory and of the recurrent state.
+    max_columns
+        Longest vector that can be quantised.
+    clock_hz, baud
+        Clock of the core and bit rate of the UART; their ratio must be at least 4.
+    """
+
+    columns: int = 32
+    rows: int = 8
+    lanes: int = 8
+    packing: str = "2b"
+    vector: Format = field(default_factory=Format)
+    weight_words: int = 5120
+    constant_pairs: int = 12288
+    instructions: int = 128
+    vector_elements: int = 512
+    state_elements: int = 768
+    max_columns: int = 512
+    clock_hz: int = 50_000_000
+    baud: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "rows", "lanes"):
+            if not _power_of_two(getattr(self, name)):
+                raise SetunError(name, "must be a power of two", getattr(self, name))
+        if self.lanes > 32:
+            raise SetunError("lanes", "must be at most 32", self.lanes)
+        for name in ("columns", "rows"):
+            if getattr(self, name) % self.lanes:
+                raise SetunError(
+                    name, f"must be a multiple of the {self.lanes} lanes", getattr(self, name)
+                )
+        if self.columns > 64 or self.rows > 64:
+            raise SetunError("array", "must be at most 64 columns by 64 rows", self.macs)
+        if self.packing not in PACKINGS:
+            raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
+        for name in ("weight_words", "constant_pairs", "instructions", "vector_elements",
+                     "state_elements", "max_columns"):  # fmt: skip
+            if not 1 <= getattr(self, name) <= 1 << 24:
+                raise SetunError(name, "must be from 1 to 16777216", getattr(self, name))
+        if self.clock_hz < 4 * self.baud:
+            raise SetunError(
+                "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud
+            )
+
+    @property
+    def macs(self) -> int:
+        """Ternary multiply-accumulates per cycle."""
+        return self.columns * self.rows
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one weight word: the width of the weight port."""
+        return 2 * self.macs if self.packing == "2b" else 8 * -(-self.macs // 5)
+
+    @property
+    def divisor(self) -> int:
+        """Clock cycles per UART bit."""
+        return round(self.clock_hz / self.baud)
+
+    @property
+    def slot_words(self) -> int:
+        """Array words (`columns` codes) of one activation slot."""
+        return -(-self.max_columns // self.columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready contents; `vector` is the pair [exponent, mantissa]."""
+        return {**asdict(self), "vector": [self.vector.exponent, self.vector.mantissa]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ChipConfig":
+        """Configuration from `to_dict`'s output or a TOML file's contents."""
+        known = set(cls.__dataclass_fields__)
+        for name in values:
+            if name not in known:
+                raise SetunError(f"option {name}", "is not one of the chip's", "",
+                                 f"known: {', '.join(sorted(known))}")  # fmt: skip
+        values = dict(values)
+        for name, value in values.items():
+            if name == "vector":
+                if not (isinstance(value, list) and len(value) == 2
+                        and all(type(bits) is int for bits in value)):  # fmt: skip
+                    raise SetunError("vector", "must be two numbers of bits, [8, 9]", value)
+                values["vector"] = Format(*value)
+            elif name != "packing" and type(value) is not int:
+                raise SetunError(f"option {name}", "must be a whole number", value)
+        return cls(**values)
+
+    def override(self, **changes: Any) -> "ChipConfig":
+        """A copy with some options changed, validated again."""
+        return replace(self, **changes)
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell one configuration from another; the chip reports them."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).digest()[:8]

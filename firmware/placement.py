@@ -1,0 +1,145 @@
+"""Image to memory contents of one chip: the words of every space, in the chip's layout.
+
+========= ===== ==============================================================
+space     index one 32-bit word of the link's address space holds
+========= ===== ==============================================================
+program   0     a quarter of an instruction
+weights   1     32 bits of a weight word; words start at powers of two
+constants 2     one number: V outer gains, then V gains, and so on; embedding
+                rows lie behind them, element after element
+state     3     one number of the recurrent state
+gates     4     one number, 1 - lower bound, at its state's address
+vector    5     one number of vector memory (for debugging)
+========= ===== ==============================================================
+
+A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits.
+Matrices follow each other in execution order, padded with zeros to whole words.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.compiler import ALIGN, Image, aligned
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.ternary import pack_2b, pack_trits
+
+Words = NDArray[np.uint32]
+
+
+class Space(IntEnum):
+    """Address spaces of the link's memory port."""
+
+    PROGRAM = 0
+    WEIGHTS = 1
+    CONSTANTS = 2
+    STATE = 3
+    GATES = 4
+    VECTOR = 5
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Contents of the loadable spaces as the link addresses them: uint32, from address 0."""
+
+    spaces: dict[Space, Words]
+
+
+def weight_stride(config: ChipConfig) -> int:
+    """32-bit words from one weight word to the next: a power of two."""
+    words = -(-config.weight_bits // 32)
+    return 1 << (words - 1).bit_length()
+
+
+def weight_words(image: Image, config: ChipConfig) -> int:
+    """Weight words that `image` takes, padding included: the cycles that bound a token."""
+    p, q = config.columns, config.rows
+    return sum(-(-m.codes.shape[0] // q) * -(-m.codes.shape[1] // p) for m in image.matrices)
+
+
+def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
+    """What `image` needs of each sized resource of a chip with these lanes, by option name."""
+    vocabulary = image.config.vocab_size
+    columns = max(m.codes.shape[1] for m in image.matrices)
+    return {
+        "weight_words": weight_words(image, config),
+        "constant_pairs": len(image.pairs) + vocabulary * aligned(image.config.hidden_size) // 2,
+        "instructions": len(image.program),
+        "vector_elements": image.vector_elements,
+        "state_elements": image.state_elements,
+        "max_columns": aligned(columns, config.columns),
+    }
+
+
+def sized_for(image: Image, config: ChipConfig) -> ChipConfig:
+    """`config` with memories just large enough for `image`."""
+    return config.override(**requirements(image, config))
+
+
+def check_fit(image: Image, config: ChipConfig) -> None:
+    """Refuse a model that does not fit, naming every resource it is short of."""
+    needed = requirements(image, config)
+    short = [
+        f"{name} {n} of {getattr(config, name)}"
+        for name, n in needed.items()
+        if n > getattr(config, name)
+    ]
+    if short:
+        raise SetunError(
+            "model", "must fit the chip (needed of available)", ", ".join(short),
+            "build a larger chip or choose a smaller model",
+        )  # fmt: skip
+
+
+def place(image: Image, config: ChipConfig) -> Placement:
+    """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
+    check_fit(image, config)
+    fmt = config.vector
+    program = [i.encode(fmt) for i in image.program]
+    return Placement(
+        {
+            Space.PROGRAM: np.concatenate(program).astype(np.uint32),
+            Space.WEIGHTS: _weights(image, config),
+            Space.CONSTANTS: _constants(image, config),
+            Space.GATES: fmt.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
+        }
+    )
+
+
+def _weights(image: Image, config: ChipConfig) -> Words:
+    p, q = config.columns, config.rows
+    words = []
+    for matrix in image.matrices:
+        rows, columns = matrix.codes.shape
+        padded = np.zeros((aligned(rows, q), aligned(columns, p)), np.int8)
+        padded[:rows, :columns] = matrix.codes
+        groups = padded.reshape(-1, q, padded.shape[1] // p, p).transpose(0, 2, 1, 3)
+        words.append(groups.reshape(-1, p * q))
+    codes = np.concatenate(words)
+    if config.packing == "2b":
+        packed = pack_2b(codes.ravel()).reshape(len(codes), -1)
+    else:
+        whole = np.zeros((len(codes), aligned(codes.shape[1], 5)), np.int8)
+        whole[:, : codes.shape[1]] = codes
+        packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
+    stride = np.zeros((len(codes), 4 * weight_stride(config)), np.uint8)
+    stride[:, : packed.shape[1]] = packed
+    return stride.reshape(-1).view("<u4").astype(np.uint32)
+
+
+def _constants(image: Image, config: ChipConfig) -> Words:
+    v = config.lanes
+    pairs = image.pairs.reshape(-1, v, 2).transpose(0, 2, 1)
+    rows = _padded_rows(image.embedding, ALIGN)
+    return config.vector.to_bits(np.concatenate([pairs.ravel(), rows.ravel()]))
+
+
+def _padded_rows(values: NDArray[np.float32], to: int) -> NDArray[np.float32]:
+    padded = np.zeros((len(values), aligned(values.shape[1], to)), np.float32)
+    padded[:, : values.shape[1]] = values
+    return padded
+
+
