@@ -97,7 +97,7 @@ class Instruction:
                     f"instruction {self.op.name} {self.note}", f"{name} must fit 16 bits", value
                 )
         last = [
-            int(fmt.to_bits(v)[()]) if isinstance(v, float) else v
+            int(fmt.to_bits(v)[0]) if isinstance(v, float) else v
             for v in (self.constants, self.immediate)
         ]
         first = self.op | self.flags << 4 | self.n << 16
