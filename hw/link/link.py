@@ -1,0 +1,102 @@
+"""The chip's link: UART pins on one side, memory bus and token streams on the other."""
+
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.hw.link.cobs import CobsEncoder
+from setun.hw.link.command import CommandProcessor, core_members
+from setun.hw.link.receive import FrameReceiver
+from setun.hw.link.uart import UartReceiver, UartTransmitter
+
+
+class Link(wiring.Component):
+    """Host protocol of docs/link.md over a UART.
+
+    A damaged frame is refused and reported, and never blocks: the next good frame works.
+
+    Parameters
+    ----------
+    config_info
+        INFO record, at most 200 bytes, sent verbatim.
+    divisor
+        Clock cycles per UART bit, ≥ 4.
+    counters
+        Number of 32-bit counters in the COUNTERS reply, ≤ 59.
+
+    Members
+    -------
+    rx : In(1), tx : Out(1)
+        UART pins, idle high; rx may be asynchronous.
+    bus_req : Out(stream of {write: 1, space: 3, address: 32, data: 32})
+        Memory requests, addresses in 32-bit words. At most one read is under way.
+    bus_rsp : In(stream of 32)
+        One word per read, none per write, at any latency.
+    prompt : Out(stream of 16)
+        Prompt tokens for the core's queue.
+    prompt_space : In(8)
+        Free entries of that queue now. A PROMPT with more tokens is refused whole.
+    generate : Out(stream of {count: 16, greedy: 1, inv_temperature: 32, seed: 32})
+        One request; the core takes it when the queued prompt is consumed. No second one comes
+        before `done`.
+    stop : Out(1)
+        Strobe: end the generation. A STOP that comes before the core has taken `generate` is
+        held back until `generating` is high. Also strobed by a STOP outside a generation.
+    reset_state : Out(1)
+        Strobe: clear the recurrent state. Only while `running` is low.
+    token : In(stream of 16)
+        Sampled tokens. Held back while the UART is behind.
+    done : In(stream of {reason: 8, tokens: 16, cycles: 32})
+        End of a generation; valid must not rise before its last token was taken.
+    running : In(1)
+        Prompt tokens are queued or consumed, a state is being cleared, or `generating`.
+    generating : In(1)
+        From taking `generate` until `done` is valid.
+    counters : In(ArrayLayout(32, counters))
+        Sampled one by one while the reply is sent.
+
+    Throughput: replies and events wait for the wire, 10 · divisor cycles per byte; up to 1,023
+    bytes of frames queue meanwhile (a frame takes its payload + 3 bytes), further ones are
+    refused as NO_ROOM.
+    """
+
+    def __init__(self, config_info: bytes, divisor: int, counters: int) -> None:
+        if not 0 <= counters <= 59:
+            raise ValueError(f"at most 59 counters fit a frame: {counters}")
+        self.config_info = config_info
+        self.divisor = divisor
+        self.counter_count = counters
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **core_members(counters)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self.divisor)
+        m.submodules.frames = frames = FrameReceiver(self.config_info)
+        m.submodules.processor = processor = CommandProcessor(
+            len(self.config_info), self.counter_count
+        )
+        m.submodules.encoder = encoder = CobsEncoder()
+        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+
+        wiring.connect(m, receiver.o, frames.i)
+        wiring.connect(m, frames.error, processor.error)
+        wiring.connect(m, processor.o, encoder.i)
+        wiring.connect(m, encoder.o, transmitter.i)
+        for name in ("bus_req", "bus_rsp", "prompt", "generate", "token", "done"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(processor, name))
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            frames.line_error.eq(receiver.error),
+            frames.tail.eq(processor.tail),
+            frames.address.eq(processor.address),
+            processor.head.eq(frames.head),
+            processor.byte.eq(frames.byte),
+            processor.prompt_space.eq(self.prompt_space),
+            processor.running.eq(self.running),
+            processor.generating.eq(self.generating),
+            processor.counters.eq(self.counters),
+            self.stop.eq(processor.stop),
+            self.reset_state.eq(processor.reset_state),
+        ]
+        return m

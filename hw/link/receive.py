@@ -1,0 +1,126 @@
+"""From wire bytes to checked frames in a memory."""
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from setun.firmware.link.frames import MAX_FRAME, OVERHEAD
+from setun.firmware.link.messages import MAX_INFO, ErrorCode
+from setun.hw.link.cobs import CobsDecoder
+from setun.hw.link.crc import Crc32
+
+RING = 1024
+
+
+class FrameReceiver(wiring.Component):
+    """Decode, check and queue frames; refuse damaged ones.
+
+    One memory of 2 · 1,024 bytes: the lower half is a ring of good frames, each ``length u8, type,
+    seq, payload`` (length of the payload alone, CRC removed); the upper half holds `constants`.
+    A frame's bytes are written as they come and committed by moving `head`, so a refused frame
+    leaves no trace.
+
+    Parameters
+    ----------
+    constants
+        Bytes at address 1024 and up, at most 200.
+
+    Members
+    -------
+    i : In(stream.Signature(8))
+        Wire bytes. Always ready.
+    line_error : In(1)
+        Strobe: the UART lost a byte; the frame around it is refused.
+    head : Out(10)
+        Address behind the last committed frame; the ring is empty when it equals `tail`.
+    tail : In(10)
+        Address of the oldest frame still needed.
+    address : In(11), byte : Out(8)
+        Memory read, one cycle of latency. A frame may be read from the second cycle in which
+        `head` covers it.
+    error : Out(stream.Signature(8))
+        ErrorCode of a refused frame. While one waits, further ones are merged into it.
+
+    Errors: UART, BAD_COBS, OVERLONG, TOO_SHORT, BAD_CRC, NO_ROOM (the ring is full), the first
+    that applies. Frames without bytes are idle line.
+    Throughput: a byte per cycle. Latency: `head` moves one cycle after the delimiter.
+    """
+
+    i: In(stream.Signature(8))
+    line_error: In(1)
+    head: Out(10)
+    tail: In(10)
+    address: In(11)
+    byte: Out(8)
+    error: Out(stream.Signature(8))
+
+    def __init__(self, constants: bytes) -> None:
+        if len(constants) > MAX_INFO:
+            raise ValueError(f"at most {MAX_INFO} bytes of constants: {len(constants)}")
+        self.constants = constants
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.decoder = decoder = CobsDecoder()
+        m.submodules.crc = crc = Crc32()
+        init = [0] * RING + list(self.constants) + [0] * (RING - len(self.constants))
+        m.submodules.memory = memory = Memory(shape=8, depth=2 * RING, init=init)
+        write = memory.write_port()
+        read = memory.read_port()
+        wiring.connect(m, wiring.flipped(self.i), decoder.i)
+
+        length = Signal(range(MAX_FRAME + 2))
+        position = Signal(10, init=1)
+        line_bad = Signal()
+        full = Signal()
+        room = Signal()
+        token = decoder.o.payload
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.byte.eq(read.data),
+            decoder.o.ready.eq(1),
+            room.eq(position != self.tail),
+            crc.data.eq(token.data),
+            crc.valid.eq(decoder.o.valid & ~token.end),
+            crc.start.eq(decoder.o.valid & token.end),
+            write.addr.eq(Mux(token.end, self.head, position)),
+            write.data.eq(Mux(token.end, length - OVERHEAD, token.data)),
+        ]
+
+        refusal = Signal(8)
+        checks = [
+            (line_bad, ErrorCode.UART),
+            (token.bad, ErrorCode.BAD_COBS),
+            (length > MAX_FRAME, ErrorCode.OVERLONG),
+            (length < OVERHEAD, ErrorCode.TOO_SHORT),
+            (~crc.match, ErrorCode.BAD_CRC),
+            (full, ErrorCode.NO_ROOM),
+        ]
+        for condition, code in reversed(checks):
+            with m.If(condition):
+                m.d.comb += refusal.eq(code)
+
+        with m.If(self.error.ready):
+            m.d.sync += self.error.valid.eq(0)
+        with m.If(decoder.o.valid & ~token.end):
+            with m.If(length <= MAX_FRAME):
+                m.d.sync += length.eq(length + 1)
+            with m.If(room & ~full):
+                m.d.comb += write.en.eq(1)
+                m.d.sync += position.eq(position + 1)
+            with m.Else():
+                m.d.sync += full.eq(1)
+        with m.If(decoder.o.valid & token.end):
+            m.d.sync += [length.eq(0), line_bad.eq(0), full.eq(0), position.eq(self.head + 1)]
+            with m.If((length == 0) & ~token.bad & ~line_bad):
+                pass
+            with m.Elif(refusal == 0):
+                m.d.comb += write.en.eq(1)
+                m.d.sync += [self.head.eq(position - 4), position.eq(position - 3)]
+            with m.Elif(~self.error.valid | self.error.ready):
+                m.d.sync += [self.error.valid.eq(1), self.error.payload.eq(refusal)]
+        with m.If(self.line_error):
+            m.d.sync += line_bad.eq(1)
+        return m
