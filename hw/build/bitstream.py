@@ -1,0 +1,174 @@
+"""`build_bitstream`: a chip on a board, placed, routed, timed and packed."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.errors import SetunError
+from setun.hw.build import report
+from setun.hw.build.cache import Cache
+from setun.hw.build.process import Children
+from setun.hw.build.stages import Design, Device, Flow, Progress
+from setun.hw.build.top import Board, BoardTop
+
+Factory = Callable[[], Any]
+
+
+def design_for(factory: Factory, board: Board, *, name: str, clock_mhz: float) -> Design:
+    """RTL and pin constraints of the chip that `factory` makes, on `board`; needs no tool."""
+    if board.family != "ecp5":
+        raise SetunError(
+            f"board {board.name}", "must have an ECP5 to get a bitstream", board.family
+        )
+    if not name.isidentifier() or not name.isascii():
+        raise SetunError("design name", "must be letters, digits and underscores", name)
+    top = BoardTop(factory(), board, clock_mhz)
+    plan = board.load_platform().prepare(top, name, emit_src=False)
+
+    def text(file: str) -> str:
+        content = plan.files[file]
+        return content if isinstance(content, str) else content.decode()
+
+    return Design(name=name, rtlil=text(f"{name}.il"), constraints=text(f"{name}.lpf"))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One placement: where its files are and how fast it is."""
+
+    seed: int
+    folder: Path
+    key: str
+    fmax_mhz: float
+    met: bool
+
+
+def _layouts(
+    flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range
+) -> list[_Layout]:
+    def one(seed: int) -> _Layout:
+        folder, key = flow.place_and_route(
+            design, device, clock_mhz=clock_mhz, seed=seed, several=len(seeds) > 1
+        )
+        return _Layout(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
+
+    pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1))
+    try:
+        return list(pool.map(one, seeds))
+    except BaseException:
+        flow.children.stop()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def build_bitstream(
+    factory: Factory,
+    board: Board,
+    *,
+    name: str,
+    out: Path,
+    clock_mhz: float,
+    seed: int = 1,
+    seeds: int = 1,
+    extra: Mapping[str, object] | None = None,
+    progress: Progress = lambda stage: None,
+    allow_timing_fail: bool = False,
+    cache: Cache | None = None,
+) -> dict[str, Any]:
+    """Build NAME.bit and report.json in `out`; return the report.
+
+    The same design, tools and seed give the same bytes. Each stage is reused from the cache
+    when nothing that goes into it has changed.
+
+    Parameters
+    ----------
+    factory
+        Makes the chip: a component with members `rx` and `tx`.
+    name
+        Name of the top module and of the bitstream.
+    clock_mhz
+        Clock of the chip; must be one that the board's PLL makes.
+    seed, seeds
+        Placements `seed` … `seed + seeds - 1` are tried; the fastest is kept.
+    extra
+        Further entries of the report: cycles_per_token, tokens_per_second.
+    progress
+        Called with the name of each stage that starts (not for those found in the cache).
+    allow_timing_fail
+        Keep a bitstream that misses its clock.
+
+    Raises
+    ------
+    SetunError
+        The design does not fit, a tool is missing or fails, or timing is not met. After
+        missed timing report.json is there and NAME.bit is not.
+    """
+    if seeds < 1:
+        raise SetunError("seeds", "must be at least 1", seeds)
+    if seed < 0:
+        raise SetunError("seed", "must not be negative", seed)
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{name}.bit"
+    # What an earlier build left must not pass for the result of this one.
+    for old in (target, out / "report.json"):
+        old.unlink(missing_ok=True)
+
+    progress("elaborate")
+    design = design_for(factory, board, name=name, clock_mhz=clock_mhz)
+    device = Device(device=board.device, package=board.package, speed=board.speed)
+    with Children() as children:
+        flow = Flow(children, cache or Cache(), out, progress)
+        netlist, _ = flow.synthesise(design)
+        cells = report.netlist_cells(netlist / "stat.json")
+        report.check_fit(board.name, report.needs(cells), board.capacity)
+        tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
+        best = max(tried, key=lambda layout: (layout.met, layout.fmax_mhz, -layout.seed))
+        keep = best.met or allow_timing_fail
+        packed = flow.pack(design, best.folder, best.key).read_bytes() if keep else None
+
+    timing = best.folder / "timing.json"
+    result: dict[str, Any] = {
+        "board": board.name,
+        "fmax_mhz": best.fmax_mhz,
+        "clock_mhz": clock_mhz,
+        "timing_met": best.met,
+        "utilisation": report.utilisation(timing),
+        "cycles_per_token": None,
+        "tokens_per_second": None,
+        "tools": {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)},
+        "seed": best.seed,
+        **(extra or {}),
+    }
+    shutil.copyfile(timing, out / "timing.json")
+    if packed is not None:
+        _write(target, packed)
+    _write(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+    if not keep:
+        raise SetunError(
+            f"timing of {name} on {board.name}",
+            f"must reach {clock_mhz:g} MHz",
+            f"{best.fmax_mhz:g} MHz with seed {best.seed}",
+            "a slower clock, more --seeds, or --allow-timing-fail",
+        )
+    return result

@@ -1,0 +1,85 @@
+"""What the tools report as JSON, reduced to what Setun reports."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.errors import SetunError
+
+# What each cell of synth_ecp5's netlist takes of the device, in nextpnr's names.
+CELL_COSTS: dict[str, dict[str, int]] = {
+    "LUT4": {"TRELLIS_COMB": 1},
+    "CCU2C": {"TRELLIS_COMB": 2},
+    "TRELLIS_DPR16X4": {"TRELLIS_COMB": 4, "TRELLIS_RAMW": 1},
+    "TRELLIS_FF": {"TRELLIS_FF": 1},
+    "DP16KD": {"DP16KD": 1},
+    "PDPW16KD": {"DP16KD": 1},
+    "MULT18X18D": {"MULT18X18D": 1},
+    "EHXPLLL": {"EHXPLLL": 1},
+}
+
+# nextpnr keeps periods in whole picoseconds: 60 MHz becomes a constraint of 60.0024 MHz.
+ROUNDING = 1 - 1e-4
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SetunError(
+            f"report {path.name}", "must be JSON written by the tool", error
+        ) from error
+
+
+def netlist_cells(stat: Path) -> dict[str, int]:
+    """Cells by type in the file that Yosys' `stat -json` wrote, submodules included."""
+    cells = _load(stat)["design"]["num_cells_by_type"]
+    return {name: int(count) for name, count in sorted(cells.items())}
+
+
+def needs(cells: Mapping[str, int]) -> dict[str, int]:
+    """Least resources, in nextpnr's names, that a netlist of these cells takes."""
+    total: dict[str, int] = {}
+    for cell, count in cells.items():
+        for resource, cost in CELL_COSTS.get(cell, {}).items():
+            total[resource] = total.get(resource, 0) + cost * count
+    return total
+
+
+def check_fit(name: str, needed: Mapping[str, int], capacity: Mapping[str, int]) -> None:
+    """SetunError that lists needed against available for each resource that is short."""
+    short = [
+        f"{resource} {count} of {capacity[resource]}"
+        for resource, count in sorted(needed.items())
+        if resource in capacity and count > capacity[resource]
+    ]
+    if short:
+        raise SetunError(
+            f"design for {name}",
+            "must fit the FPGA",
+            f"needed of available: {', '.join(short)}",
+            "a smaller array, model or memory",
+        )
+
+
+def timing(report: Path, clock_mhz: float) -> tuple[float, bool]:
+    """Fmax in MHz of the clock asked for, and whether every clock meets its constraint.
+
+    `report` is what `nextpnr --report` wrote. The clock asked for is the one whose constraint
+    is nearest to `clock_mhz`.
+    """
+    clocks = _load(report)["fmax"]
+    if not clocks:
+        raise SetunError("design", "must have registers on a clock to be timed", "none")
+    chip = min(clocks.values(), key=lambda clock: abs(clock["constraint"] - clock_mhz))
+    met = all(clock["achieved"] >= clock["constraint"] * ROUNDING for clock in clocks.values())
+    return round(float(chip["achieved"]), 2), met and chip["achieved"] >= clock_mhz * ROUNDING
+
+
+def utilisation(report: Path) -> dict[str, list[int]]:
+    """Cells [used, available] by type, from what `nextpnr --report` wrote."""
+    cells = _load(report)["utilization"]
+    return {
+        name: [int(cell["used"]), int(cell["available"])] for name, cell in sorted(cells.items())
+    }

@@ -1,0 +1,120 @@
+"""`unit_report`: what one unit costs and how fast it is, alone."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from amaranth import Cat, ClockDomain, ClockSignal, Elaboratable, Module, Signal, Value
+from amaranth.back import rtlil
+from amaranth.lib.wiring import Flow as Direction
+
+from setun.hw.build import report
+from setun.hw.build.cache import Cache
+from setun.hw.build.process import Children
+from setun.hw.build.stages import Design, Device, Flow, Progress
+
+DEVICE = Device(device="LFE5U-85F", package="BG381", speed="6")
+
+
+def _members(unit: Any) -> tuple[list[Value], list[Value]]:
+    inputs: list[Value] = []
+    outputs: list[Value] = []
+    for _, member, value in unit.signature.flatten(unit):
+        (inputs if member.flow == Direction.In else outputs).append(Value.cast(value))
+    return inputs, outputs
+
+
+class _Harness(Elaboratable):
+    """A unit behind registers: one serial input, one output bit that depends on all of its.
+
+    Every path into and out of the unit is between registers, so that Fmax is the unit's.
+    """
+
+    def __init__(self, unit: Any) -> None:
+        self.unit = unit
+        self.clk = Signal()
+        self.source = Signal()
+        self.parity = Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain("sync", reset_less=True)
+        m.d.comb += ClockSignal().eq(self.clk)
+        m.submodules.unit = self.unit
+        inputs, outputs = _members(self.unit)
+        chain = Signal(max(1, len(Cat(*inputs))))
+        m.d.sync += chain.eq(Cat(self.source, chain))
+        m.d.comb += Cat(*inputs).eq(chain)
+        level = Signal(max(1, len(Cat(*outputs))))
+        m.d.sync += level.eq(Cat(*outputs))
+        while len(level) > 1:
+            groups = [level[i : i + 4].xor() for i in range(0, len(level), 4)]
+            level = Signal(len(groups))
+            m.d.sync += level.eq(Cat(*groups))
+        m.d.comb += self.parity.eq(level)
+        return m
+
+
+class _Alone(Elaboratable):
+    """A unit with nothing around it but its clock."""
+
+    def __init__(self, unit: Any) -> None:
+        self.unit = unit
+        self.clk = Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain("sync", reset_less=True)
+        m.d.comb += ClockSignal().eq(self.clk)
+        m.submodules.unit = self.unit
+        return m
+
+
+def _rtlil(top: Any, name: str, ports: list[Value]) -> str:
+    return str(rtlil.convert(top, name=name, ports=[top.clk, *ports], emit_src=False))
+
+
+def unit_report(
+    factory: Callable[[], Any],
+    name: str,
+    *,
+    clock_mhz: float = 100.0,
+    seed: int = 1,
+    device: Device = DEVICE,
+    progress: Progress = lambda stage: None,
+    cache: Cache | None = None,
+) -> dict[str, Any]:
+    """Cost and speed of the component that `factory` makes, in the domain `sync`.
+
+    Cells are those of the unit alone after `synth_ecp5`; Fmax that after placement and
+    routing between registers, aimed at `clock_mhz`.
+
+    Returns
+    -------
+    dict
+        unit, lut4 (each carry cell counts 2, each 16 × 4 RAM 4), carry (CCU2C), ff,
+        block_ram (18 kbit), multipliers (18 × 18), fmax_mhz, cells (by type).
+    """
+    alone = _Alone(factory())
+    inputs, outputs = _members(alone.unit)
+    harness = _Harness(factory())
+    pins: list[Value] = [harness.source, harness.parity]
+    with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
+        flow = Flow(children, cache or Cache(), Path(logs), progress)
+        bare = Design(name=name, rtlil=_rtlil(alone, name, [*inputs, *outputs]))
+        cells = report.netlist_cells(flow.synthesise(bare)[0] / "stat.json")
+        timed = Design(name=name, rtlil=_rtlil(harness, name, pins))
+        layout, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
+        fmax, _ = report.timing(layout / "timing.json", clock_mhz)
+    used = report.needs(cells)
+    return {
+        "unit": name,
+        "lut4": used.get("TRELLIS_COMB", 0),
+        "carry": cells.get("CCU2C", 0),
+        "ff": used.get("TRELLIS_FF", 0),
+        "block_ram": used.get("DP16KD", 0),
+        "multipliers": used.get("MULT18X18D", 0),
+        "fmax_mhz": fmax,
+        "cells": {cell: n for cell, n in cells.items() if not cell.startswith("$")},
+    }

