@@ -1,0 +1,30 @@
+"""Arithmetic units: fixed latency, one operation per cycle, no handshake.
+
+Numbers travel as bit patterns of a `setun.firmware.formats.Format`. Every unit takes new
+operands on each cycle and shows their result `latency` cycles later; it has no reset state, so
+whatever entered before the first operands is noise to be ignored. To stall a unit, wrap it in
+`amaranth.hdl.EnableInserter`. `model()` of each unit is its bit-true NumPy twin.
+"""
+
+from setun.hw.arith.adder import FloatAdder
+from setun.hw.arith.bits import ordered_key, ordered_key_model
+from setun.hw.arith.convert import FloatFromInt, FloatToKey
+from setun.hw.arith.multiplier import FloatMultiplier
+from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
+from setun.hw.arith.rsqrt import Rsqrt
+from setun.hw.arith.sigmoid import Sigmoid
+from setun.hw.arith.square import BlockSquare
+
+__all__ = [
+    "BlockSquare",
+    "CodeQuantiser",
+    "CodeReciprocal",
+    "FloatAdder",
+    "FloatFromInt",
+    "FloatMultiplier",
+    "FloatToKey",
+    "Rsqrt",
+    "Sigmoid",
+    "ordered_key",
+    "ordered_key_model",
+]

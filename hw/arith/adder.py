@@ -1,0 +1,115 @@
+"""Float adder."""
+
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
+
+from setun.firmware.formats import Format
+from setun.firmware.functions import Ints
+from setun.hw.arith.bits import Fields, bits_shape, leading_zeros, pack, pipe, round_up
+
+
+class FloatAdder(wiring.Component):
+    """o = round(a + b), one sum per cycle.
+
+    Parameters
+    ----------
+    fmt
+        Number format of both operands and the result.
+
+    Members
+    -------
+    a, b : In(fmt.width)
+        Terms. A zero exponent field is zero whatever the other bits, so a caller subtracts by
+        flipping the sign bit.
+    o : Out(fmt.width)
+        Sum, rounded to nearest even, flushed to zero below the smallest number and saturated
+        above the largest; zeros, exact cancellation included, are all-zero bits.
+
+    Latency: 3 cycles (order | align, add | normalise, round, pack). Throughput: 1 per cycle.
+    """
+
+    latency = 3
+
+    def __init__(self, fmt: Format) -> None:
+        self.fmt = fmt
+        w = bits_shape(fmt)
+        super().__init__({"a": In(w), "b": In(w), "o": Out(w)})
+
+    def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
+        """Bit patterns of the sums of two arrays of bit patterns."""
+        return self.fmt.to_bits(self.fmt.from_bits(a) + self.fmt.from_bits(b)).astype(np.int64)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        fmt = self.fmt
+        n = fmt.mantissa
+        a, b = Fields(fmt, self.a), Fields(fmt, self.b)
+
+        swap = Signal()
+        large, small = Signal(fmt.width - 1), Signal(fmt.width - 1)
+        m.d.comb += [
+            swap.eq(a.magnitude < b.magnitude),
+            large.eq(Mux(swap, b.magnitude, a.magnitude)),
+            small.eq(Mux(swap, a.magnitude, b.magnitude)),
+        ]
+        distance = pipe(m, (large[n:] - small[n:])[: fmt.exponent], "distance")
+        large1 = pipe(m, large, "large1")
+        small1 = pipe(m, small[:n], "small1")
+        sign1 = pipe(m, Mux(swap, b.sign, a.sign), "sign1")
+        subtract1 = pipe(m, a.sign ^ b.sign, "subtract1")
+        both1 = pipe(m, a.nonzero & b.nonzero, "both1")
+        zero1 = pipe(m, ~(a.nonzero | b.nonzero), "zero1")
+
+        # Guard, round and sticky below the significand are enough for one correct rounding.
+        width = n + 3
+        reach = width.bit_length()
+        shifted = Cat(Const(0, 2), small1, Const(1, 1))
+        lost = Const(0, 1)
+        for i in range(reach):
+            stage = Signal(width, name=f"shifted_{i}")
+            fell = Signal(name=f"lost_{i}")
+            m.d.comb += [
+                stage.eq(Mux(distance[i], shifted >> (1 << i), shifted)),
+                fell.eq(lost | (distance[i] & shifted[: 1 << i].any())),
+            ]
+            shifted, lost = stage, fell
+        far = Signal()
+        term = Signal(width + 1)
+        m.d.comb += [
+            far.eq(distance[reach:].any()),
+            # A term that is far away or zero leaves only its sticky bit, or nothing.
+            term.eq(Cat(both1 & (lost | far), Mux(both1 & ~far, shifted, 0))),
+        ]
+        base = Cat(Const(0, 3), large1[:n], Const(1, 1))
+        # Subtract by complement; a bit below the sum carries the one in.
+        operand = Cat(term, Const(0, 1)) ^ subtract1.replicate(width + 2)
+        injected = Signal(width + 3)
+        m.d.comb += injected.eq(Cat(Const(1, 1), base) + Cat(subtract1, operand))
+        total = injected[1:]
+        total2 = pipe(m, total, "total2")
+        zeros2 = pipe(m, leading_zeros(m, total, name="zeros"), "zeros2")
+        exponent2 = pipe(m, large1[n:], "exponent2")
+        sign2 = pipe(m, sign1, "sign2")
+        zero2 = pipe(m, zero1, "zero2")
+
+        # Three or more leading zeros need terms at most one exponent apart: no bits to round.
+        options = []
+        for zeros in range(3):
+            cut = 4 - zeros
+            sticky = total2[: cut - 1].any()
+            options.append(round_up(total2[cut], total2[cut - 1], sticky))
+        up = Mux(total2[-1], options[0], Mux(total2[-2], options[1], total2[-3] & options[2]))
+        normal = Signal(width + 2)
+        m.d.comb += normal.eq(total2 << zeros2)
+        exponent = Signal(signed(fmt.exponent + 2))
+        m.d.comb += exponent.eq(exponent2 - zeros2)
+        m.d.sync += self.o.eq(
+            pack(m, fmt, zero=zero2 | ~normal[-1], sign=sign2, exponent=exponent,
+                 mantissa=normal[4 : 4 + n], up=up, step=Const(1, 1))
+        )  # fmt: skip
+        return m

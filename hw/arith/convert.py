@@ -1,0 +1,137 @@
+"""Conversions between floats and integers."""
+
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
+
+from setun.firmware.errors import SetunError
+from setun.firmware.formats import Format
+from setun.firmware.functions import KEY_LIMIT, NOISE_FRACTION, Ints
+from setun.hw.arith.bits import (
+    Fields,
+    bits_shape,
+    leading_zeros,
+    pack,
+    pipe,
+    round_up,
+    shift_right,
+)
+
+KEY_BITS = KEY_LIMIT.bit_length()  # width of a sampling key, sign included
+
+
+class FloatFromInt(wiring.Component):
+    """o = round(a) of a signed integer, one per cycle.
+
+    Parameters
+    ----------
+    fmt
+        Number format of the result.
+    width
+        Bits of the integer, sign included; 2 to 48.
+
+    Members
+    -------
+    a : In(signed(width))
+        Integer, the most negative one included.
+    o : Out(fmt.width)
+        The integer rounded to nearest even and saturated; 0 is all-zero bits.
+
+    Latency: 2 cycles (magnitude, leading zeros | normalise, round, pack).
+    Throughput: 1 per cycle.
+    """
+
+    latency = 2
+
+    def __init__(self, fmt: Format, width: int) -> None:
+        if not 2 <= width <= 48:
+            raise SetunError("integer width", "must be 2 to 48 bits", width)
+        self.fmt = fmt
+        self.width = width
+        super().__init__({"a": In(signed(width)), "o": Out(bits_shape(fmt))})
+
+    def model(self, a: ArrayLike) -> Ints:
+        """Bit patterns of an array of integers."""
+        return self.fmt.to_bits(np.asarray(a, np.float64)).astype(np.int64)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        fmt = self.fmt
+        n = fmt.mantissa
+        negative = self.a[-1]
+        size = Signal(self.width)
+        m.d.comb += size.eq((self.a ^ negative.replicate(self.width)) + negative)
+        # At least a significand, its guard and one more bit, so that every slice below exists.
+        width = max(self.width, n + 3)
+        padded = Cat(Const(0, width - self.width), size)
+        size1 = pipe(m, padded, "size1")
+        zeros1 = pipe(m, leading_zeros(m, padded, name="zeros"), "zeros1")
+        sign1 = pipe(m, negative, "sign1")
+
+        normal = Signal(width)
+        m.d.comb += normal.eq(size1 << zeros1)
+        mantissa = normal[width - 1 - n : width - 1]
+        rest = normal[: width - 1 - n]
+        up = round_up(mantissa[0], rest[-1], rest[:-1].any())
+        exponent = Signal(signed(fmt.exponent + 2))
+        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1)
+        m.d.sync += self.o.eq(
+            pack(m, fmt, zero=~normal[-1], sign=sign1, exponent=exponent, mantissa=mantissa, up=up)
+        )
+        return m
+
+
+class FloatToKey(wiring.Component):
+    """o = sign(a) * min(floor(|a| * 2**10), 2**21 - 1): the sampling key of a logit.
+
+    Parameters
+    ----------
+    fmt
+        Number format of the operand.
+
+    Members
+    -------
+    a : In(fmt.width)
+        Logit. A zero exponent field is zero whatever the other bits.
+    o : Out(signed(22))
+        Key, in units of 2**-10.
+
+    Latency: 2 cycles (align | sign). Throughput: 1 per cycle.
+    """
+
+    latency = 2
+
+    def __init__(self, fmt: Format) -> None:
+        self.fmt = fmt
+        super().__init__({"a": In(bits_shape(fmt)), "o": Out(signed(KEY_BITS))})
+
+    def model(self, a: ArrayLike) -> Ints:
+        """Keys of an array of bit patterns."""
+        x = self.fmt.from_bits(a)
+        size = np.minimum(np.floor(np.abs(x) * (1 << NOISE_FRACTION)), KEY_LIMIT - 1)
+        return (np.sign(x) * size).astype(np.int64)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        fmt = self.fmt
+        x = Fields(fmt, self.a)
+        width = KEY_BITS - 1
+        # The largest exponent that fits puts the leading one at the top of the magnitude.
+        top = fmt.bias + width - 1 - NOISE_FRACTION
+        shift = Signal(signed(fmt.exponent + 2))
+        m.d.comb += shift.eq(top - x.exponent)
+        amount = width.bit_length()
+        aligned = Cat(Const(0, width - 1 - fmt.mantissa), x.significand)
+        placed = shift_right(m, aligned, shift[:amount], name="placed")
+        over = shift[-1]
+        far = ~over & shift[amount:].any()
+        size = Signal(width)
+        m.d.comb += size.eq(Mux(x.nonzero & ~far, placed | over.replicate(width), 0))
+        size1 = pipe(m, size, "size1")
+        sign1 = pipe(m, x.sign, "sign1")
+        m.d.sync += self.o.eq((Cat(size1, Const(0, 1)) ^ sign1.replicate(KEY_BITS)) + sign1)
+        return m
