@@ -76,8 +76,8 @@ def _usage_line(error: click.ClickException) -> str:
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status.
 
-    0: done as asked; 1: refused or failed, one line on stderr; 2: wrong usage, one line;
-    130: interrupted; 141: the reader of stdout went away.
+    0: done as asked; 1: refused or failed, one line on stderr, or nobody reads stdout any
+    more; 2: wrong usage, one line; 130: interrupted.
     """
     try:
         status = cli.main(args=args, prog_name="setun", standalone_mode=False)
@@ -95,7 +95,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Python flushes stdout once more at exit; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 1
     except OSError as error:
         if error.filename is None:
             raise

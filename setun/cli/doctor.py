@@ -36,7 +36,7 @@ def _synthesis(name: str) -> Row:
     try:
         tool = find_tool(name)
     except SetunError as error:
-        return _row(name, "bitstream", "", "", error.fix)
+        return _row(name, "bitstream", "", "", error.fix or str(error))
     return _row(name, "bitstream", tool.version, tool.origin)
 
 
