@@ -25,7 +25,11 @@ JSON_LIMIT = 64 << 20
 """Largest config, index or tokenizer file read, in bytes."""
 
 Tensor = NDArray[np.float32]
-_STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_STORED: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,12 +330,12 @@ class _WeightFile:
             )
         begin, end = entry["data_offsets"]
         count = (end - begin) // stored.itemsize
-        raw = np.fromfile(self.path, stored, count, offset=self._start + begin)
+        raw: NDArray[Any] = np.fromfile(self.path, stored, count, offset=self._start + begin)
         if raw.size != count:
             raise SetunError(str(self.path), "must not change while it is read")
         if entry["dtype"] == "BF16":
             raw = (raw.astype(np.uint32) << 16).view(np.float32)
-        tensor = raw.astype(np.float32, copy=False).reshape(entry["shape"])
+        tensor: Tensor = raw.astype(np.float32, copy=False).reshape(entry["shape"])
         if not np.isfinite(tensor).all():
             place = [int(k) for k in np.argwhere(~np.isfinite(tensor))[0]]
             raise SetunError(

@@ -36,7 +36,7 @@ ROWS_AT_ONCE = 4096
 def rms_norm(x: Array, gain: Array, eps: float) -> Array:
     """x [..., n] over its root mean square, times gain [n]."""
     mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-    return x * (1 / np.sqrt(mean + np.float32(eps))) * gain
+    return x * np.reciprocal(np.sqrt(mean + np.float32(eps))) * gain
 
 
 def round_half_away(x: Array) -> Array:
@@ -61,7 +61,7 @@ def sigmoid(x: Array) -> Array:
 def swiglu(x: Array, y: Array) -> Array:
     """silu(x) * y."""
     with np.errstate(over="ignore"):
-        return x * y / (np.float32(1) + np.exp(-x))
+        return np.divide(x * y, np.float32(1) + np.exp(-x))
 
 
 def scan(i: Array, f: Array, h: Array) -> Array:
