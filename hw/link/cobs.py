@@ -83,32 +83,35 @@ class CobsEncoder(wiring.Component):
 
         code_at = Signal(8)
         position = Signal(8, init=1)
+        run = Signal(8, init=1)
         index = Signal(8)
         m.d.comb += [
             read.addr.eq(index),
             write.addr.eq(position),
             write.data.eq(self.i.payload.data),
         ]
+        taken = Signal()
         close = Signal()
+        with m.If(taken):
+            m.d.comb += write.en.eq(1)
+            m.d.sync += [position.eq(position + 1), run.eq(run + 1)]
         with m.If(close):
             m.d.comb += [
                 write.addr.eq(code_at),
-                write.data.eq(position - code_at),
+                write.data.eq(run),
                 write.en.eq(1),
             ]
-            m.d.sync += code_at.eq(position)
+            m.d.sync += [code_at.eq(position), run.eq(1)]
 
         with m.FSM():
             with m.State("FILL"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += position.eq(position + 1)
-                    m.d.comb += [
-                        close.eq(self.i.payload.data == 0),
-                        write.en.eq(1),
-                    ]
-                    with m.If(self.i.payload.last):
-                        m.next = "CLOSE"
+                m.d.comb += [
+                    self.i.ready.eq(1),
+                    taken.eq(self.i.valid),
+                    close.eq(self.i.valid & (self.i.payload.data == 0)),
+                ]
+                with m.If(self.i.valid & self.i.payload.last):
+                    m.next = "CLOSE"
             with m.State("CLOSE"):
                 m.d.comb += close.eq(1)
                 m.next = "FETCH"
@@ -124,6 +127,6 @@ class CobsEncoder(wiring.Component):
             with m.State("DELIMIT"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [index.eq(0), code_at.eq(0), position.eq(1)]
+                    m.d.sync += [index.eq(0), code_at.eq(0), position.eq(1), run.eq(1)]
                     m.next = "FILL"
         return m

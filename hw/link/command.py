@@ -4,44 +4,15 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.link.messages import (
-    MAX_PROMPT_TOKENS,
-    MAX_WORDS,
-    SPACES,
-    Command,
-    Event,
-    Status,
-)
+from setun.firmware.link.messages import MAX_WORDS, SPACES, Command, Event, Status
+from setun.hw.link.check import CommandCheck
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.crc import Crc32
-from setun.hw.link.receive import RING
-
-BUS_REQUEST = data.StructLayout({"write": 1, "space": 3, "address": 32, "data": 32})
-GENERATE = data.StructLayout({"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32})
-DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32})
+from setun.hw.link.signature import core_members
 
 # GENERATE's payload as it arrives, first byte lowest; greedy takes a whole byte there.
-_GENERATE_WIRE = data.StructLayout(
-    {"count": 16, "greedy": 8, "inv_temperature": 32, "seed": 32},
-)
-
-
-def core_members(counters: int) -> dict[str, wiring.Member]:
-    """Members towards the core, shared by `CommandProcessor` and `Link` (documented there)."""
-    return {
-        "bus_req": Out(stream.Signature(BUS_REQUEST)),
-        "bus_rsp": In(stream.Signature(32)),
-        "prompt": Out(stream.Signature(16)),
-        "prompt_space": In(8),
-        "generate": Out(stream.Signature(GENERATE)),
-        "stop": Out(1),
-        "reset_state": Out(1),
-        "token": In(stream.Signature(16)),
-        "done": In(stream.Signature(DONE)),
-        "running": In(1),
-        "generating": In(1),
-        "counters": In(data.ArrayLayout(32, counters)),
-    }
+_REQUEST = data.StructLayout({"count": 16, "greedy": 8, "inv_temperature": 32, "seed": 32})
+_EVENTS = {event: event & 0x3F for event in Event}
 
 
 class CommandProcessor(wiring.Component):
@@ -52,7 +23,7 @@ class CommandProcessor(wiring.Component):
     Parameters
     ----------
     info_length
-        Bytes of the INFO record, from address 1024 of the receiver's memory.
+        Bytes of the INFO record in the receiver's memory.
     counters
         Number of 32-bit counters.
 
@@ -66,7 +37,7 @@ class CommandProcessor(wiring.Component):
         See `Link`.
 
     Latency: about 10 cycles from `head` moving to the first byte of the reply, plus the work:
-    6 cycles per word written, 7 per word read or summed, on a bus that answers in 1 cycle.
+    5 cycles per word written, 7 per word read or summed, on a bus that answers in 1 cycle.
     """
 
     def __init__(self, info_length: int, counters: int) -> None:
@@ -87,12 +58,7 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.crc = crc = Crc32()
-
-        pointer = Signal(11)
-        pointer_next = Signal(11)
-        follow = Signal(10)
-        m.d.comb += [pointer_next.eq(pointer), self.address.eq(pointer_next)]
-        m.d.sync += pointer.eq(pointer_next)
+        m.submodules.check = check = CommandCheck()
 
         kind = Signal(8)
         seq = Signal(8)
@@ -105,32 +71,40 @@ class CommandProcessor(wiring.Component):
         count = Signal(16)
         is_event = Signal()
         final = Signal()
+        later = Signal()
         commands_turn = Signal()
 
         event_number = Signal(8)
         first_event = Signal(8)
-        request = Signal(_GENERATE_WIRE)
+        request = Signal(_REQUEST)
         pending = Signal()
         active = Signal()
         stop_wanted = Signal()
         once_valid = Signal()
-        once_kind = Signal()
-        once_seq = Signal(8)
+        once = Signal(9)
 
+        # Ring memory: the byte at `tail` is always at hand; `step` moves on to the next.
         step = Signal()
-        with m.If(step):
-            m.d.comb += pointer_next.eq(pointer + 1)
+        tail_next = Signal(10)
+        info_fetch = Signal()
+        m.d.comb += [
+            tail_next.eq(self.tail + step),
+            self.address.eq(Mux(info_fetch, Cat(left, Const(0b100, 3)), tail_next)),
+        ]
+        m.d.sync += self.tail.eq(tail_next)
+        less = Signal()
+        with m.If(less):
             m.d.sync += left.eq(left - 1)
-        fetch = Signal()
-        fetched = Signal(32)
-        m.d.comb += fetched.eq(Cat(shift[8:], self.byte))
-        with m.If(fetch):
-            m.d.comb += step.eq(1)
-            m.d.sync += [shift.eq(fetched), phase.eq(phase + 1)]
 
+        # A word goes in and out through one shift register, lowest byte first.
+        rotate = Signal()
+        load = Signal()
+        load_crc = Signal()
+        word = Signal(32)
         emit = Signal()
         sent = Signal()
         out = Signal(8)
+        summing = Signal()
         m.d.comb += [
             out.eq(shift[:8]),
             self.o.valid.eq(emit),
@@ -138,12 +112,35 @@ class CommandProcessor(wiring.Component):
             self.o.payload.last.eq(final & (phase == 3)),
             sent.eq(emit & self.o.ready),
             crc.data.eq(out),
+            crc.valid.eq(sent | summing),
         ]
-        summing = Signal()
-        m.d.comb += crc.valid.eq(sent | summing)
+        with m.If(rotate):
+            m.d.sync += [shift.eq(Cat(shift[8:], self.byte)), phase.eq(phase + 1)]
+        with m.If(load):
+            m.d.sync += shift.eq(word)
+        with m.If(load_crc):
+            m.d.comb += word.eq(crc.crc)
+        with m.Elif(is_event), m.Switch(kind[:6]):
+            with m.Case(_EVENTS[Event.ERROR]):
+                m.d.comb += word.eq(self.error.payload)
+            with m.Case(_EVENTS[Event.TOKEN]):
+                m.d.comb += word.eq(self.token.payload)
+            with m.Default():
+                m.d.comb += word.eq(Cat(self.done.payload.reason, self.done.payload.tokens))
+                with m.If(later):
+                    m.d.comb += word.eq(self.done.payload.cycles)
+        with m.Else(), m.Switch(kind[:4]):
+            with m.Case(Command.GENERATE):
+                m.d.comb += word.eq(first_event)
+            with m.Case(Command.COUNTERS), m.Switch(left):
+                for index in range(self.counter_count):
+                    with m.Case(self.counter_count - index):
+                        m.d.comb += word.eq(self.counters[index])
+            with m.Default():
+                m.d.comb += word.eq(self.bus_rsp.payload)
 
         m.d.comb += [
-            self.bus_req.payload.write.eq(kind == Command.WRITE),
+            self.bus_req.payload.write.eq(kind[:4] == Command.WRITE),
             self.bus_req.payload.space.eq(space),
             self.bus_req.payload.address.eq(address),
             self.bus_req.payload.data.eq(shift),
@@ -160,106 +157,60 @@ class CommandProcessor(wiring.Component):
             m.d.comb += self.stop.eq(1)
             m.d.sync += stop_wanted.eq(0)
 
-        core_busy = Signal()
-        m.d.comb += core_busy.eq(self.running | active)
-        well_formed = Signal()
-        busy = Signal()
-        known = Signal(init=1)
-        with m.Switch(kind):
-            with m.Case(Command.INFO, Command.STOP, Command.COUNTERS):
-                m.d.comb += well_formed.eq(left == 0)
-            with m.Case(Command.RESET):
-                m.d.comb += [well_formed.eq(left == 0), busy.eq(core_busy)]
-            with m.Case(Command.WRITE):
-                m.d.comb += [
-                    well_formed.eq((left[:2] == 1) & (left > 5) & (left <= 5 + 4 * MAX_WORDS)),
-                    busy.eq(core_busy),
-                ]
-            with m.Case(Command.READ):
-                m.d.comb += [well_formed.eq(left == 6), busy.eq(core_busy)]
-            with m.Case(Command.CRC):
-                m.d.comb += [well_formed.eq(left == 9), busy.eq(core_busy)]
-            with m.Case(Command.PROMPT):
-                m.d.comb += [
-                    well_formed.eq(~left[0] & (left != 0) & (left <= 2 * MAX_PROMPT_TOKENS)),
-                    busy.eq(active | (left[1:] > self.prompt_space)),
-                ]
-            with m.Case(Command.GENERATE):
-                m.d.comb += [well_formed.eq(left == 11), busy.eq(active)]
-            with m.Default():
-                m.d.comb += known.eq(0)
-        once = Signal()
-        repeated = Signal()
+        running_once = Signal()
         m.d.comb += [
-            once.eq((kind == Command.PROMPT) | (kind == Command.GENERATE)),
-            repeated.eq(once & once_valid & (once_kind == kind[0]) & (once_seq == seq)),
+            running_once.eq((kind[:4] == Command.PROMPT) | (kind[:4] == Command.GENERATE)),
+            check.kind.eq(kind),
+            check.length.eq(left),
+            check.running.eq(self.running),
+            check.active.eq(active),
+            check.prompt_space.eq(self.prompt_space),
+            check.repeated.eq(running_once & once_valid & (once == Cat(seq, kind[0]))),
         ]
 
+        some_event = self.error.valid | self.token.valid | self.done.valid
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [final.eq(0), is_event.eq(1), count.eq(0), phase.eq(0)]
-                some_event = self.error.valid | self.token.valid | self.done.valid
-                with m.If((self.head != pointer[:10]) & (commands_turn | ~some_event)):
+                m.d.comb += crc.start.eq(1)
+                m.d.sync += [final.eq(0), later.eq(0), phase.eq(0), is_event.eq(1)]
+                with m.If((self.head != self.tail) & (commands_turn | ~some_event)):
                     m.d.sync += [commands_turn.eq(0), is_event.eq(0)]
                     m.next = "LENGTH"
                 with m.Elif(some_event):
                     m.d.sync += [commands_turn.eq(1), seq.eq(event_number)]
                     m.next = "KIND OUT"
                     with m.If(self.error.valid):
-                        m.d.comb += self.error.ready.eq(1)
-                        m.d.sync += [
-                            kind.eq(Event.ERROR),
-                            seq.eq(0),
-                            shift.eq(self.error.payload),
-                            phase.eq(3),
-                        ]
+                        m.d.sync += kind.eq(_EVENTS[Event.ERROR])
+                    with m.Elif(self.token.valid):
+                        m.d.sync += kind.eq(_EVENTS[Event.TOKEN])
                     with m.Else():
-                        m.d.sync += event_number.eq(event_number + 1)
-                        with m.If(self.token.valid):
-                            m.d.comb += self.token.ready.eq(1)
-                            m.d.sync += [
-                                kind.eq(Event.TOKEN),
-                                shift.eq(self.token.payload),
-                                phase.eq(2),
-                            ]
-                        with m.Else():
-                            m.d.sync += [
-                                kind.eq(Event.DONE),
-                                shift.eq(Cat(self.done.payload.reason, self.done.payload.tokens)),
-                                phase.eq(1),
-                                count.eq(1),
-                                active.eq(0),
-                                stop_wanted.eq(0),
-                            ]
-
+                        m.d.sync += kind.eq(_EVENTS[Event.DONE])
             with m.State("LENGTH"):
                 m.d.comb += step.eq(1)
-                m.d.sync += [left.eq(self.byte), follow.eq(pointer[:10] + self.byte + 3)]
+                m.d.sync += left.eq(self.byte)
                 m.next = "KIND"
             with m.State("KIND"):
-                m.d.comb += pointer_next.eq(pointer + 1)
+                m.d.comb += step.eq(1)
                 m.d.sync += kind.eq(self.byte)
                 m.next = "SEQ"
             with m.State("SEQ"):
-                m.d.comb += pointer_next.eq(pointer + 1)
+                m.d.comb += step.eq(1)
                 m.d.sync += seq.eq(self.byte)
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [status.eq(Status.OK), once_valid.eq(0)]
-                m.next = "KIND OUT"
-                with m.If(~known):
-                    m.d.sync += status.eq(Status.UNKNOWN_COMMAND)
-                with m.Elif(~well_formed):
-                    m.d.sync += status.eq(Status.BAD_ARGUMENT)
-                with m.Elif(repeated):
+                m.d.sync += [
+                    status.eq(check.status),
+                    once_valid.eq(0),
+                    once.eq(Cat(seq, kind[0])),
+                ]
+                m.next = "SKIP"
+                with m.If((check.status == Status.OK) & check.repeated):
                     m.d.sync += once_valid.eq(1)
-                with m.Elif(busy):
-                    m.d.sync += status.eq(Status.BUSY)
-                with m.Else(), m.Switch(kind):
+                with m.Elif(check.status == Status.OK), m.Switch(kind[:4]):
                     with m.Case(Command.WRITE, Command.READ, Command.CRC):
                         m.next = "SPACE"
                     with m.Case(Command.PROMPT):
-                        m.d.sync += [once_valid.eq(1), once_kind.eq(0), once_seq.eq(seq)]
+                        m.d.sync += once_valid.eq(1)
                         m.next = "TOKEN"
                     with m.Case(Command.GENERATE):
                         m.next = "REQUEST"
@@ -271,66 +222,59 @@ class CommandProcessor(wiring.Component):
                             m.d.comb += self.stop.eq(1)
 
             with m.State("SPACE"):
-                m.d.comb += step.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1)]
                 m.d.sync += space.eq(self.byte)
                 m.next = "ADDRESS"
                 with m.If(self.byte >= SPACES):
                     m.d.sync += status.eq(Status.BAD_ARGUMENT)
-                    m.next = "KIND OUT"
+                    m.next = "SKIP"
             with m.State("ADDRESS"):
-                m.d.comb += fetch.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1), rotate.eq(1)]
+                m.d.sync += address.eq(Cat(shift[8:], self.byte))
                 with m.If(phase == 3):
-                    m.d.sync += address.eq(fetched)
                     m.next = "COUNT"
-                    with m.If(kind == Command.WRITE):
+                    with m.If(kind[:4] == Command.WRITE):
                         m.next = "DATA"
             with m.State("COUNT"):
-                m.d.comb += fetch.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1), rotate.eq(1)]
                 with m.If(left == 1):
                     m.next = "COUNT CHECK"
             with m.State("COUNT CHECK"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += [phase.eq(0), status.eq(Status.BAD_ARGUMENT)]
-                m.next = "KIND OUT"
-                with m.If(kind == Command.READ):
-                    with m.If((shift[24:] != 0) & (shift[24:] <= MAX_WORDS)):
-                        m.d.sync += [status.eq(Status.OK), count.eq(shift[24:])]
-                with m.Elif((shift[:16] != 0) & (shift[16:] == 0)):
-                    m.d.sync += [status.eq(Status.OK), count.eq(shift[:16])]
+                m.d.sync += [phase.eq(0), count.eq(shift[:16])]
+                m.next = "SKIP"
+                with m.If(kind[:4] == Command.READ):
+                    with m.If((shift[24:] == 0) | (shift[24:] > MAX_WORDS)):
+                        m.d.sync += status.eq(Status.BAD_ARGUMENT)
+                with m.Elif((shift[:16] == 0) | (shift[16:] != 0)):
+                    m.d.sync += status.eq(Status.BAD_ARGUMENT)
+                with m.Else():
                     m.next = "BUS"
             with m.State("DATA"):
-                m.d.comb += fetch.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1), rotate.eq(1)]
                 with m.If(phase == 3):
                     m.next = "BUS"
             with m.State("BUS"):
                 m.d.comb += self.bus_req.valid.eq(1)
                 with m.If(self.bus_req.ready):
                     m.d.sync += address.eq(address + 1)
-                    m.next = "RESPONSE"
-                    with m.If(kind == Command.WRITE):
+                    m.next = "LOAD"
+                    with m.If(kind[:4] == Command.WRITE):
                         m.next = "DATA"
                         with m.If(left == 0):
-                            m.next = "KIND OUT"
-            with m.State("RESPONSE"):
-                m.d.comb += self.bus_rsp.ready.eq(1)
-                with m.If(self.bus_rsp.valid):
-                    m.d.sync += [shift.eq(self.bus_rsp.payload), count.eq(count - 1)]
-                    m.next = "SUM"
-                    with m.If(kind == Command.READ):
-                        m.next = "WORD OUT"
+                            m.next = "SKIP"
             with m.State("SUM"):
-                m.d.comb += summing.eq(1)
-                m.d.sync += [shift.eq(shift >> 8), phase.eq(phase + 1)]
+                m.d.comb += [summing.eq(1), rotate.eq(1)]
                 with m.If(phase == 3):
+                    m.d.sync += count.eq(count - 1)
                     m.next = "BUS"
-                    with m.If(count == 0):
+                    with m.If(count == 1):
                         m.next = "SUMMED"
             with m.State("SUMMED"):
-                m.d.sync += shift.eq(crc.crc)
-                m.next = "KIND OUT"
-
+                m.d.comb += [load.eq(1), load_crc.eq(1)]
+                m.next = "SKIP"
             with m.State("TOKEN"):
-                m.d.comb += fetch.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1), rotate.eq(1)]
                 with m.If(phase[0]):
                     m.next = "PUSH"
             with m.State("PUSH"):
@@ -339,15 +283,15 @@ class CommandProcessor(wiring.Component):
                     m.next = "TOKEN"
                     with m.If(left == 0):
                         m.d.sync += phase.eq(0)
-                        m.next = "KIND OUT"
+                        m.next = "SKIP"
             with m.State("REQUEST"):
-                m.d.comb += step.eq(1)
+                m.d.comb += [step.eq(1), less.eq(1)]
                 bits = request.as_value()
                 m.d.sync += bits.eq(Cat(bits[8:], self.byte))
                 with m.If(left == 1):
                     m.next = "REQUEST CHECK"
             with m.State("REQUEST CHECK"):
-                m.next = "KIND OUT"
+                m.next = "SKIP"
                 with m.If((request.count == 0) | (request.greedy > 1)):
                     m.d.sync += status.eq(Status.BAD_ARGUMENT)
                 with m.Else():
@@ -356,16 +300,14 @@ class CommandProcessor(wiring.Component):
                         active.eq(1),
                         first_event.eq(event_number),
                         once_valid.eq(1),
-                        once_kind.eq(1),
-                        once_seq.eq(seq),
                     ]
+            with m.State("SKIP"):
+                m.d.comb += [step.eq(left != 0), less.eq(left != 0), crc.start.eq(1)]
+                with m.If(left == 0):
+                    m.next = "KIND OUT"
 
             with m.State("KIND OUT"):
-                m.d.comb += [
-                    emit.eq(1),
-                    crc.start.eq(1),
-                    out.eq(Mux(is_event, kind, Cat(kind[:6], Const(0b10, 2)))),
-                ]
+                m.d.comb += [emit.eq(1), out.eq(Cat(kind[:6], is_event, 1))]
                 with m.If(sent):
                     m.next = "SEQ OUT"
             with m.State("SEQ OUT"):
@@ -373,65 +315,85 @@ class CommandProcessor(wiring.Component):
                 with m.If(sent):
                     m.next = "STATUS OUT"
                     with m.If(is_event):
-                        m.next = "WORD OUT"
+                        m.next = "LOAD"
             with m.State("STATUS OUT"):
                 m.d.comb += [emit.eq(1), out.eq(status)]
                 with m.If(sent):
-                    m.next = "CRC"
-                    with m.If(status == Status.OK), m.Switch(kind):
+                    m.next = "CRC OUT"
+                    with m.If(status == Status.OK), m.Switch(kind[:4]):
                         with m.Case(Command.READ):
+                            m.d.sync += left.eq(shift[24:])
                             m.next = "BUS"
                         with m.Case(Command.CRC):
                             m.next = "WORD OUT"
                         with m.Case(Command.GENERATE):
-                            m.d.sync += [shift.eq(first_event), phase.eq(3)]
-                            m.next = "WORD OUT"
+                            m.next = "LOAD"
                         if self.info_length:
                             with m.Case(Command.INFO):
-                                m.d.comb += pointer_next.eq(RING)
-                                m.d.sync += count.eq(self.info_length)
+                                m.d.sync += left.eq(self.info_length)
                                 m.next = "INFO"
                         if self.counter_count:
                             with m.Case(Command.COUNTERS):
-                                m.d.sync += count.eq(self.counter_count)
-                                m.next = "COUNTER"
+                                m.d.sync += left.eq(self.counter_count)
+                                m.next = "LOAD"
             with m.State("INFO"):
+                m.d.comb += info_fetch.eq(1)
+                m.next = "INFO OUT"
+            with m.State("INFO OUT"):
                 m.d.comb += [emit.eq(1), out.eq(self.byte)]
                 with m.If(sent):
-                    m.d.comb += pointer_next.eq(pointer + 1)
-                    m.d.sync += count.eq(count - 1)
-                    with m.If(count == 1):
-                        m.next = "CRC"
-            with m.State("COUNTER"):
-                with m.Switch(count):
-                    for index in range(self.counter_count):
-                        with m.Case(self.counter_count - index):
-                            m.d.sync += shift.eq(self.counters[index])
-                m.d.sync += count.eq(count - 1)
+                    m.d.comb += less.eq(1)
+                    m.next = "INFO"
+                    with m.If(left == 1):
+                        m.next = "CRC OUT"
+            with m.State("LOAD"):
                 m.next = "WORD OUT"
-            with m.State("CYCLES"):
-                m.d.comb += self.done.ready.eq(1)
-                m.d.sync += [shift.eq(self.done.payload.cycles), count.eq(0)]
-                m.next = "WORD OUT"
-            with m.State("CRC"):
-                m.d.sync += [shift.eq(crc.crc), final.eq(1), phase.eq(0)]
+                m.d.comb += load.eq(1)
+                with m.If(is_event), m.Switch(kind[:6]):
+                    with m.Case(_EVENTS[Event.ERROR]):
+                        m.d.comb += self.error.ready.eq(1)
+                        m.d.sync += [phase.eq(3), seq.eq(0)]
+                    with m.Case(_EVENTS[Event.TOKEN]):
+                        m.d.comb += self.token.ready.eq(1)
+                        m.d.sync += [phase.eq(2), event_number.eq(event_number + 1)]
+                    with m.Default():
+                        m.d.comb += self.done.ready.eq(later)
+                        with m.If(~later):
+                            m.d.sync += [
+                                phase.eq(1),
+                                event_number.eq(event_number + 1),
+                                active.eq(0),
+                                stop_wanted.eq(0),
+                            ]
+                with m.Else(), m.Switch(kind[:4]):
+                    with m.Case(Command.GENERATE):
+                        m.d.sync += phase.eq(3)
+                    with m.Case(Command.COUNTERS):
+                        m.d.comb += less.eq(1)
+                    with m.Default():
+                        m.d.comb += self.bus_rsp.ready.eq(1)
+                        with m.If(~self.bus_rsp.valid):
+                            m.next = "LOAD"
+                        with m.Elif(kind[:4] == Command.CRC):
+                            m.next = "SUM"
+                        with m.Else():
+                            m.d.comb += less.eq(1)
+            with m.State("CRC OUT"):
+                m.d.comb += [load.eq(1), load_crc.eq(1)]
+                m.d.sync += [final.eq(1), phase.eq(0)]
                 m.next = "WORD OUT"
             with m.State("WORD OUT"):
-                m.d.comb += emit.eq(1)
-                with m.If(sent):
-                    m.d.sync += [shift.eq(shift >> 8), phase.eq(phase + 1)]
-                    with m.If(phase == 3):
-                        with m.If(final):
-                            m.next = "IDLE"
-                            with m.If(~is_event):
-                                m.d.comb += pointer_next.eq(follow)
-                                m.d.sync += self.tail.eq(follow)
-                        with m.Elif(count == 0):
-                            m.next = "CRC"
-                        with m.Elif(is_event):
-                            m.next = "CYCLES"
-                        with m.Elif(kind == Command.READ):
-                            m.next = "BUS"
-                        with m.Else():
-                            m.next = "COUNTER"
+                m.d.comb += [emit.eq(1), rotate.eq(sent)]
+                with m.If(sent & (phase == 3)):
+                    m.next = "CRC OUT"
+                    with m.If(final):
+                        m.next = "IDLE"
+                    with m.Elif(is_event):
+                        with m.If((kind[:6] == _EVENTS[Event.DONE]) & ~later):
+                            m.d.sync += later.eq(1)
+                            m.next = "LOAD"
+                    with m.Elif(left != 0):
+                        m.next = "BUS"
+                        with m.If(kind[:4] == Command.COUNTERS):
+                            m.next = "LOAD"
         return m

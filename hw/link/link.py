@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.link.cobs import CobsEncoder
-from setun.hw.link.command import CommandProcessor, core_members
+from setun.hw.link.command import CommandProcessor
 from setun.hw.link.receive import FrameReceiver
+from setun.hw.link.signature import core_members
 from setun.hw.link.uart import UartReceiver, UartTransmitter
 
 

@@ -17,14 +17,15 @@ class FrameReceiver(wiring.Component):
     """Decode, check and queue frames; refuse damaged ones.
 
     One memory of 2 · 1,024 bytes: the lower half is a ring of good frames, each ``length u8, type,
-    seq, payload`` (length of the payload alone, CRC removed); the upper half holds `constants`.
+    seq, payload`` (length of the payload alone, CRC removed); the upper half holds `constants`,
+    last byte first, for a reader that counts down.
     A frame's bytes are written as they come and committed by moving `head`, so a refused frame
     leaves no trace.
 
     Parameters
     ----------
     constants
-        Bytes at address 1024 and up, at most 200.
+        At most 200 bytes; byte k lies at address 1024 + len(constants) − k.
 
     Members
     -------
@@ -65,14 +66,15 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.crc = crc = Crc32()
-        init = [0] * RING + list(self.constants) + [0] * (RING - len(self.constants))
+        record = [0, *reversed(self.constants)]
+        init = [0] * RING + record + [0] * (RING - len(record))
         m.submodules.memory = memory = Memory(shape=8, depth=2 * RING, init=init)
         write = memory.write_port()
         read = memory.read_port()
         wiring.connect(m, wiring.flipped(self.i), decoder.i)
 
         length = Signal(range(MAX_FRAME + 2))
-        position = Signal(10, init=1)
+        position = Signal(10)
         line_bad = Signal()
         full = Signal()
         room = Signal()
@@ -81,6 +83,7 @@ class FrameReceiver(wiring.Component):
             read.addr.eq(self.address),
             self.byte.eq(read.data),
             decoder.o.ready.eq(1),
+            position.eq(self.head + length + 1),
             room.eq(position != self.tail),
             crc.data.eq(token.data),
             crc.valid.eq(decoder.o.valid & ~token.end),
@@ -107,20 +110,17 @@ class FrameReceiver(wiring.Component):
         with m.If(decoder.o.valid & ~token.end):
             with m.If(length <= MAX_FRAME):
                 m.d.sync += length.eq(length + 1)
-            with m.If(room & ~full):
-                m.d.comb += write.en.eq(1)
-                m.d.sync += position.eq(position + 1)
-            with m.Else():
+            m.d.comb += write.en.eq(room & ~full)
+            with m.If(~room):
                 m.d.sync += full.eq(1)
         with m.If(decoder.o.valid & token.end):
-            m.d.sync += [length.eq(0), line_bad.eq(0), full.eq(0), position.eq(self.head + 1)]
-            with m.If((length == 0) & ~token.bad & ~line_bad):
-                pass
-            with m.Elif(refusal == 0):
-                m.d.comb += write.en.eq(1)
-                m.d.sync += [self.head.eq(position - 4), position.eq(position - 3)]
-            with m.Elif(~self.error.valid | self.error.ready):
-                m.d.sync += [self.error.valid.eq(1), self.error.payload.eq(refusal)]
+            m.d.sync += [length.eq(0), line_bad.eq(0), full.eq(0)]
+            with m.If((length != 0) | token.bad | line_bad):
+                with m.If(refusal == 0):
+                    m.d.comb += write.en.eq(1)
+                    m.d.sync += self.head.eq(self.head + length - 3)
+                with m.Elif(~self.error.valid | self.error.ready):
+                    m.d.sync += [self.error.valid.eq(1), self.error.payload.eq(refusal)]
         with m.If(self.line_error):
             m.d.sync += line_bad.eq(1)
         return m

@@ -1,6 +1,6 @@
 """UART, 8N1, least significant bit first."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -117,31 +117,23 @@ class UartTransmitter(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         timer = Signal(range(self.divisor))
-        bits = Signal(range(10))
-        shift = Signal(9)
-        busy = Signal()
-        last = Signal()
+        bits = Signal(range(11))
+        shift = Signal(10, init=0x3FF)
+        tick = Signal()
         m.d.comb += [
-            last.eq(busy & (bits == 0) & (timer == 0)),
-            self.i.ready.eq(~busy | last),
+            self.tx.eq(shift[0]),
+            tick.eq(timer == 0),
+            self.i.ready.eq((bits == 0) | ((bits == 1) & tick)),
         ]
+        m.d.sync += timer.eq(timer - 1)
+        with m.If(tick):
+            m.d.sync += [timer.eq(self.divisor - 1), shift.eq(Cat(shift[1:], Const(1, 1)))]
+            with m.If(bits != 0):
+                m.d.sync += bits.eq(bits - 1)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                busy.eq(1),
-                self.tx.eq(0),
-                shift.eq(Cat(self.i.payload, 1)),
-                bits.eq(9),
                 timer.eq(self.divisor - 1),
+                shift.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))),
+                bits.eq(10),
             ]
-        with m.Elif(last):
-            m.d.sync += busy.eq(0)
-        with m.Elif(busy):
-            m.d.sync += timer.eq(timer - 1)
-            with m.If(timer == 0):
-                m.d.sync += [
-                    self.tx.eq(shift[0]),
-                    shift.eq(Cat(shift[1:], 1)),
-                    bits.eq(bits - 1),
-                    timer.eq(self.divisor - 1),
-                ]
         return m

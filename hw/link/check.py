@@ -1,0 +1,70 @@
+"""Verdict on a command before anything is done."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.firmware.link.messages import MAX_PROMPT_TOKENS, MAX_WORDS, Command, Status
+
+
+class CommandCheck(wiring.Component):
+    """Does this command exist, has its payload a possible length, may it run now?
+
+    Members
+    -------
+    kind : In(8), length : In(8)
+        Frame type and payload bytes.
+    running : In(1), active : In(1)
+        The core works; a generation was accepted and has not ended.
+    prompt_space : In(8)
+        Free entries of the prompt queue.
+    repeated : In(1)
+        The frame repeats the last command, which must not run twice: it is never BUSY.
+    status : Out(Status)
+
+    Latency: 0 (combinational).
+    """
+
+    kind: In(8)
+    length: In(8)
+    running: In(1)
+    active: In(1)
+    prompt_space: In(8)
+    repeated: In(1)
+    status: Out(Status)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        length = self.length
+        working = self.running | self.active
+        no_room = length[1:] > self.prompt_space
+        whole_words = (length[:2] == 1) & (length > 5) & (length <= 5 + 4 * MAX_WORDS)
+        tokens = ~length[0] & (length != 0) & (length <= 2 * MAX_PROMPT_TOKENS)
+        never = self.active & False
+        rules = {
+            Command.INFO: (length == 0, never),
+            Command.WRITE: (whole_words, working),
+            Command.READ: (length == 6, working),
+            Command.CRC: (length == 9, working),
+            Command.RESET: (length == 0, working),
+            Command.PROMPT: (tokens, self.active | no_room),
+            Command.GENERATE: (length == 11, self.active),
+            Command.STOP: (length == 0, never),
+            Command.COUNTERS: (length == 0, never),
+        }
+        well_formed = Signal()
+        busy = Signal()
+        known = Signal(init=1)
+        with m.Switch(self.kind):
+            for command, (shape, wait) in rules.items():
+                with m.Case(command):
+                    m.d.comb += [well_formed.eq(shape), busy.eq(wait & ~self.repeated)]
+            with m.Default():
+                m.d.comb += known.eq(0)
+        with m.If(~known):
+            m.d.comb += self.status.eq(Status.UNKNOWN_COMMAND)
+        with m.Elif(~well_formed):
+            m.d.comb += self.status.eq(Status.BAD_ARGUMENT)
+        with m.Elif(busy):
+            m.d.comb += self.status.eq(Status.BUSY)
+        return m

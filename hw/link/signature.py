@@ -1,0 +1,26 @@
+"""Members that the link shows to the core."""
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+BUS_REQUEST = data.StructLayout({"write": 1, "space": 3, "address": 32, "data": 32})
+GENERATE = data.StructLayout({"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32})
+DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32})
+
+
+def core_members(counters: int) -> dict[str, wiring.Member]:
+    """Members towards the core, shared by `CommandProcessor` and `Link` (documented there)."""
+    return {
+        "bus_req": Out(stream.Signature(BUS_REQUEST)),
+        "bus_rsp": In(stream.Signature(32)),
+        "prompt": Out(stream.Signature(16)),
+        "prompt_space": In(8),
+        "generate": Out(stream.Signature(GENERATE)),
+        "stop": Out(1),
+        "reset_state": Out(1),
+        "token": In(stream.Signature(16)),
+        "done": In(stream.Signature(DONE)),
+        "running": In(1),
+        "generating": In(1),
+        "counters": In(data.ArrayLayout(32, counters)),
+    }
