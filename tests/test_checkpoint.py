@@ -256,7 +256,7 @@ def sharded(path: Path, edit: Callable[[dict[str, Any]], None] = lambda index: N
     content = tensors()
     folder(path).joinpath("model.safetensors").unlink()
     names = list(content)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for k, part in enumerate((names[:9], names[9:])):
         file = f"model-0000{k + 1}-of-00002.safetensors"
         save(path / file, {name: content[name] for name in part})
