@@ -1,0 +1,208 @@
+"""From Verilog to an executable: generate C++, compile it on every core, link."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from setun.firmware.errors import SetunError
+from setun.sim.simulator.tools import Tools
+
+Progress = Callable[[str], None]
+DRIVER = Path(__file__).parent / "driver"
+TOP = "setun_bench"
+
+_HOT = ("-O2", "-march=native")
+_COLD = ("-O0",)
+_WRAPPER = """\
+// The chip on its clock, with a power-on reset of eight cycles. Reset and rx come from registers
+// so that nothing inside depends combinationally on what the driver sets.
+module {top}(input clk, input rx, output tx);
+  reg [3:0] count = 0;
+  reg rst = 1;
+  reg rx_in = 1;
+  always @(posedge clk) begin
+    rx_in <= rx;
+    rst <= count != 8;
+    if (count != 8) count <= count + 1;
+  end
+  {chip} chip(.clk(clk), .rst(rst), .rx(rx_in), .tx(tx));
+endmodule
+"""
+
+
+def wrapper(chip: str) -> str:
+    """Verilog of the module that the driver clocks."""
+    return _WRAPPER.format(top=TOP, chip=chip)
+
+
+def driver_text() -> bytes:
+    """Everything of the driver that an executable is made of."""
+    files = sorted(p for p in DRIVER.rglob("*") if p.suffix in (".cpp", ".h"))
+    return b"".join(p.relative_to(DRIVER).as_posix().encode() + p.read_bytes() for p in files)
+
+
+def recipe(tools: Tools, waves: bool) -> str:
+    """The flags used, as text for a hash."""
+    generate = _verilator(tools, waves) if tools.simulator == "verilator" else [_yosys(waves)]
+    return "\n".join([*generate, *_flags(tools, waves), *_HOT, *_COLD])
+
+
+def build_runtime(folder: Path, tools: Tools, waves: bool) -> None:
+    """Compile the part of Verilator's library that no chip changes into ``folder``."""
+    sources = ["verilated", "verilated_threads"] + (["verilated_fst_c"] if waves else [])
+    include = tools.include / "include"
+    _compile(
+        tools,
+        [(include / f"{s}.cpp", folder / f"{s}.o", ["-O2"]) for s in sources],
+        _flags(tools, waves),
+        None,
+    )
+
+
+def build_chip(
+    folder: Path,
+    verilog: str,
+    divisor: int,
+    tools: Tools,
+    runtime: Path | None,
+    waves: bool,
+    progress: Progress | None,
+) -> None:
+    """Make ``folder/chip`` from complete Verilog with :func:`wrapper` in it."""
+    # The scratch name changes each time: absolute paths would end up in the executable.
+    with tempfile.TemporaryDirectory(prefix="obj-", dir=folder) as scratch:
+        work = Path(scratch)
+        (work / "chip.v").write_text(verilog)
+        if tools.simulator == "verilator":
+            _run(tools, [*tools.command, *_verilator(tools, waves)], work, "Verilator")
+            slow = sorted(p.name for p in work.glob("V*__Slow.cpp"))
+            (work / "cold.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
+            sources = [p for p in work.glob("V*.cpp") if p.name not in slow]
+        else:
+            _run(tools, [*tools.command, "-q", "-p", _yosys(waves)], work, "Yosys")
+            sources = [work / "chip.cc"]
+        jobs = [(p, p.with_suffix(".o"), list(_HOT)) for p in sources]
+        if tools.simulator == "verilator":
+            jobs.append((work / "cold.cpp", work / "cold.o", list(_COLD)))
+        jobs.append((DRIVER / "main.cpp", work / "main.o", [*_HOT, f"-DSETUN_DIVISOR={divisor}"]))
+        jobs.sort(key=lambda job: -job[0].stat().st_size)
+        flags = [*_flags(tools, waves), f"-I{work}", f"-I{DRIVER}"]
+        _compile(tools, jobs, flags, progress)
+        objects = [str(job[1]) for job in jobs]
+        if runtime is not None:
+            objects += [str(p) for p in sorted(runtime.glob("*.o"))]
+        link = [*tools.compiler, *objects, "-o", str(folder / "chip"), "-lpthread"]
+        if _system_fst(tools, waves):
+            link.append("-lz")
+        _run(tools, link, work, "C++ linker")
+
+
+def _verilator(tools: Tools, waves: bool) -> list[str]:
+    options = ["--cc", "-O3", "--noassert", "--no-timing", "--x-assign", "fast"]
+    options += ["--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--prefix", "Vchip"]
+    options += ["--output-split", "20000", "--top-module", TOP, "--Mdir", ".", "chip.v"]
+    return [*options, "--trace-fst"] if waves else options
+
+
+def _yosys(waves: bool) -> str:
+    level = "-g4" if waves else "-g2"
+    return f"read_verilog chip.v; hierarchy -top {TOP}; proc; flatten; write_cxxrtl -header {level} chip.cc"
+
+
+def _flags(tools: Tools, waves: bool) -> list[str]:
+    if tools.simulator == "cxxrtl":
+        flags = ["-std=c++17", "-DSETUN_CXXRTL", f"-DSETUN_WAVES={int(waves)}"]
+        flags += [f"-I{tools.include}"]
+    else:
+        flags = ["-std=c++20", "-DVL_TIME_CONTEXT", "-DVERILATOR=1"]
+        flags += [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING", "TRACE_SAIF")]
+        flags += ["-DVM_TRACE_VCD=0", f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_FST={int(waves)}"]
+        if waves and not _system_fst(tools, waves):
+            flags.append(f"-I{DRIVER / 'fst'}")
+        flags += [f"-I{tools.include / 'include'}", f"-I{tools.include / 'include' / 'vltstd'}"]
+    # Without this zig traps on what the generated code does on purpose.
+    return (
+        [*flags, "-w", "-fno-sanitize=undefined"] if "ziglang" in tools.compiler else [*flags, "-w"]
+    )
+
+
+def _system_fst(tools: Tools, waves: bool) -> bool:
+    """Whether FST goes through GTKWave's writer, which needs all of zlib, or through fstcpp."""
+    return (
+        waves
+        and tools.simulator == "verilator"
+        and (not (tools.include / "include" / "fstcpp").is_dir())
+    )
+
+
+def _compile(
+    tools: Tools,
+    jobs: Sequence[tuple[Path, Path, list[str]]],
+    flags: list[str],
+    progress: Progress | None,
+) -> None:
+    commands = [
+        [*tools.compiler, *flags, *extra, "-c", str(source), "-o", str(out)]
+        for source, out, extra in jobs
+    ]
+    cores = len(os.sched_getaffinity(0))
+    running: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+    done = 0
+    try:
+        while commands or running:
+            while commands and len(running) < cores:
+                log = tempfile.TemporaryFile()
+                running.append((_start(tools, commands.pop(0), log), log))
+            time.sleep(0.02)
+            for process, log in [r for r in running if r[0].poll() is not None]:
+                running.remove((process, log))
+                _check(process.returncode, log, "C++ compiler")
+                done += 1
+                if progress is not None:
+                    progress(f"compiled {done} of {len(jobs)} files")
+    finally:
+        for process, _ in running:
+            process.kill()
+            process.wait()
+
+
+def _start(
+    tools: Tools, command: list[str], log: IO[bytes], cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ, VERILATOR_ROOT=str(tools.include), LC_ALL="C")
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=environment,
+        )
+    except OSError as error:
+        raise SetunError(command[0], "must run", error.strerror) from error
+
+
+def _run(tools: Tools, command: list[str], cwd: Path, what: str) -> None:
+    with tempfile.TemporaryFile() as log:
+        process = _start(tools, command, log, cwd)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        _check(code, log, what)
+
+
+def _check(code: int, log: IO[bytes], what: str) -> None:
+    if code == 0:
+        return
+    log.seek(0)
+    lines = log.read().decode("utf-8", "replace").splitlines()
+    errors = [line for line in lines if "error" in line.lower()] or lines[-1:] or [f"status {code}"]
+    raise SetunError(what, "must accept the chip", errors[0][:300])

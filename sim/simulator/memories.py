@@ -1,0 +1,175 @@
+"""Memory contents kept out of the compiled chip, so that another model needs no compiler."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from setun.firmware.errors import SetunError
+
+_NAME = r"(\\\S+(?= )|[A-Za-z_][\w$]*)"
+_MODULE = re.compile(rf"\s*module {_NAME}")
+_MEMORY = re.compile(rf"\s*reg (?:signed )?(?:\[(\d+):0\] )?{_NAME} ?\[(\d+):(\d+)\];")
+_WORD = re.compile(rf"\s*{_NAME} ?\[(\d+)\] = (\d+)'(s?[hdb])([0-9a-fA-F]+);")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """One memory whose contents are a file.
+
+    Members
+    -------
+    name
+        Module and memory, joined by a dot: ``top.array.weights``.
+    width
+        Bits per word.
+    depth
+        Words.
+    file
+        Name of the file with its initial contents, for ``$readmemh``.
+    contents
+        That file.
+    """
+
+    name: str
+    width: int
+    depth: int
+    file: str
+    contents: bytes = b""
+
+    def describe(self) -> dict[str, str | int]:
+        """Everything but the contents."""
+        return {"name": self.name, "width": self.width, "depth": self.depth, "file": self.file}
+
+
+def memory_file(words: Iterable[int], width: int) -> bytes:
+    """Contents of a memory file: one hexadecimal word a line, from address 0.
+
+    ``words`` are taken modulo 2 to the ``width``, so signed values may be given.
+    """
+    digits = (width + 3) // 4
+    mask = (1 << width) - 1
+    return "".join(f"{word & mask:0{digits}x}\n" for word in words).encode()
+
+
+def check_memory_file(data: bytes, memory: Memory) -> None:
+    """Refuse contents that do not fit a memory.
+
+    Raises
+    ------
+    SetunError
+        When a word is not hexadecimal or too wide, or when there are too many or too few.
+    """
+    words = data.split()
+    if len(words) != memory.depth:
+        raise SetunError(memory.name, f"needs {memory.depth} words", len(words))
+    digits = (memory.width + 3) // 4
+    top = 16 if memory.width % 4 == 0 else 1 << memory.width % 4
+    for index, word in enumerate(words):
+        ok = len(word) <= digits and not word.strip(b"0123456789abcdefABCDEF")
+        if not ok or (len(word) == digits and int(word[:1], 16) >= top):
+            found = word[:40].decode("ascii", "replace")
+            raise SetunError(
+                memory.name, f"word {index} must be hexadecimal, {memory.width} bits", found
+            )
+
+
+def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, list[Memory]]:
+    """Turn initialised memories into files.
+
+    Parameters
+    ----------
+    verilog
+        As Yosys writes it: every memory's contents are an ``initial`` block of word assignments
+        after its declaration. Blocks of another form, or with undefined bits, stay.
+    readmemh
+        Whether to leave a ``$readmemh`` of the file in the Verilog; without, the memory is
+        left undefined for the simulator to fill.
+
+    Returns
+    -------
+    verilog, memories
+        The same hardware; the memories with their contents, in order of appearance.
+    """
+    lines = verilog.split("\n")
+    out: list[str] = []
+    taken: set[str] = set()
+    memories: list[Memory] = []
+    declared: dict[str, tuple[int, int]] = {}
+    module = ""
+    i = 0
+    while i < len(lines):
+        line = lines[i]
+        i += 1
+        if "module" in line and (match := _MODULE.match(line)):
+            module = match[1]
+            declared = {}
+        elif "[" in line and (match := _MEMORY.match(line)):
+            width = int(match[1]) + 1 if match[1] else 1
+            declared[match[2]] = width, abs(int(match[3]) - int(match[4])) + 1
+        elif line.strip() == "initial begin":
+            block = _contents(lines, i, declared)
+            if block is not None:
+                name, words, i = block
+                width, depth = declared[name]
+                full = f"{module.lstrip(chr(92))}.{name.lstrip(chr(92))}"
+                file = _file_name(full, taken)
+                contents = memory_file((words.get(k, 0) for k in range(depth)), width)
+                memories.append(
+                    Memory(name=full, width=width, depth=depth, file=file, contents=contents)
+                )
+                if readmemh:
+                    out.append(f'  initial $readmemh("{file}", {name} );')
+                continue
+        out.append(line)
+    return "\n".join(out), memories
+
+
+def find_memory(name: str, memories: list[Memory]) -> Memory:
+    """The memory of that name, or the only one whose name ends in it.
+
+    Raises
+    ------
+    SetunError
+        When there is none or more than one.
+    """
+    found = [m for m in memories if m.name == name]
+    found = found or [m for m in memories if m.name.endswith(f".{name}")]
+    if len(found) != 1:
+        names = ", ".join(m.name for m in found or memories) or "none"
+        raise SetunError(f"memory {name}", "must name one memory of the chip", names)
+    return found[0]
+
+
+def _contents(
+    lines: list[str], start: int, declared: dict[str, tuple[int, int]]
+) -> tuple[str, dict[int, int], int] | None:
+    """Name, words and following line of a memory's initial block, or None if it is no such."""
+    name = ""
+    words: dict[int, int] = {}
+    for i in range(start, len(lines)):
+        if lines[i].strip() == "end":
+            return (name, words, i + 1) if words else None
+        match = _WORD.fullmatch(lines[i])
+        if not match or match[1] not in declared or (name and match[1] != name):
+            return None
+        name = match[1]
+        address = int(match[2])
+        base = {"h": 16, "d": 10, "b": 2}[match[4][-1]]
+        try:
+            words[address] = int(match[5], base)
+        except ValueError:
+            return None
+        if address >= declared[name][1]:
+            return None
+    return None
+
+
+def _file_name(full: str, taken: set[str]) -> str:
+    base = re.sub(r"[^\w.-]", "_", full)
+    name = f"{base}.hex"
+    count = 1
+    while name in taken:
+        name = f"{base}_{count}.hex"
+        count += 1
+    taken.add(name)
+    return name
