@@ -88,7 +88,7 @@ def test_interrupt_is_130_without_traceback(verb, capsys):
 
 
 def test_operating_system_error_names_the_file(verb, capsys):
-    verb(lambda as_json: open("/nonexistent/file"))
+    verb(lambda as_json: Path("/nonexistent/file").read_bytes())
     assert cli.run(["probe"]) == 1
     assert capsys.readouterr().err == (
         "setun: error: /nonexistent/file: No such file or directory\n"
