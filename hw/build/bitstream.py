@@ -19,6 +19,7 @@ from setun.hw.build.stages import Design, Device, Flow, Progress
 from setun.hw.build.top import Board, BoardTop
 
 Factory = Callable[[], Any]
+MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
 
 
 def design_for(factory: Factory, board: Board, *, name: str, clock_mhz: float) -> Design:
@@ -60,7 +61,7 @@ def _layouts(
         )
         return _Layout(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
 
-    pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1, MOST_AT_ONCE))
     try:
         return list(pool.map(one, seeds))
     except BaseException:
