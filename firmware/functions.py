@@ -117,6 +117,7 @@ def code_reciprocals(fmt: Format) -> Ints:
 NOISE_FRACTION = 10  # fraction bits of sampling keys and of the noise
 KEY_LIMIT = 1 << 21  # keys before noise saturate at +-2048
 LN2_FIXED = round(math.log(2.0) * (1 << NOISE_FRACTION))
+NO_SEED = 0x9E3779B9  # state that stands in for 0, which xorshift never leaves
 
 
 def xorshift32(state: int) -> int:
@@ -131,7 +132,7 @@ def seed_state(seed: int) -> int:
     z = (seed + 1) * 0x9E3779B9 & 0xFFFFFFFF
     z = (z ^ (z >> 16)) * 0x85EBCA6B & 0xFFFFFFFF
     z = (z ^ (z >> 13)) * 0xC2B2AE35 & 0xFFFFFFFF
-    return (z ^ (z >> 16)) or 0x9E3779B9
+    return (z ^ (z >> 16)) or NO_SEED
 
 
 @lru_cache(maxsize=1)

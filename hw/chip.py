@@ -1,0 +1,50 @@
+"""The chip: link and core between two UART pins."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.firmware import identity
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import Placement
+from setun.hw.core import Core
+from setun.hw.generation import COUNTERS
+from setun.hw.link.link import Link
+from setun.hw.link.signature import core_members
+
+
+class Chip(wiring.Component):
+    """A ternary language model behind a UART, in the `sync` domain.
+
+    Parameters
+    ----------
+    config
+        What the chip is made of.
+    placement
+        The model in its memories at power-on; None for a blank chip.
+
+    Members
+    -------
+    rx : In(1), tx : Out(1)
+        UART, 8N1, `config.baud`; rx may be asynchronous. Protocol: docs/link.md.
+    """
+
+    def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
+        self.config = config
+        self.placement = placement
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        info = identity.encode(self.config)
+        m.submodules.link = link = Link(info, self.config.divisor, len(COUNTERS))
+        m.submodules.core = core = Core(self.config, self.placement)
+        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        for name, member in core_members(len(COUNTERS)).items():
+            ours, theirs = getattr(link, name), getattr(core, name)
+            if member.is_signature:
+                wiring.connect(m, ours, theirs)
+            else:
+                outward = member.flow is Out
+                m.d.comb += theirs.eq(ours) if outward else ours.eq(theirs)
+        return m

@@ -1,0 +1,162 @@
+"""The core: memories, quantiser, array, sink, sampler and the sequencer that drives them."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import Out
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import Placement
+from setun.hw.array import TernaryArray
+from setun.hw.generation import COUNTERS, Generation
+from setun.hw.link.signature import core_members
+from setun.hw.memories import Memories
+from setun.hw.quantiser import Quantiser
+from setun.hw.sampler import Sampler
+from setun.hw.sequencer import Sequencer
+from setun.hw.sink import Sink
+from setun.hw.weights import WeightReader, unpack_weights
+
+
+class Core(wiring.Component):
+    """Everything between the link and the weights.
+
+    Parameters
+    ----------
+    config
+        Sizes and formats.
+    placement
+        Initial memory contents; None leaves the chip blank, to be loaded over the link.
+
+    Members: the core's side of `setun.hw.link.link.Link`, documented there.
+    """
+
+    def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
+        self.config = config
+        self.placement = placement
+        members = core_members(len(COUNTERS))
+        super().__init__({name: member.flip() for name, member in members.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        m.submodules.memories = memories = Memories(c, self.placement)
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.quantiser = quantiser = Quantiser(c)
+        m.submodules.array = array = TernaryArray(c)
+        m.submodules.sink = sink = Sink(c)
+        m.submodules.sampler = sampler = Sampler(c)
+        m.submodules.generation = generation = Generation(c)
+        width = memories.weights.width
+        m.submodules.reader = reader = WeightReader(c.weight_words, width)
+
+        wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
+        wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
+        for name in ("prompt", "prompt_space", "generate", "stop", "reset_state", "token", "done",
+                     "running", "generating"):  # fmt: skip
+            self._join(m, name, generation)
+        m.d.comb += generation.loading.eq(memories.writing)
+
+        for name, unit, depth in (("quantise", quantiser, 2), ("array", array, 4), ("sink", sink, 4)):
+            source = getattr(sequencer, name)
+            queue = fifo.SyncFIFOBuffered(width=len(Value.cast(source.payload)), depth=depth)
+            m.submodules[f"{name}_queue"] = queue
+            self._through(m, source, queue, unit.command)
+        wiring.connect(m, quantiser.filled, array.filled)
+        wiring.connect(m, quantiser.scale, sink.scale)
+        wiring.connect(m, array.o, sink.groups)
+        wiring.connect(m, sink.logits, sampler.logits)
+        wiring.connect(m, sequencer.embed, memories.embed)
+
+        # Memory ports.
+        m.d.comb += [
+            sequencer.program_data.eq(memories.program.read_data),
+            memories.program.read_address.eq(sequencer.program_address),
+            reader.restart.eq(sequencer.restart_weights),
+            reader.data.eq(memories.weights.read_data),
+            memories.weights.read_address.eq(reader.address),
+            array.weights.payload.eq(unpack_weights(m, c, reader.o.payload[: c.weight_bits])),
+            array.weights.valid.eq(reader.o.valid),
+            reader.o.ready.eq(array.weights.ready),
+            memories.constant_address.eq(quantiser.constant_address),
+            quantiser.constant_data.eq(memories.constants.read_data),
+            memories.vector_quantiser.read_address.eq(quantiser.vector_address),
+            quantiser.vector_data.eq(memories.vector_quantiser.read_data),
+            memories.vector_sink.read_address.eq(sink.vector_address),
+            sink.vector_data.eq(memories.vector_sink.read_data),
+            memories.state.read_address.eq(sink.state_address),
+            memories.gates.read_address.eq(sink.state_address),
+            sink.state_data.eq(memories.state.read_data),
+            sink.gate_data.eq(memories.gates.read_data),
+            memories.write_vector.eq(sink.write_vector),
+            memories.write_state.eq(sink.write_state),
+            memories.write_address.eq(sink.write_address),
+            memories.write_data.eq(sink.write_data),
+        ]
+        m.submodules.slots = slots = memories.slots()
+        m.d.comb += [
+            slots.write_enable.eq(quantiser.slot_enable),
+            slots.write_address.eq(self._slot_address(quantiser.slot, quantiser.slot_address)),
+            slots.write_data.eq(quantiser.slot_data),
+            slots.read_address.eq(self._slot_address(array.code_slot, array.code_address)),
+            array.code_data.eq(slots.read_data),
+        ]
+
+        m.d.comb += [
+            quantiser.array_sum.eq(sink.array_sum),
+            quantiser.eps_outer.eq(sequencer.eps_outer),
+            quantiser.eps_inner.eq(sequencer.eps_inner),
+            sink.fresh.eq(generation.fresh),
+            sequencer.stored.eq(sink.done),
+            sequencer.token.eq(generation.body_token),
+            sequencer.run_body.eq(generation.run_body),
+            sequencer.run_head.eq(generation.run_head),
+            generation.idle.eq(sequencer.idle),
+            generation.fault.eq(sequencer.fault),
+            generation.sampled.eq(sampler.done),
+            generation.sampled_token.eq(sampler.token),
+            sampler.start.eq(sequencer.sample_start),
+            sampler.count.eq(sequencer.sample_count),
+            sampler.greedy.eq(generation.greedy),
+            sampler.factor.eq(generation.factor),
+            sampler.load.eq(generation.load_seed),
+            sampler.seed.eq(generation.seed),
+        ]
+        events = {
+            "cycles": ~sequencer.idle,
+            "bodies": generation.run_body,
+            "heads": generation.run_head,
+            "array_busy": array.busy,
+            "wait_codes": array.wait_codes,
+            "wait_sink": array.wait_sink,
+            "wait_weights": array.wait_weights,
+            "quantiser_busy": quantiser.busy,
+            "sink_busy": sink.busy,
+            "faults": sequencer.fault,
+        }
+        for k, name in enumerate(COUNTERS):
+            count = Signal(32, name=f"count_{name}")
+            m.d.sync += count.eq(count + events[name])
+            m.d.comb += self.counters[k].eq(count)
+        return m
+
+    def _slot_address(self, slot: Value, word: Value) -> Value:
+        return Cat(word, slot)
+
+    def _join(self, m: Module, name: str, generation: Generation) -> None:
+        mine, unit = getattr(self, name), getattr(generation, name)
+        if isinstance(mine, Value):
+            out = self.signature.members[name].flow is Out
+            m.d.comb += mine.eq(unit) if out else unit.eq(mine)
+        else:
+            wiring.connect(m, wiring.flipped(mine), unit)
+
+    @staticmethod
+    def _through(m: Module, source: object, queue: fifo.SyncFIFOBuffered, unit: object) -> None:
+        m.d.comb += [
+            queue.w_data.eq(source.payload),  # type: ignore[attr-defined]
+            queue.w_en.eq(source.valid),  # type: ignore[attr-defined]
+            source.ready.eq(queue.w_rdy),  # type: ignore[attr-defined]
+            unit.payload.eq(queue.r_data),  # type: ignore[attr-defined]
+            unit.valid.eq(queue.r_rdy),  # type: ignore[attr-defined]
+            queue.r_en.eq(unit.ready),  # type: ignore[attr-defined]
+        ]

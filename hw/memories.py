@@ -1,0 +1,197 @@
+"""All memories of the core, the maintenance bus over them, and the embedding copier."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.placement import Placement, Space
+from setun.hw.link.signature import BUS_REQUEST
+from setun.hw.memory import BUS_LATENCY, Store, pack_words
+
+
+class SlotMemory(wiring.Component):
+    """Quantised vectors: words of P codes, one write and one read port, data one cycle later."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        self.width, self.depth = width, depth
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(range(depth)),
+                "write_data": In(width),
+                "read_address": In(range(depth)),
+                "read_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = mem = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        write, read = mem.write_port(), mem.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(read.data),
+        ]
+        return m
+
+
+class Memories(wiring.Component):
+    """The stores, addressed by the link as `setun.firmware.placement.Space` says.
+
+    Members
+    -------
+    bus_req, bus_rsp
+        The link's memory port; one request at a time, reads answered after `BUS_LATENCY` cycles.
+    writing : Out(1)
+        Strobe: the link writes.
+    constant_address : In(24)
+        Quantiser's read address, unless an embedding is being copied.
+    embed : In(stream of first, words, destination)
+        Copies an embedding row to vector memory: two vector words a constant word, one a cycle.
+    write_vector, write_state, write_address, write_data : In
+        The sink's write port.
+
+    The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
+    `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory).
+    """
+
+    def __init__(self, config: ChipConfig, placement: Placement | None) -> None:
+        self.config = config
+        self._contents = placement.spaces if placement else {}
+        c, w, v = config, config.vector.width, config.lanes
+        weight_element = min(32, c.weight_bits)
+        self.program = self._store(Space.PROGRAM, 32, 4, c.instructions)
+        self.weights = self._store(
+            Space.WEIGHTS, weight_element, -(-c.weight_bits // weight_element), c.weight_words
+        )
+        self.constants = self._store(Space.CONSTANTS, w, 2 * v, -(-c.constant_pairs // v))
+        self.gates = self._store(Space.GATES, w, v, -(-c.state_elements // v))
+        self.state = self._store(Space.STATE, w, v, -(-c.state_elements // v), writable=True)
+        words = -(-c.vector_elements // v)
+        self.vector_sink = self._store(Space.VECTOR, w, v, words, writable=True)
+        self.vector_quantiser = Store(
+            "vector_copy", element=w, elements=v, depth=words, writable=True
+        )
+        super().__init__(
+            {
+                "bus_req": In(stream.Signature(BUS_REQUEST)),
+                "bus_rsp": Out(stream.Signature(32)),
+                "writing": Out(1),
+                "constant_address": In(24),
+                "embed": In(
+                    stream.Signature(
+                        data.StructLayout({"first": 24, "words": 16, "destination": 16})
+                    )
+                ),
+                "write_vector": In(1),
+                "write_state": In(1),
+                "write_address": In(16),
+                "write_data": In(w * v),
+            }
+        )
+
+    def slots(self) -> SlotMemory:
+        """Slot memory of this configuration: slots start at powers of two."""
+        depth = SLOTS << ceil_log2(max(self.config.slot_words, 2))
+        return SlotMemory(8 * self.config.columns, depth)
+
+    def _store(
+        self, space: Space, element: int, elements: int, depth: int, writable: bool = False
+    ) -> Store:
+        contents: Sequence[int] = [int(x) for x in self._contents.get(space, ())]
+        stride = 1 << ceil_log2(elements)
+        return Store(
+            space.name.lower(), element=element, elements=elements, depth=depth,
+            init=pack_words(contents, element, stride, elements), writable=writable,
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        stores = {
+            Space.PROGRAM: self.program,
+            Space.WEIGHTS: self.weights,
+            Space.CONSTANTS: self.constants,
+            Space.STATE: self.state,
+            Space.GATES: self.gates,
+            Space.VECTOR: self.vector_sink,
+        }
+        for space, store in stores.items():
+            m.submodules[space.name.lower()] = store
+        m.submodules.vector_copy = self.vector_quantiser
+
+        request = self.bus_req.payload
+        waited = Signal(range(BUS_LATENCY + 2))
+        accept = Signal()
+        answer = Signal(32)
+        m.d.comb += [
+            accept.eq(self.bus_req.valid & (waited == 0)),
+            self.bus_req.ready.eq(accept),
+            self.writing.eq(accept & request.write),
+            self.bus_rsp.valid.eq(waited == BUS_LATENCY + 1),
+            self.bus_rsp.payload.eq(answer),
+        ]
+        space = Signal(3)
+        with m.If(accept & ~request.write):
+            m.d.sync += [waited.eq(1), space.eq(request.space)]
+        with m.Elif(waited == BUS_LATENCY + 1):
+            with m.If(self.bus_rsp.ready):
+                m.d.sync += waited.eq(0)
+        with m.Elif(waited != 0):
+            m.d.sync += waited.eq(waited + 1)
+        for number, store in stores.items():
+            m.d.comb += [
+                store.bus.strobe.eq(accept & (request.space == number)),
+                store.bus.write.eq(request.write),
+                store.bus.address.eq(request.address),
+                store.bus.write_data.eq(request.data),
+            ]
+        with m.If(waited == BUS_LATENCY), m.Switch(space):
+            for number, store in stores.items():
+                with m.Case(number):
+                    m.d.sync += answer.eq(store.bus.read_data)
+            with m.Default():
+                m.d.sync += answer.eq(0)
+
+        self._copier(m)
+        return m
+
+    def _copier(self, m: Module) -> None:
+        """Vector memory's write port: the sink's, or the copy of an embedding row."""
+        w, v = self.config.vector.width, self.config.lanes
+        row = self.embed.payload
+        read, copied = Signal(16), Signal(16)
+        valid, half = Signal(), Signal()
+        m.d.comb += [
+            self.constants.read_address.eq(
+                Mux(self.embed.valid, row.first + (read >> 1), self.constant_address)
+            ),
+            self.embed.ready.eq(self.embed.valid & (copied == row.words)),
+            half.eq(copied[0]),
+        ]
+        m.d.sync += valid.eq(self.embed.valid & (read != row.words))
+        with m.If(self.embed.ready | ~self.embed.valid):
+            m.d.sync += [read.eq(0), copied.eq(0), valid.eq(0)]
+        with m.Else():
+            with m.If(read != row.words):
+                m.d.sync += read.eq(read + 1)
+            with m.If(valid):
+                m.d.sync += copied.eq(copied + 1)
+        embedded = self.constants.read_data.word_select(half, w * v)
+        for store in (self.vector_sink, self.vector_quantiser):
+            m.d.comb += [
+                store.write_enable.eq(self.write_vector | valid),
+                store.write_address.eq(Mux(valid, row.destination + copied, self.write_address)),
+                store.write_data.eq(Mux(valid, embedded, self.write_data)),
+            ]
+        m.d.comb += [
+            self.state.write_enable.eq(self.write_state),
+            self.state.write_address.eq(self.write_address),
+            self.state.write_data.eq(self.write_data),
+        ]

@@ -1,0 +1,206 @@
+"""On-chip memories: block RAM that the core reads every cycle and the link loads and checks."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+BUS_LATENCY = 4  # cycles from a bus strobe until its read data may be taken
+
+# Words a DP16KD block holds at each data width; the 9, 18 and 36 bit shapes use the parity bits.
+_BLOCK_SHAPES = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
+
+
+def bus_signature() -> wiring.Signature:
+    """Maintenance port of one memory, in elements; used only while the core is idle.
+
+    Members: `strobe` (one cycle per transaction), `write`, `address` (elements), `write_data`,
+    `read_data` (valid `BUS_LATENCY` cycles after the strobe until the next one).
+    """
+    return wiring.Signature(
+        {
+            "strobe": Out(1),
+            "write": Out(1),
+            "address": Out(24),
+            "write_data": Out(32),
+            "read_data": In(32),
+        }
+    )
+
+
+def segments(depth: int, width: int) -> list[int]:
+    """Depths of the memories that hold `depth` words in the fewest blocks, largest first.
+
+    Synthesis maps a memory of a power of two words to the block shape of that depth, without
+    multiplexers; one memory of another depth costs a multiplexer on every bit.
+    """
+    if depth <= 512:
+        return [depth]
+    best: tuple[int, list[int]] | None = None
+    for shape in (512, 1024, 2048, 4096):
+        whole, rest = divmod(depth, shape)
+        parts = [shape] * whole
+        if rest:
+            parts.append(1 << (rest - 1).bit_length())
+        cost = sum(blocks(d, width) for d in parts) + len(parts) - 1
+        if best is None or cost < best[0]:
+            best = cost, parts
+    assert best is not None
+    return best[1]
+
+
+def blocks(depth: int, width: int) -> int:
+    """DP16KD blocks of one memory of `depth` x `width`, in its cheapest shape."""
+    return min(-(-depth // d) * -(-width // w) for d, w in _BLOCK_SHAPES.items())
+
+
+class Store(wiring.Component):
+    """Words of several elements; one read port, optionally one write port, one bus port.
+
+    Parameters
+    ----------
+    name
+        Prefix of the memories' names in the Verilog.
+    element
+        Bits of one element, at most 32.
+    elements
+        Elements of one word that exist; the bus numbers them with the next power of two.
+    depth
+        Words.
+    init
+        Initial words.
+    writable
+        The core writes too (vector and state memory); the bus then only reads.
+
+    Members
+    -------
+    read_address : In
+        Word to read; `read_data : Out` shows it in the next cycle.
+    write_enable, write_address, write_data : In
+        Only if `writable`: one word per cycle, visible to reads of the next cycle.
+    bus : In
+        See `bus_signature`. Words are written when their last element arrives, so elements are
+        written in ascending order.
+
+    Latency 1 cycle, throughput one word per cycle.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        element: int,
+        elements: int,
+        depth: int,
+        init: Sequence[int] = (),
+        writable: bool = False,
+    ) -> None:
+        self.name = name
+        self.element, self.elements, self.depth = element, elements, depth
+        self.init = list(init)
+        self.writable = writable
+        self.width = element * elements
+        members = {
+            "read_address": In(range(max(depth, 2))),
+            "read_data": Out(self.width),
+            "bus": In(bus_signature()),
+        }
+        if writable:
+            members |= {
+                "write_enable": In(1),
+                "write_address": In(range(max(depth, 2))),
+                "write_data": In(self.width),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = (self.elements - 1).bit_length()
+        sub = Signal(max(bits, 1))
+        m.d.comb += sub.eq(self.bus.address[:bits])
+        bus_word = self.bus.address[bits:]
+        address = Signal.like(self.read_address)
+        m.d.comb += address.eq(Mux(self.bus.strobe, bus_word, self.read_address))
+
+        write_enable, write_address, write_data = self._write_port(m, sub, bus_word)
+        self._segments(m, address, write_enable, write_address, write_data)
+
+        taken = Signal.like(sub)
+        with m.If(self.bus.strobe):
+            m.d.sync += taken.eq(sub)
+        strobed = Signal()
+        held = Signal(self.width)
+        m.d.sync += strobed.eq(self.bus.strobe)
+        with m.If(strobed):
+            m.d.sync += held.eq(self.read_data)
+        m.d.sync += self.bus.read_data.eq(held.word_select(taken, self.element))
+        return m
+
+    def _write_port(self, m: Module, sub: Value, bus_word: Value) -> tuple[Value, Value, Value]:
+        if self.writable:
+            return self.write_enable, self.write_address, self.write_data
+        last = (1 << (self.elements - 1).bit_length()) - 1
+        enable = Signal()
+        data = Signal(self.width)
+        new = self.bus.write_data[: self.element]
+        strobe = self.bus.strobe & self.bus.write
+        if self.elements == 1:
+            m.d.comb += [enable.eq(strobe), data.eq(new)]
+        else:
+            held = Signal(self.width)
+            with m.If(strobe):
+                m.d.sync += held.word_select(sub, self.element).eq(new)
+            m.d.comb += [enable.eq(strobe & (sub == last)), data.eq(held)]
+            if self.elements == last + 1:
+                m.d.comb += data[-self.element :].eq(new)
+        return enable, bus_word, data
+
+    def _segments(
+        self, m: Module, address: Value, enable: Value, write_address: Value, data: Value
+    ) -> None:
+        parts = segments(self.depth, self.width)
+        outputs, start = [], 0
+        selected = Signal(range(max(len(parts), 2)))
+        for k, size in enumerate(parts):
+            init = self.init[start : start + size]
+            m.submodules[f"{self.name}{k}"] = mem = memory.Memory(
+                shape=self.width, depth=size, init=init
+            )
+            end = start + size
+            read, write = mem.read_port(), mem.write_port()
+            outputs.append(read.data)
+            here = (write_address >= start) & (write_address < end) if len(parts) > 1 else 1
+            m.d.comb += [
+                write.en.eq(enable & here),
+                write.data.eq(data),
+                write.addr.eq(write_address - start),
+                read.addr.eq(address - start),
+            ]
+            if not self.writable:
+                # One address for both ports and never both at once: a single-port block.
+                m.d.comb += [write.addr.eq(address - start), read.en.eq(~write.en)]
+            if len(parts) > 1:
+                with m.If((address >= start) & (address < end)):
+                    m.d.sync += selected.eq(k)
+            start = end
+        if len(parts) == 1:
+            m.d.comb += self.read_data.eq(outputs[0])
+            return
+        with m.Switch(selected):
+            for k, output in enumerate(outputs):
+                with m.Case(k):
+                    m.d.comb += self.read_data.eq(output)
+
+
+def pack_words(elements: Sequence[int], width: int, stride: int, real: int) -> list[int]:
+    """Memory words from bus-addressed elements: `stride` addresses a word, `real` of them kept."""
+    words = []
+    for start in range(0, len(elements), stride):
+        word = 0
+        for k, e in enumerate(elements[start : start + real]):
+            word |= (int(e) & ((1 << width) - 1)) << (k * width)
+        words.append(word)
+    return words
+
+

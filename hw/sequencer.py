@@ -1,0 +1,181 @@
+"""Sequencer: runs the program's body for each token, its head for each sample."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.isa import Kernel, Op
+from setun.hw.array import MATVEC
+from setun.hw.quantiser import quantise_command
+from setun.hw.sink import sink_command
+
+INSTRUCTION = data.StructLayout(
+    {
+        "op": unsigned(4),
+        "flags": unsigned(12),
+        "n": unsigned(16),
+        "source": unsigned(16),
+        "destination": unsigned(16),
+        "constants": unsigned(32),
+        "immediate": unsigned(32),
+    }
+)
+
+
+class Sequencer(wiring.Component):
+    """Fetches instructions and hands them to the units; straight-line, in order.
+
+    Members
+    -------
+    run_body, run_head : In(1)
+        Strobes, while idle: run from the start, or from behind the body's END.
+    idle : Out(1)
+    fault : Out(1)
+        Strobe: an unknown operation was met; the run ends there.
+    restart_weights : Out(1)
+        Strobe at the start of a body.
+    program_address : Out, program_data : In
+        Instruction memory, data one cycle later.
+    embed : Out(stream of first constant pair word, words, destination)
+        Copy of an embedding row; accepted when the copy is complete.
+    token : In(16)
+        Token whose row is embedded.
+    quantise, array, sink : Out(stream)
+        Commands of the units.
+    stored : In(1)
+        Strobe: a matvec is complete.
+    sample_start : Out(1), sample_count : Out(16)
+        Strobe with the MATVEC that samples.
+    eps_outer, eps_inner : Out(fmt.width)
+
+    A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Two cycles per
+    instruction plus the waits.
+    """
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config = config
+        w = config.vector.width
+        super().__init__(
+            {
+                "run_body": In(1),
+                "run_head": In(1),
+                "idle": Out(1),
+                "fault": Out(1),
+                "restart_weights": Out(1),
+                "program_address": Out(range(max(config.instructions, 2))),
+                "program_data": In(128),
+                "embed": Out(
+                    stream.Signature(
+                        data.StructLayout({"first": 24, "words": 16, "destination": 16})
+                    )
+                ),
+                "token": In(16),
+                "quantise": Out(stream.Signature(quantise_command(config))),
+                "array": Out(stream.Signature(MATVEC)),
+                "sink": Out(stream.Signature(sink_command(config))),
+                "stored": In(1),
+                "sample_start": Out(1),
+                "sample_count": Out(16),
+                "eps_outer": Out(w),
+                "eps_inner": Out(w),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        lane_bits, row_bits = ceil_log2(c.lanes), ceil_log2(c.rows)
+        w = c.vector.width
+        i = Signal(INSTRUCTION)
+        counter = Signal.like(self.program_address)
+        head = Signal.like(self.program_address)
+        in_body = Signal()
+        outstanding = Signal(4)
+        dispatched = Signal()
+        row, multiplicand, multiplier = Signal(32), Signal(32), Signal(16)
+        m.d.comb += [
+            self.program_address.eq(counter),
+            self.sample_count.eq(i.n),
+            self.embed.payload.first.eq((i.constants + row) >> lane_bits),
+            self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
+            self.embed.payload.destination.eq(i.destination >> lane_bits),
+            self.quantise.payload.n.eq(i.n),
+            self.quantise.payload.source.eq(i.source >> lane_bits),
+            self.quantise.payload.constants.eq(i.constants >> lane_bits),
+            self.quantise.payload.mean_square.eq(i.flags[1:3]),
+            self.quantise.payload.inverse_n.eq(i.immediate[:w]),
+            self.array.payload.groups.eq((i.n + (c.rows - 1)) >> row_bits),
+            self.array.payload.keep.eq(i.flags[3]),
+            self.sink.payload.rows.eq(i.n),
+            self.sink.payload.kernel.eq(i.flags[0:3]),
+            self.sink.payload.keep.eq(i.flags[3]),
+            self.sink.payload.from_state.eq(i.flags[4]),
+            self.sink.payload.stat_shift.eq(i.flags[5:10]),
+            self.sink.payload.source.eq(i.source >> lane_bits),
+            self.sink.payload.destination.eq(i.destination >> lane_bits),
+            self.sink.payload.scale.eq(i.immediate[:w]),
+        ]
+        m.d.sync += outstanding.eq(outstanding + dispatched - self.stored)
+        both = self.array.ready & self.sink.ready & (outstanding != 15)
+        quiet = outstanding == 0
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(1)
+                with m.If(self.run_body):
+                    m.d.comb += self.restart_weights.eq(1)
+                    m.d.sync += [counter.eq(0), in_body.eq(1)]
+                    m.next = "FETCH"
+                with m.Elif(self.run_head):
+                    m.d.sync += [counter.eq(head), in_body.eq(0)]
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += counter.eq(counter + 1)
+                m.next = "DECODE"
+            with m.State("DECODE"):
+                m.d.sync += [i.eq(self.program_data), row.eq(0), multiplier.eq(self.token)]
+                m.d.sync += multiplicand.eq(self.program_data[96:128])
+                m.next = "EXECUTE"
+            with m.State("EXECUTE"), m.Switch(i.op):
+                with m.Case(Op.MODEL):
+                    m.next = "FETCH"
+                with m.Case(Op.SCALARS):
+                    m.d.sync += self.eps_outer.eq(i.constants[:w])
+                    m.d.sync += self.eps_inner.eq(i.immediate[:w])
+                    m.next = "FETCH"
+                with m.Case(Op.EMBED):
+                    # row = token * pairs a row, one bit a cycle: no multiplier for one product.
+                    with m.If(multiplier != 0):
+                        m.d.sync += [
+                            row.eq(row + Mux(multiplier[0], multiplicand, 0)),
+                            multiplicand.eq(multiplicand << 1),
+                            multiplier.eq(multiplier >> 1),
+                        ]
+                    with m.Else():
+                        m.d.comb += self.embed.valid.eq(1)
+                        with m.If(self.embed.ready):
+                            m.next = "FETCH"
+                with m.Case(Op.QUANTISE):
+                    m.d.comb += self.quantise.valid.eq(quiet | ~i.flags[0])
+                    with m.If(self.quantise.valid & self.quantise.ready):
+                        m.next = "FETCH"
+                with m.Case(Op.MATVEC):
+                    m.d.comb += [
+                        dispatched.eq(both),
+                        self.array.valid.eq(both),
+                        self.sink.valid.eq(both),
+                        self.sample_start.eq(both & (i.flags[0:3] == Kernel.SAMPLE)),
+                    ]
+                    with m.If(both):
+                        m.next = "FETCH"
+                with m.Case(Op.END):
+                    with m.If(quiet):
+                        with m.If(in_body):
+                            m.d.sync += head.eq(counter)
+                        m.next = "IDLE"
+                with m.Default():
+                    m.d.comb += self.fault.eq(1)
+                    m.next = "IDLE"
+        return m

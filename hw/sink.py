@@ -1,0 +1,360 @@
+"""Sink of the array: rows become floats, pass a kernel (MLGRU, GLU, ...) and are stored."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.compiler import STAT_BITS
+from setun.firmware.config import ChipConfig
+from setun.firmware.formats import Format
+from setun.firmware.isa import Kernel
+from setun.hw.arith import FloatAdder, FloatFromInt, FloatMultiplier, Sigmoid
+from setun.hw.pipeline import delayed, tree, tree_latency
+from setun.hw.scale import SUM_BITS
+
+
+
+def sink_command(config: ChipConfig) -> data.StructLayout:
+    """MATVEC as the sink sees it, addresses in memory words."""
+    return data.StructLayout(
+        {
+            "rows": unsigned(16),
+            "kernel": unsigned(3),
+            "keep": unsigned(1),
+            "from_state": unsigned(1),
+            "stat_shift": unsigned(5),
+            "source": unsigned(16),
+            "destination": unsigned(16),
+            "scale": unsigned(config.vector.width),
+        }
+    )
+
+
+class KernelLane(wiring.Component):
+    """One lane of the elementwise pipeline behind the array.
+
+    Members
+    -------
+    kernel : In(3)
+        `Kernel` of the element, constant from its entry to its exit.
+    y, a, h, c : In(fmt.width)
+        Row, operand from memory, old state, 1 - lower bound.
+    o : Out(fmt.width)
+        COPY y; SILU y*s(y); ADD a + y; GLU y*(a*s(a));
+        MLGRU (1-u)*h + u*a with u = c*s(-y). Each product and sum is rounded.
+
+    Latency `latency` cycles for every kernel, throughput one element per cycle. Four multipliers,
+    two adders, one sigmoid. (MatMul-free LM, arXiv 2406.02528, equations 9-11.)
+    """
+
+    latency = Sigmoid.latency + 2 * FloatMultiplier.latency + 2 * FloatAdder.latency
+
+    def __init__(self, fmt: Format) -> None:
+        self.fmt = fmt
+        w = fmt.width
+        super().__init__(
+            {"kernel": In(3), "y": In(w), "a": In(w), "h": In(w), "c": In(w), "o": Out(w)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fmt = self.fmt
+        m.submodules.sigmoid = sigmoid = Sigmoid(fmt)
+        m.submodules.gate = gate = FloatMultiplier(fmt)
+        m.submodules.blend = blend = FloatMultiplier(fmt)
+        m.submodules.forget = forget = FloatMultiplier(fmt)
+        m.submodules.complement = complement = FloatAdder(fmt)
+        m.submodules.join = join = FloatAdder(fmt)
+
+        sign = 1 << (fmt.width - 1)
+        one = fmt.bias << fmt.mantissa
+        k0, y0, a0 = self.kernel, self.y, self.a
+        silu_of_a = k0 == Kernel.GLU
+        negated = Mux(k0 == Kernel.MLGRU, sign, 0)
+        m.d.comb += sigmoid.a.eq(Mux(silu_of_a, a0, y0) ^ negated)
+
+        n = Sigmoid.latency
+        k1, y1, a1, h1, c1 = (
+            delayed(m, value, n, f"{name}1")
+            for name, value in (("k", k0), ("y", y0), ("a", a0), ("h", self.h), ("c", self.c))
+        )
+        with m.Switch(k1):
+            with m.Case(Kernel.MLGRU):
+                m.d.comb += gate.b.eq(c1)
+            with m.Case(Kernel.GLU):
+                m.d.comb += gate.b.eq(a1)
+            with m.Default():
+                m.d.comb += gate.b.eq(y1)
+        m.d.comb += gate.a.eq(sigmoid.o)
+
+        n = FloatMultiplier.latency
+        k2, y2, a2, h2 = (
+            delayed(m, value, n, f"{name}2")
+            for name, value in (("k", k1), ("y", y1), ("a", a1), ("h", h1))
+        )
+        m.d.comb += [
+            blend.a.eq(gate.o),
+            blend.b.eq(Mux(k2 == Kernel.GLU, y2, a2)),
+            complement.a.eq(one),
+            complement.b.eq(gate.o ^ sign),
+        ]
+        # What goes on to the last adder: the row itself, silu(row) or, later, blend's product.
+        through2 = Mux(k2 == Kernel.SILU, gate.o, y2)
+
+        k3, a3, through3 = (
+            delayed(m, value, n, f"{name}3")
+            for name, value in (("k", k2), ("a", a2), ("through", through2))
+        )
+        blended = (k3 == Kernel.GLU) | (k3 == Kernel.MLGRU)
+        through3 = Mux(blended, blend.o, through3)
+        m.d.comb += [
+            forget.a.eq(complement.o),
+            forget.b.eq(delayed(m, h2, FloatAdder.latency, "h4")),
+        ]
+        n = FloatAdder.latency
+        k5, a5, through5 = (
+            delayed(m, value, n, f"{name}5")
+            for name, value in (("k", k3), ("a", a3), ("through", through3))
+        )
+        with m.Switch(k5):
+            with m.Case(Kernel.MLGRU):
+                m.d.comb += join.b.eq(forget.o)
+            with m.Case(Kernel.ADD):
+                m.d.comb += join.b.eq(a5)
+        m.d.comb += [join.a.eq(through5), self.o.eq(join.o)]
+        return m
+
+
+class Sink(wiring.Component):
+    """Stores the array's rows: scale, kernel, memory; V rows per cycle.
+
+    Members
+    -------
+    command : In(stream)
+        See `sink_command`.
+    groups : In(stream of Q signed sums)
+        From the array.
+    scale : In(stream of fmt.width)
+        Scale of each slot, from the quantiser.
+    vector_address, state_address : Out, vector_data, state_data, gate_data : In
+        Read ports, data one cycle later; `gates` are read at the state's address.
+    write_vector, write_state : Out(1), write_address, write_data : Out
+        Write port of both memories.
+    fresh : In(1)
+        The state reads as zero: nothing has been fed since the reset.
+    logits : Out(stream of V floats)
+        Rows of the SAMPLE kernel; taken at least every V cycles.
+    array_sum : Out(fmt.width)
+        Sum of squares of the last matvec's rows, from the leading 12 bits of its accumulators.
+    done : Out(1)
+        Strobe: a command's last row is stored.
+    busy : Out(1)
+
+    A command may read what the one before wrote: its reads wait until the same word is stored.
+    Latency from `groups` to the write: `latency` cycles.
+    """
+
+    convert_latency = FloatFromInt.latency + FloatMultiplier.latency
+    latency = 1 + convert_latency + KernelLane.latency
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config = config
+        w, v = config.vector.width, config.lanes
+        self.sum_width = 8 + ceil_log2(config.max_columns)
+        words = data.ArrayLayout(w, v)
+        super().__init__(
+            {
+                "command": In(stream.Signature(sink_command(config))),
+                "groups": In(
+                    stream.Signature(data.ArrayLayout(signed(self.sum_width), config.rows))
+                ),
+                "scale": In(stream.Signature(w)),
+                "vector_address": Out(16),
+                "state_address": Out(16),
+                "vector_data": In(words),
+                "state_data": In(words),
+                "gate_data": In(words),
+                "write_vector": Out(1),
+                "write_state": Out(1),
+                "write_address": Out(16),
+                "write_data": Out(words),
+                "fresh": In(1),
+                "logits": Out(stream.Signature(words)),
+                "array_sum": Out(w),
+                "done": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fmt, v = self.config.vector, self.config.lanes
+        command = self.command.payload
+        word, words = Signal(16), Signal(16)
+        m.d.comb += words.eq((command.rows + (v - 1)) >> v.bit_length() - 1)
+        issue, final = Signal(), Signal()
+        m.d.comb += final.eq(word + 1 == words)
+
+        part = self._gearbox(m, issue, final)
+        sums = Signal(data.ArrayLayout(signed(self.sum_width), v))
+        m.d.sync += sums.eq(
+            self.groups.payload.as_value().word_select(part, v * self.sum_width)
+        )
+        scale, scale_ready = self._scale(m, issue & final)
+
+        # Chaining: the command before may still be on its way to memory.
+        flying = Signal(range(self.latency + 2))
+        ahead, before = Signal.like(flying), Signal(16)
+        stored = Signal()
+        clear = (ahead == 0) | (word + ahead < before)
+        pace = Signal(range(max(v, 2)))
+        m.d.comb += issue.eq(scale_ready & self.groups.valid & clear & (pace == 0))
+        m.d.sync += flying.eq(flying + issue - stored)
+        with m.If(issue & final):
+            m.d.sync += [word.eq(0), before.eq(words), ahead.eq(flying + 1 - stored)]
+        with m.Else():
+            with m.If(issue):
+                m.d.sync += word.eq(word + 1)
+            with m.If(stored & (ahead != 0)):
+                m.d.sync += ahead.eq(ahead - 1)
+        # The sampler takes one logit per cycle.
+        with m.If(issue & (command.kernel == Kernel.SAMPLE)):
+            m.d.sync += pace.eq(v - 1)
+        with m.Elif(pace != 0):
+            m.d.sync += pace.eq(pace - 1)
+
+        # Tags travel with the rows; memory is read when the rows leave the scaling multiplier.
+        tag = Signal(
+            data.StructLayout(
+                {"valid": 1, "final": 1, "kernel": 3, "from_state": 1, "source": 16, "address": 16}
+            )
+        )
+        m.d.comb += [
+            tag.valid.eq(issue),
+            tag.final.eq(final),
+            tag.kernel.eq(command.kernel),
+            tag.from_state.eq(command.from_state),
+            tag.source.eq(command.source + word),
+            tag.address.eq(command.destination + word),
+        ]
+        reading = delayed(m, tag, self.convert_latency, "reading", reset=True)
+        entering = delayed(m, reading, 1, "entering", reset=True)
+        leaving = delayed(m, entering, KernelLane.latency, "leaving", reset=True)
+        gated = reading.kernel == Kernel.MLGRU
+        m.d.comb += [
+            self.vector_address.eq(reading.source),
+            self.state_address.eq(Mux(gated, reading.address, reading.source)),
+        ]
+        late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
+        for k in range(v):
+            m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
+            m.submodules[f"scale{k}"] = multiply = FloatMultiplier(fmt)
+            m.submodules[f"lane{k}"] = lane = KernelLane(fmt)
+            state = Mux(self.fresh & ~entering.from_state, 0, self.state_data[k])
+            m.d.comb += [
+                convert.a.eq(sums[k]),
+                multiply.a.eq(convert.o),
+                multiply.b.eq(late_scale),
+                lane.kernel.eq(entering.kernel),
+                lane.y.eq(multiply.o),
+                lane.a.eq(Mux(entering.from_state, self.state_data[k], self.vector_data[k])),
+                lane.h.eq(state),
+                lane.c.eq(self.gate_data[k]),
+                self.write_data[k].eq(lane.o),
+                self.logits.payload[k].eq(multiply.o),
+            ]
+        sampling = entering.kernel == Kernel.SAMPLE
+        kept = leaving.kernel == Kernel.MLGRU
+        stores = leaving.valid & (leaving.kernel != Kernel.SAMPLE)
+        m.d.comb += [
+            self.logits.valid.eq(entering.valid & sampling),
+            stored.eq(leaving.valid),
+            self.write_vector.eq(stores & ~kept),
+            self.write_state.eq(stores & kept),
+            self.write_address.eq(leaving.address),
+            self.done.eq(leaving.valid & leaving.final),
+            self.busy.eq(self.command.valid | (flying != 0)),
+        ]
+        self._statistic(m, sums, issue, final)
+        return m
+
+    def _gearbox(self, m: Module, issue: Value, final: Value) -> Signal:
+        """Which V of a group's Q rows go next; takes the group with its last part."""
+        parts = self.config.rows // self.config.lanes
+        part = Signal(range(max(parts, 2)))
+        whole = final | (part == parts - 1)
+        m.d.comb += self.groups.ready.eq(issue & whole)
+        with m.If(issue):
+            m.d.sync += part.eq(Mux(whole, 0, part + 1))
+        return part
+
+    def _scale(self, m: Module, last: Value) -> tuple[Signal, Value]:
+        """s = scale * immediate of the current command, and whether it is there.
+
+        s*s follows on the same multiplier for `_statistic`, as `self.squared`.
+        """
+        fmt = self.config.vector
+        command = self.command.payload
+        m.submodules.multiply = multiply = FloatMultiplier(fmt)
+        scale, self.squared = Signal(fmt.width), Signal(fmt.width, name="squared")
+        step = FloatMultiplier.latency
+        time = Signal(range(2 * step + 3))
+        ready = time > step
+        with m.If(time <= step):
+            m.d.comb += [multiply.a.eq(self.scale.payload), multiply.b.eq(command.scale)]
+        with m.Else():
+            m.d.comb += [multiply.a.eq(scale), multiply.b.eq(scale)]
+        with m.If(time == step):
+            m.d.sync += scale.eq(multiply.o)
+        with m.If(time == 2 * step + 1):
+            m.d.sync += self.squared.eq(multiply.o)
+        with m.If(last):
+            # A vector shorter than the multiplier leaves the square to no one: it has no GLU.
+            m.d.sync += time.eq(0)
+        with m.Elif((self.command.valid & self.scale.valid) & (time != 2 * step + 2)):
+            m.d.sync += time.eq(time + 1)
+        m.d.comb += [
+            self.command.ready.eq(last),
+            self.scale.ready.eq(last & ~command.keep),
+        ]
+        return scale, ready
+
+    def _statistic(self, m: Module, sums: Value, issue: Value, final: Value) -> None:
+        """Sum of squares of a command's accumulators, times s*s: `array_sum`."""
+        fmt, v = self.config.vector, self.config.lanes
+        command = self.command.payload
+        shift = delayed(m, command.stat_shift, 1, "shift")
+        squares = []
+        for k in range(v):
+            short = Signal(signed(STAT_BITS), name=f"short{k}", reset_less=True)
+            square = Signal(2 * STAT_BITS, name=f"square{k}", reset_less=True)
+            m.d.sync += [short.eq(sums[k] >> shift), square.eq(short * short)]
+            squares.append(square)
+        joined = tree(m, squares, lambda a, b: a + b, "square_sum")
+        first = Signal(init=1)
+        with m.If(issue):
+            m.d.sync += first.eq(final)
+        at = 3 + tree_latency(v)
+        flags = delayed(m, Cat(issue, final, first), at, "stat_flags", reset=True)
+        total = Signal(SUM_BITS - 1)
+        with m.If(flags[0]):
+            m.d.sync += total.eq(Mux(flags[2], 0, total) + joined)
+
+        m.submodules.total = convert = FloatFromInt(fmt, SUM_BITS, scaled=True)
+        m.submodules.squared = multiply = FloatMultiplier(fmt)
+        complete = delayed(m, flags[0] & flags[1], 1, "complete", reset=True)
+        latest = Signal.like(command.stat_shift)
+        with m.If(issue):
+            m.d.sync += latest.eq(command.stat_shift)
+        kept = delayed(m, latest, at, "kept_shift")
+        done = delayed(m, complete, FloatFromInt.latency + FloatMultiplier.latency, "stat_done",
+                       reset=True)  # fmt: skip
+        m.d.comb += [
+            convert.a.eq(total),
+            convert.exponent.eq(kept << 1),
+            multiply.a.eq(convert.o),
+            multiply.b.eq(self.squared),
+        ]
+        with m.If(done):
+            m.d.sync += self.array_sum.eq(multiply.o)
