@@ -25,7 +25,7 @@ KEY_BITS = KEY_LIMIT.bit_length()  # width of a sampling key, sign included
 
 
 class FloatFromInt(wiring.Component):
-    """o = round(a) of a signed integer, one per cycle.
+    """o = round(a * 2**exponent) of a signed integer, one per cycle.
 
     Parameters
     ----------
@@ -33,11 +33,15 @@ class FloatFromInt(wiring.Component):
         Number format of the result.
     width
         Bits of the integer, sign included; 2 to 48.
+    scaled
+        Whether there is an `exponent`; without it, it is 0.
 
     Members
     -------
     a : In(signed(width))
         Integer, the most negative one included.
+    exponent : In(signed(fmt.exponent + 2))
+        Only if `scaled`; taken one cycle after `a`. |exponent| < 2**(E+1) - 2**(E-1) - 48.
     o : Out(fmt.width)
         The integer rounded to nearest even and saturated; 0 is all-zero bits.
 
@@ -47,12 +51,16 @@ class FloatFromInt(wiring.Component):
 
     latency = 2
 
-    def __init__(self, fmt: Format, width: int) -> None:
+    def __init__(self, fmt: Format, width: int, scaled: bool = False) -> None:
         if not 2 <= width <= 48:
             raise SetunError("integer width", "must be 2 to 48 bits", width)
         self.fmt = fmt
         self.width = width
-        super().__init__({"a": In(signed(width)), "o": Out(bits_shape(fmt))})
+        self.scaled = scaled
+        members = {"a": In(signed(width)), "o": Out(bits_shape(fmt))}
+        if scaled:
+            members["exponent"] = In(signed(fmt.exponent + 2))
+        super().__init__(members)
 
     def model(self, a: ArrayLike) -> Ints:
         """Bit patterns of an array of integers."""
@@ -78,7 +86,7 @@ class FloatFromInt(wiring.Component):
         rest = normal[: width - 1 - n]
         up = round_up(mantissa[0], rest[-1], rest[:-1].any())
         exponent = Signal(signed(fmt.exponent + 2))
-        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1)
+        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1 + (self.exponent if self.scaled else 0))
         m.d.sync += self.o.eq(
             pack(m, fmt, zero=~normal[-1], sign=sign1, exponent=exponent, mantissa=mantissa, up=up)
         )

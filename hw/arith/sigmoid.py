@@ -91,10 +91,10 @@ class Sigmoid(wiring.Component):
         exponent3 = pipe(m, data[SIGMOID_BITS + drop_bits :], "exponent3")
         below3 = pipe(m, below2, "below3")
 
-        # (product + half) >> 8 is its upper part plus the bit below: subtract both in one chain.
+        # (product + half) >> 8 is its upper part plus the bit below, here the borrow of one chain.
         upper = product3[SIGMOID_FRACTION:]
         point = Signal(SIGMOID_BITS + 2)
-        m.d.comb += point.eq(Cat(Const(1, 1), base3) - Cat(product3[SIGMOID_FRACTION - 1], upper))
+        m.d.comb += point.eq(Cat(Const(0, 1), base3) - Cat(product3[SIGMOID_FRACTION - 1], upper))
         p4 = pipe(m, point[1:], "p4")
         exponent4 = pipe(m, exponent3, "exponent4")
         below4 = pipe(m, below3, "below4")
