@@ -67,9 +67,11 @@ class Sampler(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin a token of `count` logits; `greedy`, `factor` are taken from then on.
-    count : In(16), greedy : In(1), factor : In(fmt.width)
-        Logits, mode, 1/T.
+        Begin a token of `count` logits.
+    count : In(16)
+        Taken with `start`.
+    greedy : In(1), factor : In(fmt.width)
+        Mode and 1/T, stable until `done`.
     load, seed : In
         Seed the noise; one number is drawn per logit when not greedy.
     logits : In(stream of V floats)
@@ -102,18 +104,18 @@ class Sampler(wiring.Component):
         fmt, v = self.config.vector, self.config.lanes
         held = Signal(data.ArrayLayout(fmt.width, v))
         left = Signal(range(v + 1))
-        index = Signal(16)
+        index, count = Signal(16), Signal(16)
         step = Signal()
         m.d.comb += [
             self.logits.ready.eq(left <= 1),
-            step.eq((left != 0) & (index != self.count)),
+            step.eq((left != 0) & (index != count)),
         ]
         with m.If(self.logits.valid):
             m.d.sync += [held.eq(self.logits.payload), left.eq(v)]
         with m.Elif(left != 0):
             m.d.sync += [left.eq(left - 1), held.eq(held.as_value() >> fmt.width)]
         with m.If(self.start):
-            m.d.sync += index.eq(0)
+            m.d.sync += [index.eq(0), count.eq(self.count)]
         with m.Elif(step):
             m.d.sync += index.eq(index + 1)
 
@@ -132,7 +134,7 @@ class Sampler(wiring.Component):
         assert latency >= GumbelNoise.latency
         plain = delayed(m, ordered_key(fmt, held[0]), latency, "plain")
         random = delayed(m, noise.o, latency - GumbelNoise.latency, "noise")
-        flags = delayed(m, Cat(step, index == 0, index + 1 == self.count), latency, "flags",
+        flags = delayed(m, Cat(step, index == 0, index + 1 == count), latency, "flags",
                         reset=True)  # fmt: skip
         where = delayed(m, index, latency, "where")
         candidate = Signal(signed(KEY_BITS))
