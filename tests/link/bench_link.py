@@ -9,6 +9,7 @@ import cocotb
 import numpy as np
 from bench import context
 from cocotb.task import bridge
+
 from link.line import Line, SimulatedPort
 from link.toy import COUNTERS, INFO, QUEUE, ToyModel
 from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Frame, Status, encode_frame
@@ -56,21 +57,21 @@ async def client(dut: Any) -> None:
         chip = ChipClient(port, timeout=2.0)
         model = ToyModel()
         assert chip.info() == INFO
-        words = rng.integers(0, 1 << 32, 300, dtype=np.uint32)
+        words = rng.integers(0, 1 << 32, 110, dtype=np.uint32)
         seen = []
         chip.write(1, 7, words, progress=lambda done, total: seen.append((done, total)))
-        assert seen[-1] == (300, 300)
-        assert np.array_equal(chip.read(1, 7, 300), words)
-        assert chip.crc(1, 7, 300) == zlib.crc32(words.astype("<u4").tobytes())
+        assert seen[-1] == (110, 110)
+        assert np.array_equal(chip.read(1, 7, 110), words)
+        assert chip.crc(1, 7, 110) == zlib.crc32(words.astype("<u4").tobytes())
         assert chip.transport.resent == 0
         for greedy in (True, False):
-            tokens = [int(t) for t in rng.integers(0, 1 << 16, 150)]
+            tokens = [int(t) for t in rng.integers(0, 1 << 16, 100)]
             chip.prompt(tokens)
             model.prompt(tokens)
-            asked = (40, greedy, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
+            asked = (20, greedy, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
             assert list(chip.generate(*asked)) == model.generate(*asked)
             assert chip.last_done is not None and chip.last_done.reason == 0
-            assert 40 <= chip.last_done.cycles
+            assert 20 <= chip.last_done.cycles
         chip.reset()
         model.state = 0
         iterator = chip.generate(65535, True, 1, 2)
@@ -81,7 +82,7 @@ async def client(dut: Any) -> None:
         assert first + rest == expected
         assert chip.last_done.reason == 1 and chip.last_done.tokens == len(expected)
         counters = chip.counters()
-        assert counters == [1, 1, 300, 80 + len(expected), 3]
+        assert counters == [1, 1, 200, 40 + len(expected), 3]
         assert len(counters) == COUNTERS
 
     await bridge(session)()
@@ -113,9 +114,9 @@ async def noisy_client(dut: Any) -> None:
         chip = ChipClient(port, timeout=0.4, retries=12)
         model = ToyModel()
         port.spoil = {"out": spoil(0.002), "in": spoil(0.004)}
-        words = np.arange(512, dtype=np.uint32) * 0x01010101
+        words = np.arange(256, dtype=np.uint32) * 0x01010101
         chip.write(0, 0, words)
-        assert np.array_equal(chip.read(0, 0, 512), words)
+        assert np.array_equal(chip.read(0, 0, 256), words)
         for _ in range(12):
             tokens = [rng.randrange(1 << 16) for _ in range(rng.randrange(1, 60))]
             chip.prompt(tokens)
@@ -270,8 +271,9 @@ async def refusals(dut: Any) -> None:
     # More frames than fit while the line to the host is busy with their long replies: what was
     # taken is answered in order, the rest is reported.
     count = 160
+    ask = struct.pack("<BIB", 0, 0, 16)
     for seq in range(count):
-        line.post(encode_frame(Command.INFO, seq))
+        line.post(encode_frame(Command.READ, seq, ask))
     await line.drained()
     answered, codes = [], set()
     await raw_until(line, Command.COUNTERS, answered, codes)

@@ -8,6 +8,7 @@ import cocotb
 from cocotb.queue import Queue
 from cocotb.task import resume
 from cocotb.triggers import Event, FallingEdge, First, Timer
+
 from setun.firmware.link.frames import Frame, FrameReader
 
 PERIOD_NS = 10

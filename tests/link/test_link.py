@@ -2,6 +2,7 @@
 
 import pytest
 from bench.runner import run_bench
+
 from link.toy import ToyChip
 
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
 from setun.hw.link import Link
 
 INFO = bytes(range(1, 100)) + bytes(30)
