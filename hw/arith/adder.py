@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
@@ -30,7 +30,7 @@ class FloatAdder(wiring.Component):
         Sum, rounded to nearest even, flushed to zero below the smallest number and saturated
         above the largest; zeros, exact cancellation included, are all-zero bits.
 
-    Latency: 3 cycles (order | align, add | normalise, round, pack). Throughput: 1 per cycle.
+    Latency: 3 cycles (order | align, add | normalise, round). Throughput: 1 per cycle.
     """
 
     latency = 3
@@ -51,40 +51,38 @@ class FloatAdder(wiring.Component):
         a, b = Fields(fmt, self.a), Fields(fmt, self.b)
 
         swap = Signal()
-        large, small = Signal(fmt.width - 1), Signal(fmt.width - 1)
+        large, small = Signal(fmt.width - 1), Signal(n)
+        # Both differences beside the comparison: shorter than one after it.
+        ahead, behind = Signal(fmt.exponent), Signal(fmt.exponent)
+        distance = Signal(fmt.exponent)
         m.d.comb += [
             swap.eq(a.magnitude < b.magnitude),
             large.eq(Mux(swap, b.magnitude, a.magnitude)),
-            small.eq(Mux(swap, a.magnitude, b.magnitude)),
+            small.eq(Mux(swap, a.mantissa, b.mantissa)),
+            ahead.eq(a.exponent - b.exponent),
+            behind.eq(b.exponent - a.exponent),
+            distance.eq(Mux(swap, behind, ahead)),
         ]
-        distance = pipe(m, (large[n:] - small[n:])[: fmt.exponent], "distance")
-        large1 = pipe(m, large, "large1")
-        small1 = pipe(m, small[:n], "small1")
-        sign1 = pipe(m, Mux(swap, b.sign, a.sign), "sign1")
-        subtract1 = pipe(m, a.sign ^ b.sign, "subtract1")
-        both1 = pipe(m, a.nonzero & b.nonzero, "both1")
-        zero1 = pipe(m, ~(a.nonzero | b.nonzero), "zero1")
-
         # Guard, round and sticky below the significand are enough for one correct rounding.
         width = n + 3
-        reach = width.bit_length()
-        shifted = Cat(Const(0, 2), small1, Const(1, 1))
-        lost = Const(0, 1)
-        for i in range(reach):
-            stage = Signal(width, name=f"shifted_{i}")
-            fell = Signal(name=f"lost_{i}")
-            m.d.comb += [
-                stage.eq(Mux(distance[i], shifted >> (1 << i), shifted)),
-                fell.eq(lost | (distance[i] & shifted[: 1 << i].any())),
-            ]
-            shifted, lost = stage, fell
-        far = Signal()
-        term = Signal(width + 1)
-        m.d.comb += [
-            far.eq(distance[reach:].any()),
-            # A term that is far away or zero leaves only its sticky bit, or nothing.
-            term.eq(Cat(both1 & (lost | far), Mux(both1 & ~far, shifted, 0))),
-        ]
+        reach = width.bit_length() - 1
+        aligned = Cat(Const(0, 2), small, Const(1, 1))
+        both = a.nonzero & b.nonzero
+        far = distance[reach + 1 :].any()
+        coarse, fell = self._step(m, aligned, distance[reach], reach)
+        # A term that is far away or zero leaves only its sticky bit, or nothing.
+        shifted = pipe(m, Mux(both & ~far, coarse, 0), "shifted1")
+        lost: Value = pipe(m, both & (fell | far), "lost1")
+        distance1 = pipe(m, distance[:reach], "distance1")
+        large1 = pipe(m, large, "large1")
+        sign1 = pipe(m, Mux(swap, b.sign, a.sign), "sign1")
+        subtract1 = pipe(m, a.sign ^ b.sign, "subtract1")
+        zero1 = pipe(m, ~(a.nonzero | b.nonzero), "zero1")
+
+        for k in reversed(range(reach)):
+            shifted, fell = self._step(m, shifted, distance1[k], k)
+            lost = lost | fell
+        term = Cat(lost, shifted)
         base = Cat(Const(0, 3), large1[:n], Const(1, 1))
         # Subtract by complement; a bit below the sum carries the one in.
         operand = Cat(term, Const(0, 1)) ^ subtract1.replicate(width + 2)
@@ -108,8 +106,17 @@ class FloatAdder(wiring.Component):
         m.d.comb += normal.eq(total2 << zeros2)
         exponent = Signal(signed(fmt.exponent + 2))
         m.d.comb += exponent.eq(exponent2 - zeros2)
-        m.d.sync += self.o.eq(
-            pack(m, fmt, zero=zero2 | ~normal[-1], sign=sign2, exponent=exponent,
-                 mantissa=normal[4 : 4 + n], up=up, step=Const(1, 1))
-        )  # fmt: skip
+        result = pack(m, fmt, zero=zero2 | ~normal[-1], sign=sign2, exponent=exponent,
+                      mantissa=normal[4 : 4 + n], up=up, step=Const(1, 1))  # fmt: skip
+        m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m
+
+    @staticmethod
+    def _step(m: Module, value: Value, move: Value, k: int) -> tuple[Value, Value]:
+        """(value shifted right by 2**k if `move`, whether ones fell off)."""
+        stage, fell = Signal(len(value), name=f"shifted_{k}"), Signal(name=f"fell_{k}")
+        m.d.comb += [
+            stage.eq(Mux(move, value >> (1 << k), value)),
+            fell.eq(move & value[: 1 << k].any()),
+        ]
+        return stage, fell

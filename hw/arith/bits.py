@@ -121,22 +121,25 @@ def shift_right(m: Module, value: Value, amount: Value, *, name: str) -> Value:
 
 
 def leading_zeros(m: Module, value: Value, *, name: str) -> Value:
-    """Zeros above the highest one of `value`, by halving; all ones in each bit if it is 0.
+    """Zeros above the highest one of `value`, by a tree of halves.
 
-    The count of a zero `value` is the width rounded up to a power of two, less one.
+    A zero `value` counts its width, or one less when the width is a power of two.
     """
     width = 1 << max(1, (len(value) - 1).bit_length())
-    window = Cat(Const(0, width - len(value)), value)
-    bits = []
-    while width > 1:
-        width //= 2
-        upper, lower = window[width:], window[:width]
-        empty = Signal(name=f"{name}_{width}")
-        nxt = Signal(width, name=f"{name}_w{width}")
-        m.d.comb += [empty.eq(~upper.any()), nxt.eq(Mux(empty, lower, upper))]
-        window = nxt
-        bits.append(empty)
-    return Cat(*reversed(bits))
+    padding = width - len(value)
+    return _zeros(m, Cat(Const((1 << padding) - 1, padding), value), name)[1]
+
+
+def _zeros(m: Module, value: Value, name: str) -> tuple[Value, Value]:
+    """(all zero, leading zeros) of a value whose width is a power of two."""
+    if len(value) == 2:
+        return ~value.any(), ~value[1]
+    half = len(value) // 2
+    low_empty, low = _zeros(m, value[:half], f"{name}l")
+    empty, high = _zeros(m, value[half:], f"{name}h")
+    count = Signal(len(high) + 1, name=name)
+    m.d.comb += count.eq(Cat(Mux(empty, low, high), empty))
+    return empty & low_empty, count
 
 
 def rom(m: Module, contents: Ints, width: int, address: Value, *, name: str) -> Value:

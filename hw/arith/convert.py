@@ -71,25 +71,29 @@ class FloatFromInt(wiring.Component):
         fmt = self.fmt
         n = fmt.mantissa
         negative = self.a[-1]
+        flipped = self.a.as_unsigned() ^ negative.replicate(self.width)
         size = Signal(self.width)
-        m.d.comb += size.eq((self.a ^ negative.replicate(self.width)) + negative)
+        m.d.comb += size.eq(flipped + negative)
         # At least a significand, its guard and one more bit, so that every slice below exists.
         width = max(self.width, n + 3)
-        padded = Cat(Const(0, width - self.width), size)
-        size1 = pipe(m, padded, "size1")
-        zeros1 = pipe(m, leading_zeros(m, padded, name="zeros"), "zeros1")
+        padding = Const(0, width - self.width)
+        size1 = pipe(m, Cat(padding, size), "size1")
+        # Counted beside the negation, not after it: one too many for a negative power of two,
+        # whose single one then lands on the bit above.
+        zeros1 = pipe(m, leading_zeros(m, Cat(padding, flipped), name="zeros"), "zeros1")
         sign1 = pipe(m, negative, "sign1")
 
-        normal = Signal(width)
+        normal = Signal(width + 1)
         m.d.comb += normal.eq(size1 << zeros1)
         mantissa = normal[width - 1 - n : width - 1]
         rest = normal[: width - 1 - n]
         up = round_up(mantissa[0], rest[-1], rest[:-1].any())
         exponent = Signal(signed(fmt.exponent + 2))
-        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1 + (self.exponent if self.scaled else 0))
-        m.d.sync += self.o.eq(
-            pack(m, fmt, zero=~normal[-1], sign=sign1, exponent=exponent, mantissa=mantissa, up=up)
-        )
+        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1)
+        above = normal[-1]
+        result = pack(m, fmt, zero=~(above | normal[-2]), sign=sign1, exponent=exponent,
+                      mantissa=mantissa, up=up, step=above)  # fmt: skip
+        m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m
 
 
@@ -141,5 +145,6 @@ class FloatToKey(wiring.Component):
         m.d.comb += size.eq(Mux(x.nonzero & ~far, placed | over.replicate(width), 0))
         size1 = pipe(m, size, "size1")
         sign1 = pipe(m, x.sign, "sign1")
-        m.d.sync += self.o.eq((Cat(size1, Const(0, 1)) ^ sign1.replicate(KEY_BITS)) + sign1)
+        key = ((Cat(size1, Const(0, 1)) ^ sign1.replicate(KEY_BITS)) + sign1)[:KEY_BITS]
+        m.d.comb += self.o.eq(pipe(m, key, "key"))
         return m

@@ -68,8 +68,7 @@ class FloatMultiplier(wiring.Component):
         guard = Mux(high, product[n], product[n - 1])
         sticky = product[: n - 1].any() | (high & product[n - 1])
         up = round_up(mantissa[0], guard, sticky)
-        m.d.sync += self.o.eq(
-            pack(m, fmt, zero=zero1, sign=sign1, exponent=exponent1, mantissa=mantissa, up=up,
-                 step=high)
-        )  # fmt: skip
+        result = pack(m, fmt, zero=zero1, sign=sign1, exponent=exponent1, mantissa=mantissa, up=up,
+                      step=high)  # fmt: skip
+        m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m

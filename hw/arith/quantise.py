@@ -70,7 +70,10 @@ class CodeReciprocal(wiring.Component):
         x = Fields(fmt, self.a)
         word = rom(m, code_reciprocals(fmt), reciprocal_bits(fmt), x.mantissa, name="reciprocals")
         exponent1 = pipe(m, x.exponent, "exponent1")
-        m.d.sync += [self.reciprocal.eq(word), self.exponent.eq(exponent1)]
+        m.d.comb += [
+            self.reciprocal.eq(pipe(m, word, "word2")),
+            self.exponent.eq(pipe(m, exponent1, "exponent2")),
+        ]
         return m
 
 
@@ -146,5 +149,5 @@ class CodeQuantiser(wiring.Component):
 
         # (twice + 1) >> 1 and its negation, each one addition of a bit to the upper seven.
         rounded = Cat(twice2[1:], Const(0, 1)) ^ sign2.replicate(8)
-        m.d.sync += self.o.eq(rounded + (twice2[0] ^ sign2))
+        m.d.comb += self.o.eq(pipe(m, (rounded + (twice2[0] ^ sign2))[:8], "result"))
         return m

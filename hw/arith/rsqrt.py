@@ -64,5 +64,5 @@ class Rsqrt(wiring.Component):
         bad1 = pipe(m, ~x.nonzero | x.sign, "bad1")
 
         largest = (1 << (fmt.width - 1)) - 1
-        m.d.sync += self.o.eq(Mux(bad1, largest, Cat(entry, field1)))
+        m.d.comb += self.o.eq(pipe(m, Mux(bad1, largest, Cat(entry, field1)), "result"))
         return m

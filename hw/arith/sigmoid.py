@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
@@ -19,6 +19,9 @@ from setun.firmware.functions import (
     sigmoid_table,
 )
 from setun.hw.arith.bits import Fields, bits_shape, pack, pipe, rom, round_up, shift_right
+
+DROP_BITS = SIGMOID_BITS - 4
+EXPONENT_BITS = 5
 
 
 class Sigmoid(wiring.Component):
@@ -36,7 +39,7 @@ class Sigmoid(wiring.Component):
     o : Out(fmt.width)
         The chip's sigmoid; relative error below 2**-12 before the one rounding.
 
-    Latency: 5 cycles (align | table | interpolate | subtract | complement, round, pack).
+    Latency: 5 cycles (align, address | fetch | multiply | subtract, shift | complement, round).
     Throughput: 1 per cycle. One block RAM (512 x 27) and one multiplier.
     """
 
@@ -69,66 +72,57 @@ class Sigmoid(wiring.Component):
         far = ~over & shift[amount:].any()
         argument = Signal(width)
         m.d.comb += argument.eq(Mux(x.nonzero & ~far, placed | over.replicate(width), 0))
-        argument1 = pipe(m, argument, "argument1")
         below1 = pipe(m, x.sign & x.nonzero, "below1")
+        position1 = pipe(m, argument[:SIGMOID_FRACTION], "position1")
 
         # base lies in [2**13, 2**14): its leading one needs no storage.
         base, drop, exponent = sigmoid_table()
-        drop_bits = SIGMOID_BITS - 4
-        exponent_bits = 5
         words = (base - (1 << SIGMOID_BITS)) | drop << SIGMOID_BITS
-        words |= exponent << (SIGMOID_BITS + drop_bits)
-        data = rom(
-            m, words, SIGMOID_BITS + drop_bits + exponent_bits,
-            argument1[SIGMOID_FRACTION:], name="segments",
-        )  # fmt: skip
-        position2 = pipe(m, argument1[:SIGMOID_FRACTION], "position2")
+        words |= exponent << (SIGMOID_BITS + DROP_BITS)
+        width = SIGMOID_BITS + DROP_BITS + EXPONENT_BITS
+        data = pipe(m, rom(m, words, width, argument[SIGMOID_FRACTION:], name="segments"), "data")
         below2 = pipe(m, below1, "below2")
+        position2 = pipe(m, position1, "position2")
 
-        slope = data[SIGMOID_BITS : SIGMOID_BITS + drop_bits]
+        slope = data[SIGMOID_BITS : SIGMOID_BITS + DROP_BITS]
         product3 = pipe(m, slope * position2, "product3")
         base3 = pipe(m, Cat(data[:SIGMOID_BITS], Const(1, 1)), "base3")
-        exponent3 = pipe(m, data[SIGMOID_BITS + drop_bits :], "exponent3")
+        exponent3 = pipe(m, data[SIGMOID_BITS + DROP_BITS :], "exponent3")
         below3 = pipe(m, below2, "below3")
+        return self._finish(m, product3, base3, exponent3, below3)
 
-        # (product + half) >> 8 is its upper part plus the bit below, here the borrow of one chain.
-        upper = product3[SIGMOID_FRACTION:]
-        point = Signal(SIGMOID_BITS + 2)
-        m.d.comb += point.eq(Cat(Const(0, 1), base3) - Cat(product3[SIGMOID_FRACTION - 1], upper))
-        p4 = pipe(m, point[1:], "p4")
-        exponent4 = pipe(m, exponent3, "exponent4")
-        below4 = pipe(m, below3, "below4")
-        return self._finish(m, p4, exponent4, below4)
-
-    def _finish(self, m: Module, p: Signal, exponent: Signal, below: Signal) -> Module:
-        """Last stage: p * 2**-(exponent+13), or one minus it, rounded once."""
+    def _finish(
+        self, m: Module, product: Value, base: Value, exponent: Value, below: Value
+    ) -> Module:
+        """Last two stages: p * 2**-(exponent+13), or one minus it, rounded once."""
         fmt = self.fmt
         n = fmt.mantissa
-        top = SIGMOID_BITS
-        width = 16
-        cut = Signal(width)
+        # (product + half) >> 8 is its upper part plus the bit below, here the borrow of one chain.
+        point = Signal(SIGMOID_BITS + 2)
+        m.d.comb += point.eq(
+            Cat(Const(0, 1), base) - Cat(product[SIGMOID_FRACTION - 1], product[SIGMOID_FRACTION:])
+        )
+        p = point[1:]
         # exponent >= 1: the first shift is wired.
-        tail = Signal(len(exponent))
-        m.d.comb += tail.eq(exponent - 1)
-        shifted = shift_right(m, Cat(Const(0, 2), p), tail, name="cut")
-        m.d.comb += cut.eq(shifted)
-        above = Signal(width + 1)
-        m.d.comb += above.eq((1 << width) - cut)
+        tail = (exponent - 1)[:EXPONENT_BITS]
+        p4 = pipe(m, p, "p4")
+        cut4 = pipe(m, shift_right(m, Cat(Const(0, 2), p), tail, name="cut"), "cut4")
+        below4 = pipe(m, below, "below4")
+        field = Signal(signed(fmt.exponent + 2))
+        m.d.comb += field.eq(fmt.bias - 1 - Mux(below, exponent, 0))
+        field4 = pipe(m, field, "field4")
 
         # Below: leading one at bit 13 or, late in a segment, at bit 12. Above: at bit 15, or 1.0.
-        high = p[top]
-        spread = Mux(high, Cat(Const(0, 2), p), Cat(Const(0, 3), p[:top]))
-        chosen = Mux(below, spread, above[:width])
-        one = ~below & above[width]
+        width = len(cut4)
+        above = Signal(width + 1)
+        m.d.comb += above.eq((1 << width) - cut4)
+        high = p4[-1]
+        spread = Mux(high, Cat(Const(0, 2), p4), Cat(Const(0, 3), p4[:-1]))
+        chosen = Mux(below4, spread, above[:width])
         mantissa = chosen[width - 1 - n : width - 1]
         rest = chosen[: width - 1 - n]
-        up = round_up(mantissa[0], rest[-1], rest[:-1].any())
-        field = Signal(signed(fmt.exponent + 2))
-        m.d.comb += field.eq(
-            Mux(below, fmt.bias - 1 - exponent + high, Mux(one, fmt.bias, fmt.bias - 1))
-        )
-        m.d.sync += self.o.eq(
-            pack(m, fmt, zero=Const(0, 1), sign=Const(0, 1), exponent=field, mantissa=mantissa,
-                 up=up)
-        )  # fmt: skip
+        result = pack(m, fmt, zero=Const(0, 1), sign=Const(0, 1), exponent=field4,
+                      mantissa=mantissa, up=round_up(mantissa[0], rest[-1], rest[:-1].any()),
+                      step=Mux(below4, high, above[width]))  # fmt: skip
+        m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m

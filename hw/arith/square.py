@@ -74,5 +74,5 @@ class BlockSquare(wiring.Component):
         placed = shift_right(m, aligned, distance[:amount], name="placed")
         out = distance[amount:].any() | ~x.nonzero
         size = pipe(m, Mux(out, 0, placed), "size")
-        m.d.sync += self.o.eq(size * size)
+        m.d.comb += self.o.eq(pipe(m, size * size, "result"))
         return m

@@ -1,19 +1,24 @@
-"""Bench of units without handshake: arrays in on every cycle, arrays out `latency` later."""
+"""Bench of units without handshake: arrays in on every cycle, arrays out `latency` later.
 
-from collections.abc import Mapping, Sequence
+Many units share one simulation: all their inputs form one wide port and all their outputs
+another, because what a cycle costs in Python is the number of ports touched.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cocotb
 import numpy as np
-from amaranth.hdl import Module, Shape
+from amaranth.hdl import Cat, Module, Shape, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Flow, Out
-from bench import context
-from bench.mismatch import Mismatch, compare
+from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge
 from numpy.typing import ArrayLike, NDArray
 
+from bench import context
+from bench.mismatch import Mismatch, compare
+from bench.runner import run_bench
 from setun.firmware.formats import Format
 
 
@@ -23,32 +28,52 @@ class Unit(Protocol):
     latency: int
     fmt: Format
     signature: wiring.Signature
+    model: Any  # arrays in the order of the inputs -> array, or a tuple of one for each output
 
-    def model(self, *inputs: ArrayLike) -> Any:
-        """Outputs for inputs, both in the order of the members."""
+
+def ports(unit: Unit, flow: wiring.Flow) -> dict[str, int]:
+    """Widths of a unit's ports of one direction, in the order of its members."""
+    return {
+        name: Shape.cast(member.shape).width
+        for name, member in unit.signature.members.items()
+        if member.flow == flow
+    }
 
 
 class Bundle(wiring.Component):
-    """Several components side by side, so that one compilation serves them all.
+    """Pipelines side by side behind two ports.
 
-    Members: `name` for each of the given components, with that component's own signature.
+    Members
+    -------
+    i : In
+        Every input of every unit, the first one lowest.
+    o : Out
+        Every output likewise.
     """
 
     def __init__(self, units: Mapping[str, Any]) -> None:
         self.units = dict(units)
-        super().__init__({name: Out(unit.signature) for name, unit in self.units.items()})
+        ins = sum(sum(ports(unit, In).values()) for unit in self.units.values())
+        outs = sum(sum(ports(unit, Out).values()) for unit in self.units.values())
+        super().__init__({"i": In(ins), "o": Out(outs)})
+
+    def wave_groups(self) -> Iterator[tuple[str, list[str]]]:
+        """The ports of each unit, by path below the top."""
+        for name, unit in self.units.items():
+            yield name, [f"{name}.{port}" for port in unit.signature.members]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        at = 0
+        outs: list[Value] = []
         for name, unit in self.units.items():
             m.submodules[name] = unit
-            wiring.connect(m, wiring.flipped(getattr(self, name)), unit)
+            for port, width in ports(unit, In).items():
+                m.d.comb += getattr(unit, port).eq(self.i[at : at + width])
+                at += width
+            outs += [Value.cast(getattr(unit, port)).as_unsigned() for port in ports(unit, Out)]
+        m.d.comb += self.o.eq(Cat(*outs))
         return m
-
-
-def ports(unit: Unit, flow: Flow) -> list[str]:
-    """Names of a unit's ports of one direction, in the order of its members."""
-    return [name for name, member in unit.signature.members.items() if member.flow == flow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +81,22 @@ class Job:
     """Vectors for one unit: `inputs` in the order of its members, all of one length."""
 
     name: str
-    unit: Unit
+    unit: Any
     inputs: Sequence[ArrayLike]
 
 
-def prepare(jobs: Sequence[Job]) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
-    """`parameters` and `arrays` for `run_bench` of a `Bundle`: inputs and what the models say."""
+def check(jobs: Sequence[Job], *, seed: int = 1) -> None:
+    """Drive every unit with its vectors in one simulation; fail with what differs."""
     arrays: dict[str, NDArray[np.int64]] = {}
     described = []
     for job in jobs:
-        ins, outs = ports(job.unit, wiring.In), ports(job.unit, wiring.Out)
+        ins, outs = ports(job.unit, In), ports(job.unit, Out)
         result = job.unit.model(*job.inputs)
         results = result if isinstance(result, tuple) else (result,)
-        members = job.unit.signature.members
-        widths = {port: Shape.cast(members[port].shape).width for port in (*ins, *outs)}
-        for port, values in zip((*ins, *outs), (*job.inputs, *results), strict=True):
-            word = np.asarray(values).astype(np.int64) & ((1 << widths[port]) - 1)
-            arrays[f"{job.name}__{port}"] = word
+        for (port, width), values in zip(
+            (*ins.items(), *outs.items()), (*job.inputs, *results), strict=True
+        ):
+            arrays[f"{job.name}__{port}"] = np.asarray(values, np.int64) & ((1 << width) - 1)
         fmt = job.unit.fmt
         described.append(
             {
@@ -80,51 +104,78 @@ def prepare(jobs: Sequence[Job]) -> tuple[dict[str, Any], dict[str, NDArray[np.i
                 "latency": job.unit.latency,
                 "inputs": ins,
                 "outputs": outs,
-                "widths": widths,
                 "format": [fmt.exponent, fmt.mantissa],
             }
         )
-    return {"jobs": described}, arrays
+    units = {job.name: job.unit for job in jobs}
+    parameters = {"jobs": described}
+    run_bench(Bundle(units), "bench.pipeline", parameters=parameters, arrays=arrays, seed=seed)
 
 
-async def _drive(dut: Any, job: dict[str, Any]) -> str | None:
-    """Feed one unit, compare its outputs; the report of what differs."""
-    arrays = context.arrays()
-    name, latency = job["name"], job["latency"]
-    ins = [getattr(dut, f"{name}__{port}") for port in job["inputs"]]
-    outs = [getattr(dut, f"{name}__{port}") for port in job["outputs"]]
-    rows = list(zip(*(arrays[f"{name}__{port}"].tolist() for port in job["inputs"]), strict=True))
-    got: list[list[int]] = [[] for _ in outs]
+def _bits(values: NDArray[np.int64], width: int, rows: int) -> NDArray[np.uint8]:
+    """Rows of bits of `values`, lowest first, padded with zeros to `rows`."""
+    raw = np.zeros((rows, 8), np.uint8)
+    raw[: len(values)] = values.astype("<i8").view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(raw, axis=1, bitorder="little")[:, :width]
+
+
+def _ints(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Integers of rows of bits, lowest first."""
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    raw = np.zeros((len(bits), 8), np.uint8)
+    raw[:, : packed.shape[1]] = packed
+    return raw.view("<i8")[:, 0].astype(np.int64)
+
+
+async def _run(dut: Any, words: list[int], warm: int) -> list[int]:
+    """Outputs after each of `words`; the first `warm` cycles only fill the pipelines."""
     edge = FallingEdge(dut.clk)
-    for cycle in range(len(rows) + latency):
-        if cycle >= latency:
-            for column, handle in zip(got, outs, strict=True):
-                column.append(int(handle.value))
-        if cycle < len(rows):
-            for handle, value in zip(ins, rows[cycle], strict=True):
-                handle.value = value
+    give, take = dut.i, dut.o
+    got = []
+    for cycle, word in enumerate(words):
+        if cycle > warm:
+            got.append(int(take.value))
+        give.value = word
         await edge
-    reports = []
-    for port, values in zip(job["outputs"], got, strict=True):
-        width = job["widths"][port]
-        fmt = Format(*job["format"])
-        try:
-            compare(
-                f"port {port}", arrays[f"{name}__{port}"], values,
-                fmt if width == fmt.width and port == "o" else None,
-                unit=name, width=width,
-                inputs={p: arrays[f"{name}__{p}"] for p in job["inputs"]},
-            )  # fmt: skip
-        except Mismatch as error:
-            reports.append(str(error))
-    return "\n".join(reports) or None
+    got.append(int(take.value))
+    return got
 
 
 @cocotb.test()
 async def vectors(dut: Any) -> None:
     """Every job of the bundle at once, a vector a cycle."""
+    jobs, arrays = context.parameters()["jobs"], context.arrays()
+    warm = max(job["latency"] for job in jobs)
+    longest = max(len(arrays[f"{j['name']}__{p}"]) for j in jobs for p in j["inputs"])
+    rows = longest + warm
+    wide = np.concatenate(
+        [_bits(arrays[f"{j['name']}__{p}"], w, rows) for j in jobs for p, w in j["inputs"].items()],
+        axis=1,
+    )
+    packed = np.packbits(wide, axis=1, bitorder="little")
+    words = [0] * warm + [int.from_bytes(row.tobytes(), "little") for row in packed]
+
     await context.start(dut)
-    tasks = [cocotb.start_soon(_drive(dut, job)) for job in context.parameters()["jobs"]]
-    reports = [report for task in tasks if (report := await task)]
+    got = await _run(dut, words, warm)
+
+    size = (sum(sum(job["outputs"].values()) for job in jobs) + 7) // 8
+    raw = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in got), np.uint8)
+    seen = np.unpackbits(raw.reshape(len(got), size), axis=1, bitorder="little")
+    reports = []
+    at = 0
+    for job in jobs:
+        fmt = Format(*job["format"])
+        for port, width in job["outputs"].items():
+            name = f"{job['name']}__{port}"
+            first = job["latency"] - 1
+            have = _ints(seen[first : first + len(arrays[name]), at : at + width])
+            at += width
+            inputs = {p: arrays[f"{job['name']}__{p}"] for p in job["inputs"]}
+            shown = fmt if width == fmt.width else None
+            try:
+                compare(f"port {port}", arrays[name], have, shown,
+                        unit=job["name"], width=width, inputs=inputs)  # fmt: skip
+            except Mismatch as error:
+                reports.append(str(error))
     if reports:
         raise AssertionError("\n".join(reports))

@@ -81,7 +81,7 @@ def run_bench(
         file = wanted or run / "waves.fst"
         if wanted is None:
             once(file)
-        write_gtkw(file, component.signature, top)
+        write_gtkw(file, component, top)
         pytest.fail(
             f"{failure}\nseed {seed}; kept in {run}:"
             f" {file.name}, {file.stem}.gtkw, simulation.log",
@@ -90,7 +90,7 @@ def run_bench(
     finally:
         if not kept:
             if wanted is not None and wanted.exists():
-                write_gtkw(wanted, component.signature, top)
+                write_gtkw(wanted, component, top)
             shutil.rmtree(run, ignore_errors=True)
 
 
