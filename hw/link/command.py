@@ -1,18 +1,16 @@
 """Execution of checked frames, and the frames sent back."""
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.link.messages import MAX_WORDS, SPACES, Command, Event, Status
 from setun.hw.link.check import CommandCheck
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.crc import Crc32
+from setun.hw.link.generation import GenerationControl
 from setun.hw.link.signature import core_members
-
-# GENERATE's payload as it arrives, first byte lowest; greedy takes a whole byte there.
-_REQUEST = data.StructLayout({"count": 16, "greedy": 8, "inv_temperature": 32, "seed": 32})
-_EVENTS = {event: event & 0x3F for event in Event}
+from setun.hw.link.word import EVENTS, ReplyWord
 
 
 class CommandProcessor(wiring.Component):
@@ -59,6 +57,8 @@ class CommandProcessor(wiring.Component):
         m = Module()
         m.submodules.crc = crc = Crc32()
         m.submodules.check = check = CommandCheck()
+        m.submodules.generation = generation = GenerationControl()
+        m.submodules.word = word = ReplyWord(self.counter_count)
 
         kind = Signal(8)
         seq = Signal(8)
@@ -76,10 +76,6 @@ class CommandProcessor(wiring.Component):
 
         event_number = Signal(8)
         first_event = Signal(8)
-        request = Signal(_REQUEST)
-        pending = Signal()
-        active = Signal()
-        stop_wanted = Signal()
         once_valid = Signal()
         once = Signal(9)
 
@@ -100,7 +96,6 @@ class CommandProcessor(wiring.Component):
         rotate = Signal()
         load = Signal()
         load_crc = Signal()
-        word = Signal(32)
         emit = Signal()
         sent = Signal()
         out = Signal(8)
@@ -117,27 +112,21 @@ class CommandProcessor(wiring.Component):
         with m.If(rotate):
             m.d.sync += [shift.eq(Cat(shift[8:], self.byte)), phase.eq(phase + 1)]
         with m.If(load):
-            m.d.sync += shift.eq(word)
-        with m.If(load_crc):
-            m.d.comb += word.eq(crc.crc)
-        with m.Elif(is_event), m.Switch(kind[:6]):
-            with m.Case(_EVENTS[Event.ERROR]):
-                m.d.comb += word.eq(self.error.payload)
-            with m.Case(_EVENTS[Event.TOKEN]):
-                m.d.comb += word.eq(self.token.payload)
-            with m.Default():
-                m.d.comb += word.eq(Cat(self.done.payload.reason, self.done.payload.tokens))
-                with m.If(later):
-                    m.d.comb += word.eq(self.done.payload.cycles)
-        with m.Else(), m.Switch(kind[:4]):
-            with m.Case(Command.GENERATE):
-                m.d.comb += word.eq(first_event)
-            with m.Case(Command.COUNTERS), m.Switch(left):
-                for index in range(self.counter_count):
-                    with m.Case(self.counter_count - index):
-                        m.d.comb += word.eq(self.counters[index])
-            with m.Default():
-                m.d.comb += word.eq(self.bus_rsp.payload)
+            m.d.sync += shift.eq(word.word)
+        m.d.comb += [
+            word.is_event.eq(is_event),
+            word.kind.eq(kind),
+            word.left.eq(left),
+            word.cycles.eq(later),
+            word.load_crc.eq(load_crc),
+            word.error.eq(self.error.payload),
+            word.token.eq(self.token.payload),
+            word.done.eq(self.done.payload),
+            word.first_event.eq(first_event),
+            word.counters.eq(self.counters),
+            word.bus_rsp.eq(self.bus_rsp.payload),
+            word.crc.eq(crc.crc),
+        ]
 
         m.d.comb += [
             self.bus_req.payload.write.eq(kind[:4] == Command.WRITE),
@@ -145,17 +134,11 @@ class CommandProcessor(wiring.Component):
             self.bus_req.payload.address.eq(address),
             self.bus_req.payload.data.eq(shift),
             self.prompt.payload.eq(shift[16:]),
-            self.generate.valid.eq(pending),
-            self.generate.payload.count.eq(request.count),
-            self.generate.payload.greedy.eq(request.greedy),
-            self.generate.payload.inv_temperature.eq(request.inv_temperature),
-            self.generate.payload.seed.eq(request.seed),
+            generation.byte.eq(self.byte),
+            generation.generating.eq(self.generating),
+            self.stop.eq(generation.stop),
         ]
-        with m.If(self.generate.ready):
-            m.d.sync += pending.eq(0)
-        with m.If(stop_wanted & self.generating & ~pending):
-            m.d.comb += self.stop.eq(1)
-            m.d.sync += stop_wanted.eq(0)
+        wiring.connect(m, wiring.flipped(self.generate), generation.generate)
 
         running_once = Signal()
         m.d.comb += [
@@ -163,7 +146,7 @@ class CommandProcessor(wiring.Component):
             check.kind.eq(kind),
             check.length.eq(left),
             check.running.eq(self.running),
-            check.active.eq(active),
+            check.active.eq(generation.active),
             check.prompt_space.eq(self.prompt_space),
             check.repeated.eq(running_once & once_valid & (once == Cat(seq, kind[0]))),
         ]
@@ -180,11 +163,11 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += [commands_turn.eq(1), seq.eq(event_number)]
                     m.next = "KIND OUT"
                     with m.If(self.error.valid):
-                        m.d.sync += kind.eq(_EVENTS[Event.ERROR])
+                        m.d.sync += kind.eq(EVENTS[Event.ERROR])
                     with m.Elif(self.token.valid):
-                        m.d.sync += kind.eq(_EVENTS[Event.TOKEN])
+                        m.d.sync += kind.eq(EVENTS[Event.TOKEN])
                     with m.Else():
-                        m.d.sync += kind.eq(_EVENTS[Event.DONE])
+                        m.d.sync += kind.eq(EVENTS[Event.DONE])
             with m.State("LENGTH"):
                 m.d.comb += step.eq(1)
                 m.d.sync += left.eq(self.byte)
@@ -217,9 +200,7 @@ class CommandProcessor(wiring.Component):
                     with m.Case(Command.RESET):
                         m.d.comb += self.reset_state.eq(1)
                     with m.Case(Command.STOP):
-                        m.d.sync += stop_wanted.eq(active)
-                        with m.If(~active):
-                            m.d.comb += self.stop.eq(1)
+                        m.d.comb += generation.halt.eq(1)
 
             with m.State("SPACE"):
                 m.d.comb += [step.eq(1), less.eq(1)]
@@ -243,12 +224,12 @@ class CommandProcessor(wiring.Component):
                 m.d.comb += crc.start.eq(1)
                 m.d.sync += [phase.eq(0), count.eq(shift[:16])]
                 m.next = "SKIP"
-                with m.If(kind[:4] == Command.READ):
-                    with m.If((shift[24:] == 0) | (shift[24:] > MAX_WORDS)):
-                        m.d.sync += status.eq(Status.BAD_ARGUMENT)
-                with m.Elif((shift[:16] == 0) | (shift[16:] != 0)):
-                    m.d.sync += status.eq(Status.BAD_ARGUMENT)
-                with m.Else():
+                m.d.sync += status.eq(Status.BAD_ARGUMENT)
+                words = shift[24:]
+                with m.If((kind[:4] == Command.READ) & (words != 0) & (words <= MAX_WORDS)):
+                    m.d.sync += status.eq(Status.OK)
+                with m.If((kind[:4] == Command.CRC) & (shift[:16] != 0) & (shift[16:] == 0)):
+                    m.d.sync += status.eq(Status.OK)
                     m.next = "BUS"
             with m.State("DATA"):
                 m.d.comb += [step.eq(1), less.eq(1), rotate.eq(1)]
@@ -285,22 +266,16 @@ class CommandProcessor(wiring.Component):
                         m.d.sync += phase.eq(0)
                         m.next = "SKIP"
             with m.State("REQUEST"):
-                m.d.comb += [step.eq(1), less.eq(1)]
-                bits = request.as_value()
-                m.d.sync += bits.eq(Cat(bits[8:], self.byte))
+                m.d.comb += [step.eq(1), less.eq(1), generation.take.eq(1)]
                 with m.If(left == 1):
                     m.next = "REQUEST CHECK"
             with m.State("REQUEST CHECK"):
                 m.next = "SKIP"
-                with m.If((request.count == 0) | (request.greedy > 1)):
-                    m.d.sync += status.eq(Status.BAD_ARGUMENT)
+                with m.If(generation.good):
+                    m.d.comb += generation.start.eq(1)
+                    m.d.sync += [first_event.eq(event_number), once_valid.eq(1)]
                 with m.Else():
-                    m.d.sync += [
-                        pending.eq(1),
-                        active.eq(1),
-                        first_event.eq(event_number),
-                        once_valid.eq(1),
-                    ]
+                    m.d.sync += status.eq(Status.BAD_ARGUMENT)
             with m.State("SKIP"):
                 m.d.comb += [step.eq(left != 0), less.eq(left != 0), crc.start.eq(1)]
                 with m.If(left == 0):
@@ -350,21 +325,17 @@ class CommandProcessor(wiring.Component):
                 m.next = "WORD OUT"
                 m.d.comb += load.eq(1)
                 with m.If(is_event), m.Switch(kind[:6]):
-                    with m.Case(_EVENTS[Event.ERROR]):
+                    with m.Case(EVENTS[Event.ERROR]):
                         m.d.comb += self.error.ready.eq(1)
                         m.d.sync += [phase.eq(3), seq.eq(0)]
-                    with m.Case(_EVENTS[Event.TOKEN]):
+                    with m.Case(EVENTS[Event.TOKEN]):
                         m.d.comb += self.token.ready.eq(1)
                         m.d.sync += [phase.eq(2), event_number.eq(event_number + 1)]
                     with m.Default():
                         m.d.comb += self.done.ready.eq(later)
                         with m.If(~later):
-                            m.d.sync += [
-                                phase.eq(1),
-                                event_number.eq(event_number + 1),
-                                active.eq(0),
-                                stop_wanted.eq(0),
-                            ]
+                            m.d.comb += generation.ended.eq(1)
+                            m.d.sync += [phase.eq(1), event_number.eq(event_number + 1)]
                 with m.Else(), m.Switch(kind[:4]):
                     with m.Case(Command.GENERATE):
                         m.d.sync += phase.eq(3)
@@ -388,10 +359,9 @@ class CommandProcessor(wiring.Component):
                     m.next = "CRC OUT"
                     with m.If(final):
                         m.next = "IDLE"
-                    with m.Elif(is_event):
-                        with m.If((kind[:6] == _EVENTS[Event.DONE]) & ~later):
-                            m.d.sync += later.eq(1)
-                            m.next = "LOAD"
+                    with m.Elif(is_event & (kind[:6] == EVENTS[Event.DONE]) & ~later):
+                        m.d.sync += later.eq(1)
+                        m.next = "LOAD"
                     with m.Elif(left != 0):
                         m.next = "BUS"
                         with m.If(kind[:4] == Command.COUNTERS):

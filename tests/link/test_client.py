@@ -255,9 +255,10 @@ def test_terminal(terminal: tuple[int, str]) -> None:
             frame = frames[0]
             os.write(far, encode_frame(frame.kind | 0x80, frame.seq, b"\0\0\xff\x11\x13\r\n"))
 
-    thread = threading.Thread(target=chip_side, daemon=True)
-    thread.start()
     with open_port(name, 1_000_000) as port:
+        # Not earlier: reading a terminal that nobody has open fails.
+        thread = threading.Thread(target=chip_side, daemon=True)
+        thread.start()
         chip = ChipClient(port)
         assert chip.info() == chip.info() == b"\0\xff\x11\x13\r\n"
         thread.join()

@@ -1,7 +1,10 @@
 """UART, COBS and CRC gateware, each alone."""
 
+import gc
+import warnings
+
 import pytest
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, UnusedElaboratable
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from bench.runner import run_bench
@@ -70,7 +73,6 @@ def test_streams(case: str) -> None:
     run_bench(Parts(), "link.bench_parts", testcase=case, seed=4)
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 @pytest.mark.parametrize(
     ("component", "arguments"),
     [
@@ -81,5 +83,12 @@ def test_streams(case: str) -> None:
     ],
 )
 def test_impossible_parameters(component: type, arguments: tuple[object, ...]) -> None:
-    with pytest.raises(ValueError, match=r"\d"):
-        component(*arguments)
+    refused = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        try:
+            component(*arguments)
+        except ValueError as error:
+            refused = any(character.isdigit() for character in str(error))
+        gc.collect()  # while Amaranth's complaint about the half-made component is silenced
+    assert refused

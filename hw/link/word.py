@@ -1,0 +1,82 @@
+"""What a reply or an event carries."""
+
+from amaranth.hdl import Cat, Elaboratable, Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.firmware.link.messages import Command, Event
+from setun.hw.link.signature import DONE
+
+EVENTS = {event: event & 0x3F for event in Event}
+"""Low six bits of the event types; the upper two tell events (11) from replies (10)."""
+
+
+class ReplyWord(wiring.Component):
+    """Choice of the next 32-bit word to send, lowest byte first.
+
+    Parameters
+    ----------
+    counters
+        Number of 32-bit counters.
+
+    Members
+    -------
+    is_event : In(1), kind : In(6)
+        Event or reply, and its type.
+    left : In(8)
+        Of a COUNTERS reply: words not yet sent, this one included.
+    cycles : In(1)
+        Of a DONE event: its second word.
+    load_crc : In(1)
+        Take `crc` whatever else is given.
+    error, token, done, first_event, counters, bus_rsp, crc : In
+        The words to choose from.
+    word : Out(32)
+
+    Latency: 0 (combinational).
+    """
+
+    def __init__(self, counters: int) -> None:
+        self.counter_count = counters
+        super().__init__(
+            {
+                "is_event": In(1),
+                "kind": In(6),
+                "left": In(8),
+                "cycles": In(1),
+                "load_crc": In(1),
+                "error": In(8),
+                "token": In(16),
+                "done": In(DONE),
+                "first_event": In(8),
+                "counters": In(data.ArrayLayout(32, counters)),
+                "bus_rsp": In(32),
+                "crc": In(32),
+                "word": Out(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        word = self.word
+        with m.If(self.load_crc):
+            m.d.comb += word.eq(self.crc)
+        with m.Elif(self.is_event), m.Switch(self.kind):
+            with m.Case(EVENTS[Event.ERROR]):
+                m.d.comb += word.eq(self.error)
+            with m.Case(EVENTS[Event.TOKEN]):
+                m.d.comb += word.eq(self.token)
+            with m.Default():
+                m.d.comb += word.eq(Cat(self.done.reason, self.done.tokens))
+                with m.If(self.cycles):
+                    m.d.comb += word.eq(self.done.cycles)
+        with m.Else(), m.Switch(self.kind[:4]):
+            with m.Case(Command.GENERATE):
+                m.d.comb += word.eq(self.first_event)
+            with m.Case(Command.COUNTERS), m.Switch(self.left):
+                for index in range(self.counter_count):
+                    with m.Case(self.counter_count - index):
+                        m.d.comb += word.eq(self.counters[index])
+            with m.Default():
+                m.d.comb += word.eq(self.bus_rsp)
+        return m
