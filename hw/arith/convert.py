@@ -62,9 +62,10 @@ class FloatFromInt(wiring.Component):
             members["exponent"] = In(signed(fmt.exponent + 2))
         super().__init__(members)
 
-    def model(self, a: ArrayLike) -> Ints:
-        """Bit patterns of an array of integers."""
-        return self.fmt.to_bits(np.asarray(a, np.float64)).astype(np.int64)
+    def model(self, a: ArrayLike, exponent: ArrayLike = 0) -> Ints:
+        """Bit patterns of an array of integers times 2**exponent."""
+        x = np.ldexp(np.asarray(a, np.float64), np.asarray(exponent))
+        return self.fmt.to_bits(x).astype(np.int64)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -89,7 +90,8 @@ class FloatFromInt(wiring.Component):
         rest = normal[: width - 1 - n]
         up = round_up(mantissa[0], rest[-1], rest[:-1].any())
         exponent = Signal(signed(fmt.exponent + 2))
-        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1)
+        offset = self.exponent if self.scaled else Const(0, 1)
+        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1 + offset)
         above = normal[-1]
         result = pack(m, fmt, zero=~(above | normal[-2]), sign=sign1, exponent=exponent,
                       mantissa=mantissa, up=up, step=above)  # fmt: skip
