@@ -57,6 +57,9 @@ def build_once(folder: Path, name: str, build: Callable[[Path], None]) -> tuple[
             build(scratch)
             scratch.chmod(0o755)
             os.rename(scratch, entry)
+        except OSError:
+            if not _touch(entry):
+                raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return entry, False

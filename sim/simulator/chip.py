@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -73,31 +72,32 @@ class SimulatedChip:
             command += ["--waves", str(_check_waves(waves, about))]
         if max_cycles is not None:
             command += ["--max-cycles", str(max_cycles)]
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._buffer = b""
         self._status = (0, 0)
-        # A pipe would block the chip if a tool in it were talkative.
-        self._errors = tempfile.TemporaryFile()
+        # The run folder holds what the chip reads, and its stderr: a pipe could fill and block it.
+        self._folder = tempfile.TemporaryDirectory(prefix="setun-chip-")
+        folder = Path(self._folder.name)
         try:
-            folder = self._place_memories(executable.absolute().parent, about, memories or {})
+            _place_memories(folder, executable.absolute().parent, about, memories or {})
             if about["simulator"] == "cxxrtl":
                 for memory in about["memories"]:
                     path = ["chip", *memory["name"].split(".")[1:]]
                     command += ["--memory", f"{' '.join(path)}={memory['file']}"]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                cwd=folder,
-                bufsize=0,
-            )
+            with (folder / "stderr").open("wb") as errors:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    cwd=folder,
+                    bufsize=0,
+                )
         except OSError as error:
-            self._release()
+            self._folder.cleanup()
             raise SetunError(str(executable), "must run", error.strerror or error) from error
         except BaseException:
-            self._release()
+            self._folder.cleanup()
             raise
         try:
             self.port = self._answer("port", START_SECONDS)
@@ -137,7 +137,7 @@ class SimulatedChip:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-            self._release()
+            self._folder.cleanup()
 
     def __enter__(self) -> "SimulatedChip":
         return self
@@ -149,28 +149,6 @@ class SimulatedChip:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _place_memories(
-        self, folder: Path, about: dict[str, Any], memories: Mapping[str, Path | bytes]
-    ) -> Path:
-        """Folder to run in: the executable's own, or one that mixes its files with others."""
-        if not memories:
-            return folder
-        known = [Memory(**m) for m in about["memories"]]
-        self._folder = tempfile.TemporaryDirectory(prefix="setun-chip-")
-        own = Path(self._folder.name)
-        for memory in known:
-            (own / memory.file).symlink_to(folder / memory.file)
-        for name, source in memories.items():
-            memory = find_memory(name, known)
-            try:
-                data = source if isinstance(source, bytes) else source.read_bytes()
-            except OSError as error:
-                raise SetunError(str(source), "must be readable", error.strerror) from error
-            check_memory_file(data, memory)
-            (own / memory.file).unlink()
-            (own / memory.file).write_bytes(data)
-        return own
 
     def _ask(self) -> tuple[int, int]:
         with self._lock:
@@ -207,17 +185,27 @@ class SimulatedChip:
             self._buffer += data
 
     def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").splitlines()
+        lines = (Path(self._folder.name) / "stderr").read_text("utf-8", "replace").splitlines()
         code = self._process.wait()
         return lines[-1] if lines else f"exit status {code}"
 
-    def _release(self) -> None:
-        self._errors.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder.name, ignore_errors=True)
-            self._folder.cleanup()
-            self._folder = None
+
+def _place_memories(
+    folder: Path, compiled: Path, about: dict[str, Any], memories: Mapping[str, Path | bytes]
+) -> None:
+    """Put every memory's file into ``folder``: the given one, else the compiled one."""
+    known = [Memory(**m) for m in about["memories"]]
+    for memory in known:
+        (folder / memory.file).symlink_to(compiled / memory.file)
+    for name, source in memories.items():
+        memory = find_memory(name, known)
+        try:
+            data = source if isinstance(source, bytes) else source.read_bytes()
+        except OSError as error:
+            raise SetunError(str(source), "must be readable", error.strerror or error) from error
+        check_memory_file(data, memory)
+        (folder / memory.file).unlink()
+        (folder / memory.file).write_bytes(data)
 
 
 def _read_about(executable: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from setun.firmware.errors import SetunError
 from setun.sim.simulator.tools import Tools
@@ -15,7 +14,7 @@ Progress = Callable[[str], None]
 DRIVER = Path(__file__).parent / "driver"
 TOP = "setun_bench"
 
-_HOT = ("-O2", "-march=native")
+_HOT = ("-O3", "-march=native")
 _COLD = ("-O0",)
 _WRAPPER = """\
 // The chip on its clock, with a power-on reset of eight cycles. Reset and rx come from registers
@@ -53,14 +52,12 @@ def recipe(tools: Tools, waves: bool) -> str:
 
 def build_runtime(folder: Path, tools: Tools, waves: bool) -> None:
     """Compile the part of Verilator's library that no chip changes into ``folder``."""
-    sources = ["verilated", "verilated_threads"] + (["verilated_fst_c"] if waves else [])
+    sources = {"verilated": "-O1", "verilated_threads": "-O1"}
+    if waves:
+        sources["verilated_fst_c"] = "-O2"
     include = tools.include / "include"
-    _compile(
-        tools,
-        [(include / f"{s}.cpp", folder / f"{s}.o", ["-O2"]) for s in sources],
-        _flags(tools, waves),
-        None,
-    )
+    jobs = [(include / f"{s}.cpp", folder / f"{s}.o", [level]) for s, level in sources.items()]
+    _compile(tools, jobs, _flags(tools, waves), None)
 
 
 def build_chip(
@@ -110,7 +107,8 @@ def _verilator(tools: Tools, waves: bool) -> list[str]:
 
 def _yosys(waves: bool) -> str:
     level = "-g4" if waves else "-g2"
-    return f"read_verilog chip.v; hierarchy -top {TOP}; proc; flatten; write_cxxrtl -header {level} chip.cc"
+    prepare = f"read_verilog chip.v; hierarchy -top {TOP}; proc; flatten"
+    return f"{prepare}; write_cxxrtl -header {level} chip.cc"
 
 
 def _flags(tools: Tools, waves: bool) -> list[str]:
@@ -145,64 +143,64 @@ def _compile(
     flags: list[str],
     progress: Progress | None,
 ) -> None:
-    commands = [
-        [*tools.compiler, *flags, *extra, "-c", str(source), "-o", str(out)]
-        for source, out, extra in jobs
-    ]
+    """Compile (source, object, extra flags), one on each core."""
+    waiting = list(jobs)
     cores = len(os.sched_getaffinity(0))
-    running: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+    running: dict[Path, subprocess.Popen[bytes]] = {}
     done = 0
     try:
-        while commands or running:
-            while commands and len(running) < cores:
-                log = tempfile.TemporaryFile()
-                running.append((_start(tools, commands.pop(0), log), log))
+        while waiting or running:
+            while waiting and len(running) < cores:
+                source, out, extra = waiting.pop(0)
+                command = [*tools.compiler, *flags, *extra, "-c", str(source), "-o", str(out)]
+                running[out] = _start(tools, command, out.with_suffix(".log"), out.parent)
             time.sleep(0.02)
-            for process, log in [r for r in running if r[0].poll() is not None]:
-                running.remove((process, log))
-                _check(process.returncode, log, "C++ compiler")
+            for out, process in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[out]
+                _check(process.returncode, out.with_suffix(".log"), "C++ compiler")
                 done += 1
                 if progress is not None:
                     progress(f"compiled {done} of {len(jobs)} files")
     finally:
-        for process, _ in running:
+        for process in running.values():
             process.kill()
             process.wait()
 
 
-def _start(
-    tools: Tools, command: list[str], log: IO[bytes], cwd: Path | None = None
-) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ, VERILATOR_ROOT=str(tools.include), LC_ALL="C")
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=environment,
-        )
-    except OSError as error:
-        raise SetunError(command[0], "must run", error.strerror) from error
-
-
 def _run(tools: Tools, command: list[str], cwd: Path, what: str) -> None:
-    with tempfile.TemporaryFile() as log:
-        process = _start(tools, command, log, cwd)
-        try:
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        _check(code, log, what)
+    log = cwd / "run.log"
+    process = _start(tools, command, log, cwd)
+    try:
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    _check(code, log, what)
 
 
-def _check(code: int, log: IO[bytes], what: str) -> None:
+def _start(tools: Tools, command: list[str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ, LC_ALL="C")
+    if tools.simulator == "verilator":
+        environment["VERILATOR_ROOT"] = str(tools.include)
+    try:
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=environment,
+            )
+    except OSError as error:
+        raise SetunError(command[0], "must run", error.strerror or error) from error
+
+
+def _check(code: int, log: Path, what: str) -> None:
     if code == 0:
         return
-    log.seek(0)
-    lines = log.read().decode("utf-8", "replace").splitlines()
+    lines = log.read_text("utf-8", "replace").splitlines()
     errors = [line for line in lines if "error" in line.lower()] or lines[-1:] or [f"status {code}"]
     raise SetunError(what, "must accept the chip", errors[0][:300])

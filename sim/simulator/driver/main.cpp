@@ -88,6 +88,8 @@ public:
     }
 
     void run() {
+        // The chip is out of reset, and its receiver has seen an idle line, before a byte can come.
+        uart.run(chip, options.max_cycles < SLICE ? options.max_cycles : SLICE);
         std::printf("port %s\n", port.name.c_str());
         std::fflush(stdout);
         double slice_seconds = 0;

@@ -23,7 +23,10 @@ public:
 
     template <class C>
     void run(C &chip, uint64_t n) {
-        if (!send_count) next_byte(chip);
+        if (!send_count) {
+            next_byte(chip);
+            if (send_count) send_count++;  // the first cycle of the bit counts too
+        }
         bool active = send_count;
         for (uint64_t i = 0; i < n; i++) {
             if (send_count && --send_count == 0) next_bit(chip);
