@@ -18,6 +18,9 @@ from setun.firmware.errors import SetunError
 
 Values = NDArray[np.float64]
 
+_EXPONENT = np.int64(0x7FF << 52)
+_largest = np.maximum.reduce
+
 
 @dataclass(frozen=True)
 class Format:
@@ -63,16 +66,35 @@ class Format:
 
     def round(self, x: ArrayLike) -> Values:
         """Nearest representable values of finite `x` (any shape), as float64."""
-        bits = np.ascontiguousarray(x, np.float64).view(np.int64)
+        x = np.ascontiguousarray(x, np.float64)
+        power = x.view(np.int64) & _EXPONENT
+        lowest, span, magic = self._inside
+        if not x.size or _largest((power - lowest).view(np.uint64), axis=None) > span:
+            return self._round_ends(x)
+        # 1.5 * 2**(52-M) units of the last kept bit, added and taken away, drop the bits below.
+        unit = power.view(np.float64)
+        unit *= magic
+        y: Values = x + unit
+        y -= unit
+        return y
+
+    @cached_property
+    def _inside(self) -> tuple[np.int64, int, float]:
+        """Exponent fields of float64 that can neither flush nor saturate (first, last - first),
+        and the factor that makes a power of two drop the bits that do not fit behind it."""
+        first, last = 1024 - self.bias, 1022 + (1 << self.exponent) - 1 - self.bias
+        return np.int64(first << 52), (last - first) << 52, math.ldexp(1.5, 52 - self.mantissa)
+
+    def _round_ends(self, x: Values) -> Values:
+        """`round` for values that may flush, saturate or be zero."""
+        bits = x.view(np.int64)
         drop = 52 - self.mantissa
         bits = bits + (((bits >> drop) & 1) + ((1 << (drop - 1)) - 1))
         bits &= -1 << drop
         y = bits.view(np.float64)
         size = np.abs(y)
         y *= size >= self.smallest
-        # Most vectors never come near the ends; looking is cheaper than clipping.
-        if size.size and size.max() > self.largest:
-            np.clip(y, -self.largest, self.largest, out=y)
+        np.clip(y, -self.largest, self.largest, out=y)
         y += 0.0  # one zero: -0.0 becomes +0.0
         return y
 
