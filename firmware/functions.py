@@ -75,9 +75,10 @@ def sigmoid(fmt: Format, x: Values) -> Values:
     low, count, table = _sigmoid_lookup(fmt)
     key = np.abs(x).view(np.int64) >> (52 - fmt.mantissa)
     key -= low
-    np.clip(key, 0, count - 1, out=key)
+    np.maximum(key, 0, out=key)
+    np.minimum(key, count - 1, out=key)
     key += (x < 0.0) * count
-    return table[key]
+    return table.take(key)
 
 
 # ---------------------------------------------------------------- scalars

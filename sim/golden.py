@@ -5,6 +5,7 @@ chip rounds. One token at a time (scalars are Python floats) or a batch of indep
 (scalars are columns): the same code. RTL equals it on every bit.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ from setun.firmware.formats import Format, Values
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
+Codes = NDArray[np.float32]  # whole numbers
+Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
 Trace = Callable[[str, str, Values], None]  # (tensor, unit, values)
 
 
@@ -54,8 +57,8 @@ class GoldenModel:
         self._embedding = f.round(image.embedding)
         self._gates = f.round(image.gates)
         ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
-        self._body = image.program[: ends[0]]
-        self._head = image.program[ends[0] + 1 : ends[1]]
+        program = [(i, f.round1(float(i.immediate))) for i in image.program]
+        self._body, self._head = program[: ends[0]], program[ends[0] + 1 : ends[1]]
         rows = () if batch is None else (batch,)
         self._vector = {0: np.zeros((*rows, 1))}  # by start element
         self.state = np.zeros((image.config.num_hidden_layers, *rows, image.config.inner_size))
@@ -73,35 +76,37 @@ class GoldenModel:
         """Logits [.., vocabulary] of what has been fed: the head up to the sampler."""
         return self._run(self._head, None)
 
-    def _run(self, program: tuple[Instruction, ...], embedded: Values | None) -> Values:
+    def _run(self, program: Program, embedded: Values | None) -> Values:
         v, layer_width = self._vector, aligned(self.image.config.inner_size)
         r, matrix = self.fmt.round, (0 if embedded is not None else len(self._weights) - 1)
+        sigmoid = functools.partial(functions.sigmoid, self.fmt)
         y = np.zeros(0)
-        for op in program:
+        for op, immediate in program:
             if op.op is Op.SCALARS:
-                self._eps = self._r(float(op.constants)), self._r(float(op.immediate))
+                self._eps = self.fmt.round1(float(op.constants)), immediate
             elif op.op is Op.EMBED:
                 assert embedded is not None
                 v[op.dst] = embedded
             elif op.op is Op.QUANTISE:
-                codes, scale = self._quantise(op, v[op.src])
+                codes, scale = self._quantise(op, immediate, v[op.src])
             elif op.op is Op.MATVEC:
-                rows = codes @ self._weights[matrix]
+                rows = _product(codes, self._weights[matrix])
                 matrix += 1
-                y = r(r(rows) * self._r(scale * self._r(float(op.immediate))))
+                s = self._r(scale * immediate)
+                y = r(r(rows) * s)
                 layer = op.dst // layer_width
                 if op.kernel is Kernel.COPY:
                     v[op.dst] = y
                 elif op.kernel is Kernel.SILU:
-                    v[op.dst] = r(y * functions.sigmoid(self.fmt, y))
+                    v[op.dst] = r(y * sigmoid(y))
                 elif op.kernel is Kernel.MLGRU:
-                    u = r(self._gates[layer] * functions.sigmoid(self.fmt, -y))
+                    u = r(self._gates[layer] * sigmoid(-y))
                     forgotten = r(r(1.0 - u) * self.state[layer])
                     self.state[layer] = r(forgotten + r(u * v[op.src]))
                 elif op.kernel is Kernel.GLU:
                     a = self.state[op.src // layer_width] if op.from_state else v[op.src]
-                    v[op.dst] = r(y * r(a * functions.sigmoid(self.fmt, a)))
-                    self._array_stat = self._mean_square_of_rows(op, rows, scale)
+                    v[op.dst] = r(y * r(a * sigmoid(a)))
+                    self._array_stat = self._mean_square_of_rows(op, rows, s)
                 elif op.kernel is Kernel.ADD:
                     v[op.dst] = r(v[op.src] + y)
                 if self.trace:
@@ -111,19 +116,19 @@ class GoldenModel:
                                y if op.kernel is Kernel.SAMPLE else v[op.dst])  # fmt: skip
         return y
 
-    def _quantise(self, op: Instruction, x: Values) -> tuple[NDArray[np.float32], Any]:
+    def _quantise(self, op: Instruction, inv_n: float, x: Values) -> tuple[Codes, Any]:
         """Codes (as float32 integers) and scale = max|x*gain| / rms of one BitLinear input."""
         pairs = slice(int(op.constants), int(op.constants) + op.n)
         t = self.fmt.round(x * self._gain[pairs])
         v = self.fmt.round(x * self._outer[pairs])
         size = np.abs(t)
         top = self._max(size)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            q = np.floor(size * 127.0 / top + 0.5)
-        codes = np.copysign(np.nan_to_num(q), t).astype(np.float32)
+        size *= 127.0
+        size /= top + (top == 0.0)  # all zeros stay zeros
+        size += 0.5
+        codes = np.copysign(np.floor(size, out=size), t, out=size).astype(np.float32)
 
         r, (eps_outer, eps_inner) = self._r, self._eps
-        inv_n = r(float(op.immediate))
         m2 = r(self._sum_of_squares(v) * inv_n)
         if op.mean_square is MeanSquare.NONE:
             eps = eps_inner
@@ -139,33 +144,44 @@ class GoldenModel:
 
     def _sum_of_squares(self, x: Values) -> Any:
         """Sum of squares of magnitudes cut to 16 bits below the largest one's exponent."""
-        _, e = np.frexp(self._max(np.abs(x)))
-        up = np.ldexp(1.0, SQUARE_BITS - e)
-        a = np.floor(np.abs(x) * up)
-        total = np.einsum("...i,...i->...", a, a)
-        if self.batch is None:
-            return self._r(math.ldexp(float(total), -2 * (SQUARE_BITS - int(e))))
-        return self._r(total[:, None] / (up * up))
+        a = np.abs(x)
+        top = self._max(a)
+        _, e = math.frexp(top) if self.batch is None else np.frexp(top)
+        shift = SQUARE_BITS - e
+        a *= np.ldexp(1.0, shift) if self.batch is not None else math.ldexp(1.0, shift)
+        total = self._sum_squares(np.floor(a, out=a))
+        return self._r(total * np.ldexp(1.0, -2 * shift))
 
-    def _mean_square_of_rows(self, op: Instruction, rows: NDArray[np.float32], scale: Any) -> Any:
+    def _mean_square_of_rows(self, op: Instruction, rows: NDArray[np.float32], s: Any) -> Any:
         """Sum of squares of y = acc*s, from the leading bits of the accumulators."""
-        a = np.floor(rows.astype(np.float64) * 2.0**-op.stat_shift)
-        total = np.einsum("...i,...i->...", a, a) * 4.0**op.stat_shift
-        s = self._r(scale * self._r(float(op.immediate)))
-        total = float(total) if self.batch is None else total[:, None]
+        a = np.floor(rows * 2.0**-op.stat_shift)
+        total = self._sum_squares(a.astype(np.float64)) * 4.0**op.stat_shift
         return self._r(self._r(total) * self._r(s * s))
+
+    def _sum_squares(self, a: Values) -> Any:
+        """Exact sums of squares of whole numbers: their sum is below 2**53."""
+        return float(a @ a) if self.batch is None else np.einsum("bi,bi->b", a, a)[:, None]
 
     def _max(self, size: Values) -> Any:
         return float(size.max()) if self.batch is None else size.max(-1, keepdims=True)
 
     def _r(self, x: Any) -> Any:
-        return self.fmt.round1(x) if isinstance(x, float) else self.fmt.round(x)
+        return self.fmt.round1(x) if self.batch is None else self.fmt.round(x)
 
     def _rsqrt(self, x: Any) -> Any:
-        if isinstance(x, float):
+        if self.batch is None:
             return functions.rsqrt(self.fmt, x)
         with np.errstate(divide="ignore"):
             return self.fmt.round(np.minimum(1.0 / np.sqrt(x), self.fmt.largest))
+
+
+def _product(codes: Codes, weights: Codes) -> Codes:
+    """codes [.., n] @ weights [n, m], a few rows at a time: OpenBLAS runs larger products of this
+    size in threads, whose barriers cost up to 100 times the product on a busy machine."""
+    if codes.ndim == 1:
+        return codes @ weights
+    few = codes.reshape(-1, math.gcd(len(codes), 4), codes.shape[1])
+    return (few @ weights).reshape(len(codes), -1)
 
 
 class Sampler:
