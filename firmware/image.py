@@ -246,7 +246,7 @@ def _decode_program(data: bytes, thing: str) -> tuple[Instruction, ...]:
 
 
 def _instruction(entry: dict[str, Any], thing: str) -> Instruction:
-    defaults = {f.name: f.default for f in fields(Instruction)}
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(Instruction)}
     if unknown := [name for name in entry if name not in defaults]:
         raise SetunError(thing, "unknown field", f"{unknown[0][:40]!a}")
     values: dict[str, Any] = {}
@@ -266,10 +266,7 @@ def _instruction(entry: dict[str, Any], thing: str) -> Instruction:
         wanted = float if (values["op"], name) in _FLOATS else type(defaults[name])
         if type(value) is not wanted:
             raise SetunError(thing, f"{name} must be of type {wanted.__name__}")
-        if isinstance(value, str):
-            fits = value.isprintable()
-        else:
-            fits = 0 <= value < 1 << 32
+        fits = value.isprintable() if isinstance(value, str) else 0 <= value < 1 << 32
         if not fits:
             raise SetunError(thing, f"{name} must be a line of text or fit 32 bits")
     return Instruction(**values)

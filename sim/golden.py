@@ -17,11 +17,12 @@ from setun.firmware import functions
 from setun.firmware.compiler import Image, aligned
 from setun.firmware.formats import Format, Values
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
+from setun.sim.products import product
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
 Codes = NDArray[np.float32]  # whole numbers
 Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
-Trace = Callable[[str, str, Values], None]  # (tensor, unit, values)
+Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, values)
 
 
 class GoldenModel:
@@ -90,7 +91,7 @@ class GoldenModel:
             elif op.op is Op.QUANTISE:
                 codes, scale = self._quantise(op, immediate, v[op.src])
             elif op.op is Op.MATVEC:
-                rows = _product(codes, self._weights[matrix])
+                rows = product(codes, self._weights[matrix])
                 matrix += 1
                 s = self._r(scale * immediate)
                 y = r(r(rows) * s)
@@ -173,15 +174,6 @@ class GoldenModel:
             return functions.rsqrt(self.fmt, x)
         with np.errstate(divide="ignore"):
             return self.fmt.round(np.minimum(1.0 / np.sqrt(x), self.fmt.largest))
-
-
-def _product(codes: Codes, weights: Codes) -> Codes:
-    """codes [.., n] @ weights [n, m], a few rows at a time: OpenBLAS runs larger products of this
-    size in threads, whose barriers cost up to 100 times the product on a busy machine."""
-    if codes.ndim == 1:
-        return codes @ weights
-    few = codes.reshape(-1, math.gcd(len(codes), 4), codes.shape[1])
-    return (few @ weights).reshape(len(codes), -1)
 
 
 class Sampler:

@@ -1,0 +1,63 @@
+"""Models ready to use: the compiled image of whatever a user named."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from setun.firmware import image as image_file
+from setun.firmware.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.compiler import Image, compile_checkpoint
+from setun.firmware.errors import SetunError
+from setun.firmware.numerics import Numerics
+from setun.firmware.tokenizer import Tokenizer
+from setun.models import find
+
+
+@dataclass(frozen=True)
+class Model:
+    """An image and where it came from."""
+
+    path: Path
+    image: Image
+    numerics: Numerics
+    """What the image file was imported for; the default for a checkpoint."""
+    checkpoint: Checkpoint | None
+    """None when an image file was opened."""
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises
+        ------
+        SetunError
+            The model has none.
+        """
+        text = self.image.tokenizer_json
+        if text is None:
+            raise SetunError(
+                f"model {self.path}", "needs a tokenizer.json to read text", "none",
+                "put one beside config.json, or give token ids",
+            )  # fmt: skip
+        return Tokenizer.from_json(text, self.image.config.vocab_size)
+
+
+def open_model(name: str | Path, packing: str = "2b") -> Model:
+    """A model given as a shipped name, a checkpoint folder or an image file.
+
+    `packing` applies to checkpoints; an image file has its own.
+
+    Raises
+    ------
+    SetunError
+        There is no such model, or it is refused.
+    """
+    path = find(name)
+    if path.is_dir():
+        checkpoint = load_checkpoint(path)
+        return Model(path, compile_checkpoint(checkpoint, packing), Numerics(), checkpoint)
+    file = image_file.read(path)
+    return Model(path, file.image, file.numerics, None)
+
+
+def load_model(name: str | Path) -> Image:
+    """The image of `open_model`."""
+    return open_model(name).image
