@@ -77,11 +77,12 @@ class FloatFromInt(wiring.Component):
         m.d.comb += size.eq(flipped + negative)
         # At least a significand, its guard and one more bit, so that every slice below exists.
         width = max(self.width, n + 3)
-        padding = Const(0, width - self.width)
-        size1 = pipe(m, Cat(padding, size), "size1")
+        padding = width - self.width
+        size1 = pipe(m, Cat(Const(0, padding), size), "size1")
         # Counted beside the negation, not after it: one too many for a negative power of two,
         # whose single one then lands on the bit above.
-        zeros1 = pipe(m, leading_zeros(m, Cat(padding, flipped), name="zeros"), "zeros1")
+        counted = Cat(Const((1 << padding) - 1, padding), flipped)
+        zeros1 = pipe(m, leading_zeros(m, counted, name="zeros"), "zeros1")
         sign1 = pipe(m, negative, "sign1")
 
         normal = Signal(width + 1)

@@ -1,5 +1,6 @@
 """`run_bench`: one cocotb bench under pytest, with its waves kept when it fails."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component
+from numpy.typing import ArrayLike
+
 from bench.context import FOLDER
 from bench.simulator import compiled, simulator, tools
 from bench.waves import write_gtkw
-from numpy.typing import ArrayLike
 
 WAVES = "SETUN_BENCH_WAVES"  # environment variable behind pytest's --waves
 _written: set[Path] = set()
@@ -83,8 +85,7 @@ def run_bench(
             once(file)
         write_gtkw(file, component, top)
         pytest.fail(
-            f"{failure}\nseed {seed}; kept in {run}:"
-            f" {file.name}, {file.stem}.gtkw, simulation.log",
+            f"{failure}\nseed {seed}; kept in {run}: {file.name}, {file.stem}.gtkw, simulation.log",
             pytrace=False,
         )
     finally:
@@ -124,24 +125,22 @@ def _simulate(
     log = run / "simulation.log"
     results.unlink(missing_ok=True)
     arguments = ["--trace-file", str(waves)] if waves and simulator() == "verilator" else []
-    with tools(simulator()):
-        try:
-            runner.test(
-                test_module=module,
-                hdl_toplevel=top,
-                hdl_toplevel_lang="verilog",
-                build_dir=build,
-                test_dir=run,
-                results_xml=str(results),
-                extra_env={FOLDER: str(run), "COCOTB_ANSI_OUTPUT": "0", **env},
-                test_args=arguments,
-                testcase=testcase,
-                seed=seed,
-                waves=waves is not None,
-                log_file=log,
-            )
-        except SystemExit:
-            pass  # what failed stands in the results
+    # What failed stands in the results.
+    with tools(simulator()), contextlib.suppress(SystemExit):
+        runner.test(
+            test_module=module,
+            hdl_toplevel=top,
+            hdl_toplevel_lang="verilog",
+            build_dir=build,
+            test_dir=run,
+            results_xml=str(results),
+            extra_env={FOLDER: str(run), "COCOTB_ANSI_OUTPUT": "0", **env},
+            test_args=arguments,
+            testcase=testcase,
+            seed=seed,
+            waves=waves is not None,
+            log_file=log,
+        )
     if waves and simulator() == "icarus":
         for dumped in build.glob("*.fst"):
             shutil.move(dumped, waves)

@@ -5,8 +5,9 @@ from typing import Any
 
 import cocotb
 from amaranth.lib import data
-from bench import context
 from cocotb.triggers import FallingEdge, ReadOnly
+
+from bench import context
 
 Word = int | Mapping[str, Any]
 
@@ -139,9 +140,7 @@ class StreamSink(_Port):
                 self._offered = None
             await self.edge
             self.ready.value = 0
-        raise AssertionError(
-            f"stream {self.name}: {len(words)} of {count} words in {limit} cycles"
-        )
+        raise AssertionError(f"stream {self.name}: {len(words)} of {count} words in {limit} cycles")
 
     def _look(self) -> int | None:
         """The payload offered now; Handshake when it differs from one not yet taken."""

@@ -1,0 +1,204 @@
+"""Float units in simulation against their models, on every corner and on random vectors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from bench.corners import anything, coverage, near, pairs, specials
+from bench.pipeline import Job, check
+from numpy.typing import ArrayLike
+
+from setun.firmware.formats import Format
+from setun.firmware.functions import Ints, code_reciprocals
+from setun.hw.arith import (
+    BlockSquare,
+    CodeQuantiser,
+    CodeReciprocal,
+    FloatAdder,
+    FloatFromInt,
+    FloatMultiplier,
+    FloatToKey,
+    Rsqrt,
+    Sigmoid,
+    ordered_key,
+    ordered_key_model,
+)
+
+FORMATS = [Format(8, 9), Format(6, 9), Format(8, 7)]
+SMALL = Format(5, 2)
+COUNT = 20_000
+SEED = 2026
+
+
+class KeyUnit(wiring.Component):
+    """`ordered_key` behind a register, to be driven like the other units."""
+
+    latency = 1
+
+    def __init__(self, fmt: Format) -> None:
+        self.fmt = fmt
+        super().__init__({"a": In(fmt.width), "o": Out(fmt.width)})
+
+    def model(self, a: ArrayLike) -> Ints:
+        return ordered_key_model(self.fmt, a)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(ordered_key(self.fmt, self.a))
+        return m
+
+
+def _name(unit: type, fmt: Format) -> str:
+    return f"{unit.__name__}_{fmt.exponent}_{fmt.mantissa}"
+
+
+def _every(fmt: Format) -> Ints:
+    return np.arange(1 << fmt.width, dtype=np.int64)
+
+
+def _singles(fmt: Format, seed: int) -> Ints:
+    """All patterns of a format up to 17 bits; else all near one, the specials and random ones."""
+    if fmt.width <= 17:
+        return _every(fmt)
+    fields = np.arange(fmt.bias - 18, fmt.bias + 14) << fmt.mantissa
+    close = (fields[:, None] + np.arange(1 << fmt.mantissa)).ravel()
+    return np.concatenate(
+        [
+            close,
+            close | 1 << (fmt.width - 1),
+            specials(fmt),
+            anything(fmt, np.random.default_rng(seed), COUNT),
+        ]
+    )
+
+
+def _binary(unit: Any) -> Iterator[Job]:
+    for fmt in FORMATS:
+        yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=pairs(fmt, SEED, COUNT))
+    every = _every(SMALL)
+    a, b = (grid.ravel() for grid in np.meshgrid(every, every))
+    yield Job(name=_name(unit, SMALL), unit=unit(SMALL), inputs=(a, b))
+
+
+def _unary() -> Iterator[Job]:
+    for fmt in [*FORMATS, SMALL]:
+        bits = _singles(fmt, SEED)
+        for unit in (Sigmoid, Rsqrt, FloatToKey, CodeReciprocal, KeyUnit):
+            yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=(bits,))
+
+
+def _integers(width: int, fmt: Format) -> Ints:
+    """Powers of two and their neighbours, ties, both ends, random sizes."""
+    rng = np.random.default_rng(SEED)
+    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+    powers = 1 << np.arange(width - 1)
+    large = powers[fmt.mantissa + 2 :, None]
+    ties = large + (large >> (fmt.mantissa + 1)) * np.arange(1, 16)
+    values = np.concatenate([(powers[:, None] + np.arange(-3, 4)).ravel(), ties.ravel()])
+    spread = rng.integers(low, high, COUNT, endpoint=True) >> rng.integers(0, width, COUNT)
+    return np.clip(np.concatenate([values, -values, [low, low + 1, high, 0], spread]), low, high)
+
+
+def _from_int() -> Iterator[Job]:
+    for fmt, width in (*((fmt, 24) for fmt in FORMATS), (SMALL, 24), (FORMATS[0], 8), (SMALL, 33)):
+        unit = FloatFromInt(fmt, width)
+        yield Job(name=f"{_name(FloatFromInt, fmt)}_{width}", unit=unit,
+                  inputs=(_integers(width, fmt),))  # fmt: skip
+
+
+def _elements(fmt: Format) -> tuple[Ints, Ints]:
+    """(elements, maxima) of vectors, ties of the codes included."""
+    rng = np.random.default_rng(SEED)
+    sign = 1 << (fmt.width - 1)
+    ones = 1 << fmt.mantissa
+    # A tie needs a significand that shares the factor 127.
+    tops = [ones, ones + 1, 2 * ones - 1, *range(127 * (ones // 127 + 1), 2 * ones, 127)]
+    distance = np.arange(11)[:, None]
+    a, largest = np.broadcast_arrays(
+        np.arange(ones) | (fmt.bias - distance) << fmt.mantissa,
+        fmt.bias << fmt.mantissa | np.array(tops)[:, None, None] - ones,
+    )
+    random, special = anything(fmt, rng, COUNT), specials(fmt)
+    left, right = (grid.ravel() for grid in np.meshgrid(special, special))
+    a = np.concatenate([a.ravel(), near(fmt, rng, random, 10), left]) & ~sign
+    largest = np.concatenate([largest.ravel(), random, right]) & ~sign
+    a, largest = np.minimum(a, largest), np.maximum(a, largest)
+    return a | rng.integers(0, 2, len(a)) * sign, largest
+
+
+def _codes() -> Iterator[Job]:
+    for fmt in [*FORMATS, SMALL]:
+        a, largest = _elements(fmt)
+        field = (largest >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+        reciprocal = code_reciprocals(fmt)[largest & ((1 << fmt.mantissa) - 1)]
+        unit = CodeQuantiser(fmt)
+        yield Job(name=_name(CodeQuantiser, fmt), unit=unit, inputs=(a, reciprocal, field))
+
+
+def _squares() -> Iterator[Job]:
+    rng = np.random.default_rng(SEED)
+    for fmt in [*FORMATS, SMALL]:
+        a = np.concatenate([specials(fmt), anything(fmt, rng, COUNT)])
+        field = (a >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+        block = np.clip(field + rng.integers(-2, 21, len(a)), 0, (1 << fmt.exponent) - 1)
+        yield Job(name=_name(BlockSquare, fmt), unit=BlockSquare(fmt), inputs=(a, block))
+
+
+def test_units_equal_their_models() -> None:
+    jobs = [
+        *_binary(FloatMultiplier),
+        *_binary(FloatAdder),
+        *_unary(),
+        *_from_int(),
+        *_codes(),
+        *_squares(),
+    ]
+    assert min(len(np.asarray(job.inputs[0])) for job in jobs) >= 256
+    assert sum(len(np.asarray(job.inputs[0])) >= COUNT for job in jobs) >= 27
+    check(jobs, seed=SEED)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+def test_vectors_reach_the_corners(fmt: Format) -> None:
+    a, b = (fmt.from_bits(bits) for bits in pairs(fmt, SEED, COUNT))
+    for met in (coverage(fmt, a * b), coverage(fmt, a + b)):
+        assert min(met.exact, met.ties, met.flushed, met.saturated, met.zero) >= 50, met
+    assert coverage(fmt, _integers(24, fmt).astype(np.float64)).ties >= 100
+    assert coverage(SMALL, _integers(24, SMALL).astype(np.float64)).saturated >= 1000
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+def test_code_vectors_reach_every_code_and_ties(fmt: Format) -> None:
+    bits, maxima = _elements(fmt)
+    a, largest = np.abs(fmt.from_bits(bits)), fmt.from_bits(maxima)
+    codes = code_of(fmt, bits, maxima)
+    assert set(codes.tolist()) == set(range(-127, 128))
+    some = largest > 0.0
+    quotient = 254.0 * a[some] / largest[some]  # odd integers are ties; those are exact
+    assert ((quotient % 2.0 == 1.0) & (quotient * largest[some] == 254.0 * a[some])).sum() >= 50
+
+
+def code_of(fmt: Format, bits: Ints, maxima: Ints) -> Ints:
+    """sign(a) * floor(127*|a|/max + 1/2) in exact integers."""
+    field = (bits >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+    top = (maxima >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+    ones = 1 << fmt.mantissa
+    distance = np.clip(top - field, 0, 12)
+    below = ((maxima & (ones - 1)) | ones) << distance
+    size = (254 * ((bits & (ones - 1)) | ones) + below) // (2 * below)
+    size = np.where(field == 0, 0, size)
+    return np.where(bits >> (fmt.width - 1) == 1, -size, size)
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+@pytest.mark.parametrize("fmt", [*FORMATS, SMALL], ids=str)
+def test_code_model_is_exact(fmt: Format) -> None:
+    bits, maxima = _elements(fmt)
+    field = (maxima >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+    reciprocal = code_reciprocals(fmt)[maxima & ((1 << fmt.mantissa) - 1)]
+    model = CodeQuantiser(fmt).model(bits, reciprocal, field)
+    assert np.array_equal(model, code_of(fmt, bits, maxima))
