@@ -26,7 +26,7 @@ def test_link_fuzz_long() -> None:
     run_bench(
         ToyChip(5),
         "link.bench_link",
-        parameters={"divisor": 5, "frames": 20_000},
+        parameters={"divisor": 5, "frames": 10_000},
         testcase="fuzz",
         seed=13,
     )
