@@ -22,6 +22,8 @@ from setun.sim.simulator.memories import check_memory_file, externalise_memories
 from setun.sim.simulator.tools import Tools, find_tools, processor
 
 PINS = {"clk", "rst", "rx", "tx"}
+# Where in the generator a line came from: it would tie the cache to line numbers and folders.
+_SOURCE = re.compile(r'^[ \t]*\(\* src = "[^"\n]*" \*\)\n', re.MULTILINE)
 
 
 def compile_chip(
@@ -70,7 +72,8 @@ def compile_chip(
         raise SetunError("UART divisor", "must be 2 to 1048575 cycles per bit", divisor)
     _check_pins(verilog, top)
     tools = tools or find_tools()
-    hardware, memories = externalise_memories(verilog, readmemh=tools.simulator == "verilator")
+    plain = _SOURCE.sub("", verilog)
+    hardware, memories = externalise_memories(plain, readmemh=tools.simulator == "verilator")
     contents = [m.contents for m in memories]
     for name, data in (init_files or {}).items():
         index = memories.index(find_memory(name, memories))

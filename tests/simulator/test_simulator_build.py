@@ -116,6 +116,9 @@ def test_second_time_compiles_nothing(compile_echo, monkeypatch: pytest.MonkeyPa
         echo_verilog(), "top", DIVISOR, tools=found, init_files={"lookup": memory_file(table, 8)}
     )
     assert given == other
+    moved = echo_verilog().replace("echo_chip.py:", "elsewhere/echo_chip.py:1")
+    assert moved != echo_verilog()
+    assert compile_chip(moved, "top", DIVISOR, tools=found) == executable
     assert (other.parent / "top.lookup.hex").read_bytes() == memory_file(table, 8)
     with pytest.raises(AssertionError, match="compiled again"):
         compile_chip(echo_verilog(), "top", DIVISOR + 1, tools=found)
