@@ -22,8 +22,14 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
+    "demo": Verb("setun.cli.demo", "Shipped model on the simulated chip, each token checked."),
+    "run": Verb("setun.cli.run", "Stream tokens from the golden model, a simulated chip or a board."),
     "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
     "boards": Verb("setun.cli.boards", "Boards, capacity, memory, status."),
+    "import": Verb("setun.cli.import_", "Checkpoint folder to image."),
+    "inspect": Verb("setun.cli.inspect", "Sections, sizes, program listing."),
+    "eval": Verb("setun.cli.eval", "Loss: float and golden, top-1 agreement."),
+    "logits": Verb("setun.cli.logits", "Logits of token ids."),
 }
 
 

@@ -1,0 +1,63 @@
+"""`setun import`: checkpoint folder in, image file out."""
+
+from pathlib import Path
+
+import click
+
+from setun.cli.common import emit, json_option, stages
+from setun.cli.options import numerics_option
+from setun.firmware import image as image_file
+from setun.firmware.config import PACKINGS
+from setun.firmware.container import write_atomically
+from setun.firmware.errors import SetunError
+from setun.firmware.numerics import Numerics
+from setun.models import find
+from setun.models.load import open_model
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option("-o", "--output", required=True, type=Path, metavar="M.setun", help="Image to write.")
+@click.option(
+    "--packing", type=click.Choice(PACKINGS), default=PACKINGS[0], show_default=True,
+    help="Bits of a ternary weight: two, or five trits to the byte.",
+)  # fmt: skip
+@numerics_option
+@json_option
+def command(
+    folder: str, output: Path, packing: str, numerics: Numerics | None, as_json: bool
+) -> None:
+    """Checkpoint folder to image.
+
+    DIR holds config.json, *.safetensors and tokenizer.json of a MatMul-free LM (HGRNBit), as
+    Hugging Face's save_pretrained writes them.
+    """
+    if find(folder).is_file():
+        raise SetunError(folder, "must be a checkpoint folder to import", "a file")
+    with stages() as stage:
+        stage("read and ternarise")
+        model = open_model(folder, packing)
+        stage("write")
+        data = image_file.dump(model.image, numerics)
+        write_atomically(output, data)
+    image = model.image
+    ternary = sum(len(s.data) for s in image_file.parse(data).sections if s.kind == "ternary")
+    result = {
+        "image": output,
+        "bytes": len(data),
+        "model_hash": image.model_hash,
+        "packing": packing,
+        "numerics": (numerics or Numerics()).to_dict(),
+        "layers": image.config.num_hidden_layers,
+        "hidden_size": image.config.hidden_size,
+        "vocab_size": image.config.vocab_size,
+        "weights": image.weights,
+        "bits_per_weight": 8 * ternary / image.weights,
+        "tokenizer": image.tokenizer_json is not None,
+    }
+    emit(
+        result, as_json,
+        f"{output}: {len(data)} bytes, {image.config.num_hidden_layers} layers of "
+        f"{image.config.hidden_size}, {image.weights} ternary weights at "
+        f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
+    )  # fmt: skip

@@ -1,0 +1,26 @@
+"""Options that the model verbs share."""
+
+from typing import Any
+
+import click
+
+from setun.cli.common import F
+from setun.firmware.numerics import Numerics, choose
+
+
+class _NumericsType(click.ParamType):
+    name = "PRESET|FILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Numerics:
+        return value if isinstance(value, Numerics) else choose(str(value))
+
+
+def numerics_option(command: F) -> F:
+    """Add `--numerics`, passed as `numerics: Numerics | None`; None when not given."""
+    return click.option(
+        "--numerics",
+        type=_NumericsType(),
+        help="Number formats of the chip: a preset (default) or a TOML file.",
+    )(command)
