@@ -23,7 +23,7 @@ from setun.sim.simulator.tools import Tools, find_tools, processor
 
 PINS = {"clk", "rst", "rx", "tx"}
 # Where in the generator a line came from: it would tie the cache to line numbers and folders.
-_SOURCE = re.compile(r'^[ \t]*\(\* src = "[^"\n]*" \*\)\n', re.MULTILINE)
+_SOURCE = re.compile(r'[ \t]*\(\* src = "[^"\n]*" \*\)\n?')
 
 
 def compile_chip(
