@@ -141,5 +141,3 @@ def _padded_rows(values: NDArray[np.float32], to: int) -> NDArray[np.float32]:
     padded = np.zeros((len(values), aligned(values.shape[1], to)), np.float32)
     padded[:, : values.shape[1]] = values
     return padded
-
-

@@ -52,7 +52,7 @@ class DotRow(wiring.Component):
             terms.append(((x ^ negative.replicate(8)) & nonzero.replicate(8)).as_signed())
             carries.append(nonzero & negative)
         for level in range(self.levels):
-            sums = []
+            sums: list[Value] = []
             for a, b in zip(terms[::2], terms[1::2], strict=True):
                 # An adder with a carry input is one carry chain, one bit longer.
                 total = Signal(signed(10 + level), name=f"l{level}_total{len(sums)}")
@@ -136,9 +136,7 @@ class TernaryArray(wiring.Component):
             last.eq(word + 1 == self.filled.payload),
             self.wait_codes.eq(active & ~self.filled.valid),
             self.wait_sink.eq(active & self.filled.valid & (credit == 0)),
-            self.wait_weights.eq(
-                active & self.filled.valid & (credit != 0) & ~self.weights.valid
-            ),
+            self.wait_weights.eq(active & self.filled.valid & (credit != 0) & ~self.weights.valid),
             issue.eq(active & self.filled.valid & (credit != 0) & self.weights.valid),
             self.busy.eq(issue),
             self.weights.ready.eq(issue),

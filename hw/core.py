@@ -56,7 +56,11 @@ class Core(wiring.Component):
             self._join(m, name, generation)
         m.d.comb += generation.loading.eq(memories.writing)
 
-        for name, unit, depth in (("quantise", quantiser, 2), ("array", array, 4), ("sink", sink, 4)):
+        for name, unit, depth in (
+            ("quantise", quantiser, 2),
+            ("array", array, 4),
+            ("sink", sink, 4),
+        ):
             source = getattr(sequencer, name)
             queue = fifo.SyncFIFOBuffered(width=len(Value.cast(source.payload)), depth=depth)
             m.submodules[f"{name}_queue"] = queue

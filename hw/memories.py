@@ -1,16 +1,59 @@
 """All memories of the core, the maintenance bus over them, and the embedding copier."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from numpy.typing import NDArray
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.link.signature import BUS_REQUEST
-from setun.hw.memory import BUS_LATENCY, Store, pack_words
+from setun.hw.memory import BUS_LATENCY, Store
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One loadable or readable space: `elements` of `element` bits a word, `depth` words."""
+
+    element: int
+    elements: int
+    depth: int
+
+    @property
+    def width(self) -> int:
+        """Bits of a word."""
+        return self.element * self.elements
+
+    def words(self, contents: Sequence[int] | NDArray[np.uint32]) -> list[int]:
+        """Memory words from what the link would write, address by address."""
+        stride = 1 << ceil_log2(self.elements)
+        words = []
+        for start in range(0, len(contents), stride):
+            word = 0
+            for k, element in enumerate(contents[start : start + self.elements]):
+                word |= (int(element) & ((1 << self.element) - 1)) << (k * self.element)
+            words.append(word)
+        return words
+
+
+def shapes(config: ChipConfig) -> dict[Space, Shape]:
+    """The spaces of a chip."""
+    c, w, v = config, config.vector.width, config.lanes
+    piece = min(32, c.weight_bits)
+    state = Shape(w, v, -(-c.state_elements // v))
+    return {
+        Space.PROGRAM: Shape(32, 4, c.instructions),
+        Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
+        Space.CONSTANTS: Shape(w, 2 * v, -(-c.constant_pairs // v)),
+        Space.STATE: state,
+        Space.GATES: state,
+        Space.VECTOR: Shape(w, v, -(-c.vector_elements // v)),
+    }
 
 
 class SlotMemory(wiring.Component):
@@ -64,21 +107,23 @@ class Memories(wiring.Component):
 
     def __init__(self, config: ChipConfig, placement: Placement | None) -> None:
         self.config = config
-        self._contents = placement.spaces if placement else {}
-        c, w, v = config, config.vector.width, config.lanes
-        weight_element = min(32, c.weight_bits)
-        self.program = self._store(Space.PROGRAM, 32, 4, c.instructions)
-        self.weights = self._store(
-            Space.WEIGHTS, weight_element, -(-c.weight_bits // weight_element), c.weight_words
-        )
-        self.constants = self._store(Space.CONSTANTS, w, 2 * v, -(-c.constant_pairs // v))
-        self.gates = self._store(Space.GATES, w, v, -(-c.state_elements // v))
-        self.state = self._store(Space.STATE, w, v, -(-c.state_elements // v), writable=True)
-        words = -(-c.vector_elements // v)
-        self.vector_sink = self._store(Space.VECTOR, w, v, words, writable=True)
-        self.vector_quantiser = Store(
-            "vector_copy", element=w, elements=v, depth=words, writable=True
-        )
+        contents = placement.spaces if placement else {}
+        w, v = config.vector.width, config.lanes
+
+        def store(space: Space, name: str = "", writable: bool = False) -> Store:
+            shape = shapes(config)[space]
+            return Store(
+                name or space.name.lower(), element=shape.element, elements=shape.elements,
+                depth=shape.depth, init=shape.words(contents.get(space, ())), writable=writable,
+            )  # fmt: skip
+
+        self.program = store(Space.PROGRAM)
+        self.weights = store(Space.WEIGHTS)
+        self.constants = store(Space.CONSTANTS)
+        self.gates = store(Space.GATES)
+        self.state = store(Space.STATE, writable=True)
+        self.vector_sink = store(Space.VECTOR, writable=True)
+        self.vector_quantiser = store(Space.VECTOR, "vector_copy", writable=True)
         super().__init__(
             {
                 "bus_req": In(stream.Signature(BUS_REQUEST)),
@@ -101,16 +146,6 @@ class Memories(wiring.Component):
         """Slot memory of this configuration: slots start at powers of two."""
         depth = SLOTS << ceil_log2(max(self.config.slot_words, 2))
         return SlotMemory(8 * self.config.columns, depth)
-
-    def _store(
-        self, space: Space, element: int, elements: int, depth: int, writable: bool = False
-    ) -> Store:
-        contents: Sequence[int] = [int(x) for x in self._contents.get(space, ())]
-        stride = 1 << ceil_log2(elements)
-        return Store(
-            space.name.lower(), element=element, elements=elements, depth=depth,
-            init=pack_words(contents, element, stride, elements), writable=writable,
-        )  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -191,16 +191,3 @@ class Store(wiring.Component):
             for k, output in enumerate(outputs):
                 with m.Case(k):
                     m.d.comb += self.read_data.eq(output)
-
-
-def pack_words(elements: Sequence[int], width: int, stride: int, real: int) -> list[int]:
-    """Memory words from bus-addressed elements: `stride` addresses a word, `real` of them kept."""
-    words = []
-    for start in range(0, len(elements), stride):
-        word = 0
-        for k, e in enumerate(elements[start : start + real]):
-            word |= (int(e) & ((1 << width) - 1)) << (k * width)
-        words.append(word)
-    return words
-
-

@@ -164,10 +164,14 @@ class Quantiser(wiring.Component):
         m.d.comb += self.busy.eq(self.command.valid | pending)
         return m
 
-    def _products(self, m: Module, flags: Value) -> tuple[list[Value], list[Value], list[Value], Value]:
-        """x, x*outer and x*gain of every lane and their flags, 2 + multiplier cycles after issue."""
+    def _products(
+        self, m: Module, flags: Value
+    ) -> tuple[list[Value], list[Value], list[Value], Value]:
+        """x, x*outer, x*gain of every lane and their flags: 2 + multiplier cycles after issue."""
         v, latency = self.config.lanes, FloatMultiplier.latency
-        own, outer_products, gain_products = [], [], []
+        own: list[Value] = []
+        outer_products: list[Value] = []
+        gain_products: list[Value] = []
         for k in range(v):
             x = delayed(m, self.vector_data[k], 1, f"x{k}")
             own.append(delayed(m, x, latency, f"own{k}"))

@@ -1,7 +1,7 @@
 """Sink of the array: rows become floats, pass a kernel (MLGRU, GLU, ...) and are stored."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -12,7 +12,6 @@ from setun.firmware.isa import Kernel
 from setun.hw.arith import FloatAdder, FloatFromInt, FloatMultiplier, Sigmoid
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS
-
 
 
 def sink_command(config: ChipConfig) -> data.StructLayout:
@@ -198,9 +197,7 @@ class Sink(wiring.Component):
 
         part = self._gearbox(m, issue, final)
         sums = Signal(data.ArrayLayout(signed(self.sum_width), v))
-        m.d.sync += sums.eq(
-            self.groups.payload.as_value().word_select(part, v * self.sum_width)
-        )
+        m.d.sync += sums.eq(self.groups.payload.as_value().word_select(part, v * self.sum_width))
         scale, scale_ready = self._scale(m, issue & final)
 
         # Chaining: the command before may still be on its way to memory.

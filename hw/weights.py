@@ -38,9 +38,7 @@ class WeightReader(wiring.Component):
         current = Signal.like(self.address)
         running = Signal()
         m.d.comb += [
-            self.address.eq(
-                Mux(self.restart, 0, current + (self.o.valid & self.o.ready))
-            ),
+            self.address.eq(Mux(self.restart, 0, current + (self.o.valid & self.o.ready))),
             self.o.payload.eq(self.data),
             self.o.valid.eq(running),
         ]

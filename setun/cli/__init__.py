@@ -23,7 +23,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "demo": Verb("setun.cli.demo", "Shipped model on the simulated chip, each token checked."),
-    "run": Verb("setun.cli.run", "Stream tokens from the golden model, a simulated chip or a board."),
+    "run": Verb("setun.cli.run", "Stream tokens: golden model, simulated chip, board."),
     "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
     "boards": Verb("setun.cli.boards", "Boards, capacity, memory, status."),
     "import": Verb("setun.cli.import_", "Checkpoint folder to image."),

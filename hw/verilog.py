@@ -1,0 +1,60 @@
+"""Configuration to Verilog, and a model to the initial contents of its memories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth.back import verilog
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import Placement
+from setun.hw.chip import Chip
+from setun.hw.memories import shapes
+from setun.hw.memory import segments
+
+TOP = "setun"
+
+PORTS = {
+    "clk": "input, 1 bit: clock; every register uses its rising edge",
+    "rst": "input, 1 bit: synchronous reset, active high",
+    "rx": "input, 1 bit: UART from the host, 8N1, idle high, may be asynchronous",
+    "tx": "output, 1 bit: UART to the host, 8N1, idle high",
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Initial words of one memory of the Verilog, all of its `depth`."""
+
+    width: int
+    words: Sequence[int]
+
+
+def chip_verilog(config: ChipConfig, placement: Placement | None = None) -> str:
+    """Verilog of the whole chip, top module `setun`, ports `PORTS`; deterministic.
+
+    With a placement its memories start with that model; without, the chip starts blank.
+    """
+    text = verilog.convert(Chip(config, placement), name=TOP, emit_src=False)
+    assert isinstance(text, str)
+    return text
+
+
+def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    """What `chip_verilog` would initialise the loadable memories with, by memory name.
+
+    Lets a simulator swap models without compiling the chip again.
+    """
+    found = {}
+    for space, shape in shapes(config).items():
+        if space not in placement.spaces:
+            continue
+        name = space.name.lower()
+        words = shape.words(placement.spaces[space])
+        start = 0
+        for k, depth in enumerate(segments(shape.depth, shape.width)):
+            part = words[start : start + depth]
+            found[f"{TOP}.core.memories.{name}.{name}{k}"] = Contents(
+                shape.width, [*part, *[0] * (depth - len(part))]
+            )
+            start += depth
+    return found

@@ -1,0 +1,55 @@
+"""What every backend offers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from setun.firmware.errors import SetunError
+
+LOWEST_TEMPERATURE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen.
+
+    temperature
+        0 for the most likely token; else logits are divided by it and Gumbel noise is added.
+    seed
+        Of the noise; the same seed gives the same tokens on every backend.
+    """
+
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature != 0.0 and not LOWEST_TEMPERATURE <= self.temperature <= 1000.0:
+            raise SetunError(
+                "temperature", f"must be 0 (greedy) or from {LOWEST_TEMPERATURE:g} to 1000",
+                self.temperature,
+            )  # fmt: skip
+        if not 0 <= self.seed < 1 << 32:
+            raise SetunError("seed", "must be from 0 to 4294967295", self.seed)
+
+    @property
+    def inverse_temperature(self) -> float | None:
+        """1/T, or None for greedy."""
+        return None if self.temperature == 0.0 else 1.0 / self.temperature
+
+
+class Backend(Protocol):
+    """A model ready to run; a context manager."""
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """Clock cycles a sampled token took in the latest generation; None without a clock."""
+
+    @property
+    def clock_hz(self) -> int | None:
+        """Clock of the chip."""
+
+    def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
+        """Feed `prompt` to a fresh state, then yield `count` tokens as they come."""
+
+    def close(self) -> None:
+        """Release ports and processes."""

@@ -1,0 +1,124 @@
+"""A chip on a serial port as a backend: identify, load what it lacks, run."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from setun.backends.base import Sampling
+from setun.firmware import functions, identity
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.formats import Values
+from setun.firmware.isa import WORDS
+from setun.firmware.link.client import ChipClient
+from setun.firmware.link.port import open_port
+from setun.firmware.placement import Placement, Space, place
+
+Progress = Callable[[int, int], None]  # words written, words in all
+BIGGEST_RUN = 0xFFFF  # tokens of one GENERATE command
+
+
+def load(client: ChipClient, placement: Placement, progress: Progress = lambda n, of: None) -> None:
+    """Write `placement` to the chip and verify it by CRC.
+
+    The first instruction is blanked before and written last: a load cut short leaves a chip that
+    refuses to run, not one that runs half a model.
+    """
+    client.write(Space.PROGRAM, 0, np.zeros(WORDS, np.uint32))
+    order = [s for s in placement.spaces if s is not Space.PROGRAM]
+    total, done = sum(len(words) for words in placement.spaces.values()), 0
+    for space in order:
+        words = placement.spaces[space]
+        client.write(space, 0, words, lambda n, _, before=done: progress(before + n, total))  # type: ignore[misc]
+        verify(client, space, words)
+        done += len(words)
+    program = placement.spaces[Space.PROGRAM]
+    client.write(Space.PROGRAM, WORDS, program[WORDS:])
+    client.write(Space.PROGRAM, 0, program[:WORDS])
+    verify(client, Space.PROGRAM, program)
+    progress(total, total)
+
+
+def verify(client: ChipClient, space: Space, words: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+    """Refuse memory contents whose CRC, computed on the chip, is not that of `words`."""
+    wanted = zlib.crc32(words.astype("<u4").tobytes())
+    found = client.crc(space, 0, len(words))
+    if found != wanted:
+        raise SetunError(
+            f"{space.name.lower()} memory", f"must read back with CRC {wanted:08x}",
+            f"{found:08x}", "load again; lower the baud rate if it persists",
+        )  # fmt: skip
+
+
+class SerialBackend:
+    """Runs `image` on the chip behind `port`, loading it first if another model is there.
+
+    Errors: no chip answers, the model does not fit it, or its number format differs from the one
+    asked for.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        port: str,
+        *,
+        baud: int = 1_000_000,
+        progress: Progress = lambda n, of: None,
+    ) -> None:
+        self._serial = open_port(port, baud)
+        try:
+            self.client = ChipClient(self._serial)
+            self.config: ChipConfig = identity.decode(self.client.info())
+            placement = place(image, self.config)
+            first = self.client.read(Space.PROGRAM, 0, WORDS)
+            if not np.array_equal(first, placement.spaces[Space.PROGRAM][:WORDS]):
+                load(self.client, placement, progress)
+        except BaseException:
+            self._serial.close()
+            raise
+        self.cycles_per_token: float | None = None
+        self.clock_hz: int | None = self.config.clock_hz
+        self._state_shape = image.config.num_hidden_layers, image.config.inner_size
+        self._state_stride = image.state_elements // image.config.num_hidden_layers
+
+    def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
+        if not 1 <= count <= BIGGEST_RUN:
+            raise SetunError("token count", f"must be from 1 to {BIGGEST_RUN}", count)
+        self.client.stop()
+        self.client.reset()
+        self.client.prompt(prompt)
+        inverse = sampling.inverse_temperature
+        bits = 0 if inverse is None else int(self.config.vector.to_bits(inverse)[0])
+        tokens = self.client.generate(
+            count, inverse is None, bits, functions.seed_state(sampling.seed)
+        )
+        finished = False
+        try:
+            yield from tokens
+            finished = True
+        finally:
+            if not finished:
+                # The consumer left or the port is gone: the chip should not talk to nobody.
+                with suppress(SetunError):
+                    self.client.stop()
+        done = self.client.last_done
+        if done is None or done.tokens != count:
+            raise SetunError(
+                "generation", f"must give {count} tokens",
+                f"{done.tokens if done else 0}, reason {done.reason if done else 'unknown'}",
+                "give a prompt; load the model again if the program is damaged",
+            )  # fmt: skip
+        self.cycles_per_token = done.cycles / count
+
+    def state(self) -> Values:
+        """Recurrent state [layers, width] as the chip holds it."""
+        layers, width = self._state_shape
+        words = self.client.read(Space.STATE, 0, layers * self._state_stride)
+        return self.config.vector.from_bits(words).reshape(layers, -1)[:, :width]
+
+    def close(self) -> None:
+        self._serial.close()

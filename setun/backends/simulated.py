@@ -1,0 +1,100 @@
+"""The simulated chip as a backend: compiled RTL behind a pseudo-terminal."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import setun.firmware
+import setun.hw
+from setun import __version__
+from setun.backends.base import Sampling
+from setun.backends.serial import SerialBackend
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.formats import Values
+from setun.firmware.placement import place
+from setun.hw.verilog import TOP, chip_verilog, memory_contents
+from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
+from setun.sim.simulator.cache import build_once
+
+SIMULATED_CLOCK = 50_000_000
+SIMULATED_BAUD = 6_250_000  # eight cycles a bit: the simulation spends its time on tokens
+
+
+def simulated_config(config: ChipConfig) -> ChipConfig:
+    """`config` with a UART fast enough not to slow a simulation down; cycles do not change."""
+    return config.override(clock_hz=SIMULATED_CLOCK, baud=SIMULATED_BAUD)
+
+
+def _sources() -> bytes:
+    """Hash of everything that decides the Verilog of a configuration."""
+    digest = hashlib.sha256(__version__.encode())
+    for package in (setun.firmware, setun.hw):
+        folder = Path(str(package.__file__)).parent
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.digest()
+
+
+def blank_verilog(config: ChipConfig) -> str:
+    """Verilog of a blank chip, from the cache when the gateware has not changed."""
+    name = hashlib.sha256(_sources() + config.digest).hexdigest()[:32]
+
+    def build(folder: Path) -> None:
+        (folder / "chip.v").write_text(chip_verilog(config))
+
+    folder, _ = build_once(cache_folder() / "verilog", name, build)
+    return (folder / "chip.v").read_text()
+
+
+class SimulatedBackend:
+    """Runs `image` on a compiled simulation of the chip that `config` describes.
+
+    Parameters
+    ----------
+    image
+        The model; in the memories when the simulation starts.
+    config
+        The chip; see `simulated_config`.
+    waves
+        FST file to write (slower).
+    progress
+        Called with a line per stage: nothing, if everything is in the cache.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        config: ChipConfig,
+        *,
+        waves: Path | None = None,
+        progress: Callable[[str], None] = lambda stage: None,
+    ) -> None:
+        contents = memory_contents(config, place(image, config))
+        progress("generate Verilog")
+        executable = compile_chip(
+            blank_verilog(config), TOP, config.divisor, waves=waves is not None, progress=progress
+        )
+        files = {name: memory_file(c.words, c.width) for name, c in contents.items()}
+        self.chip = SimulatedChip(executable, memories=files, waves=waves)
+        try:
+            self._serial = SerialBackend(image, self.chip.port, baud=config.baud)
+        except BaseException:
+            self.chip.close()
+            raise
+        self.clock_hz: int | None = None
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        return self._serial.cycles_per_token
+
+    def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
+        return self._serial.generate(prompt, count, sampling)
+
+    def state(self) -> Values:
+        """Recurrent state [layers, width] as the chip holds it."""
+        return self._serial.state()
+
+    def close(self) -> None:
+        self._serial.close()
+        self.chip.close()

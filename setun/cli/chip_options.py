@@ -1,0 +1,55 @@
+"""Options that describe a chip, and the configuration they add up to."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.placement import sized_for
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def chip_options(command: F) -> F:
+    """Add `--config FILE` and `--set key=value`, passed as `config_file` and `settings`."""
+    command = click.option(
+        "--set", "settings", metavar="KEY=VALUE", multiple=True,
+        help="Set one option of the chip, e.g. --set rows=16.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
+        help="Options of the chip as TOML.",
+    )(command)  # fmt: skip
+
+
+def chosen_options(config_file: Path | None, settings: tuple[str, ...]) -> dict[str, Any]:
+    """Options named in the file and by --set; the latter win."""
+    values: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            values = tomllib.loads(config_file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SetunError(f"configuration {config_file}", "must be a TOML file", error) from None
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise SetunError(f"--set {setting}", "must be KEY=VALUE")
+        try:
+            values.update(tomllib.loads(f"{key} = {value}"))
+        except tomllib.TOMLDecodeError:
+            values[key] = value
+    return values
+
+
+def chip_for(image: Image | None, options: dict[str, Any], **defaults: Any) -> ChipConfig:
+    """The chip that `options` ask for, other sizes just large enough for `image`."""
+    base = ChipConfig.from_dict({**ChipConfig().to_dict(), **defaults, **options})
+    if image is None:
+        return base
+    sized = sized_for(image, base)
+    return sized.override(**ChipConfig.from_dict({**sized.to_dict(), **options}).__dict__)

@@ -1,0 +1,34 @@
+"""`setun demo`: the shipped model on a simulated chip."""
+
+import click
+
+from setun.cli.chip_options import chip_for
+from setun.cli.common import json_option, stages
+from setun.cli.streaming import play
+
+PROMPT = "ROMEO:"
+
+
+@click.command()
+@click.option("-n", "count", type=int, default=300, show_default=True, help="Tokens.")
+@click.option("--temperature", type=float, default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the sampling noise.")
+@json_option
+def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
+    """Shipped model on the simulated chip, each token checked.
+
+    Compiles the chip's RTL with Verilator (once), runs it behind a virtual serial port, streams
+    what the model writes and compares every token with the golden model.
+    """
+    from setun.backends import Sampling, SimulatedBackend
+    from setun.backends.simulated import simulated_config
+    from setun.models.load import load_model
+    from setun.session import prompt_ids
+
+    sampling = Sampling(temperature=temperature, seed=seed)
+    image = load_model("shakespeare")
+    tokens = prompt_ids(image, PROMPT, None)
+    config = simulated_config(chip_for(image, {}))
+    with stages() as start:
+        chip = SimulatedBackend(image, config, progress=start)
+    play(image, chip, config.vector, tokens, count, sampling, as_json, heading=PROMPT)

@@ -1,0 +1,93 @@
+"""`setun run`: stream tokens from the golden model, the simulated chip or a board."""
+
+from pathlib import Path
+
+import click
+
+from setun.cli.chip_options import chip_for, chip_options, chosen_options
+from setun.cli.common import bar, json_option, stages
+from setun.cli.streaming import play
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompt", metavar="TEXT", help="Text to continue.")
+@click.option("--prompt-ids", metavar="1,2,3", help="Token ids to continue.")
+@click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens.")
+@click.option(
+    "--backend",
+    type=click.Choice(["golden", "sim", "serial"]),
+    default="golden",
+    show_default=True,
+    help="Golden model, compiled simulation of the chip, or a board.",
+)
+@click.option("--port", metavar="PORT", help="Serial port of the board.")
+@click.option("--baud", type=int, default=1_000_000, show_default=True, help="Its bit rate.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
+@click.option(
+    "--waves", metavar="FILE.fst", type=click.Path(path_type=Path), help="Record the simulation."
+)
+@chip_options
+@json_option
+def command(
+    model: str,
+    prompt: str | None,
+    prompt_ids: str | None,
+    count: int,
+    backend: str,
+    port: str | None,
+    baud: int,
+    temperature: float,
+    seed: int,
+    waves: Path | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Stream tokens: golden model, simulated chip, board.
+
+    MODEL is an image, a checkpoint folder or a shipped name (shakespeare).
+
+    \b
+    setun run shakespeare --prompt "ROMEO:" -n 300 --temperature 0.8
+    setun run M.setun --prompt "ROMEO:" --backend sim
+    setun run M.setun --prompt "ROMEO:" --backend serial --port /dev/ttyUSB0
+    """
+    from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
+    from setun.backends.simulated import simulated_config
+    from setun.firmware.errors import SetunError
+    from setun.models.load import load_model
+    from setun.session import prompt_ids as to_ids
+
+    sampling = Sampling(temperature=temperature, seed=seed)
+    image = load_model(model)
+    tokens = to_ids(image, prompt, prompt_ids)
+    options = chosen_options(config_file, settings)
+    if waves is not None and backend != "sim":
+        raise SetunError("--waves", "needs --backend sim", backend)
+    if backend == "golden":
+        fmt = chip_for(None, options).vector
+        play(image, GoldenBackend(image, fmt), fmt, tokens, count, sampling, as_json)
+    elif backend == "sim":
+        config = simulated_config(chip_for(image, options, packing=image.packing))
+        with stages() as start:
+            chip = SimulatedBackend(image, config, waves=waves, progress=start)
+        play(image, chip, config.vector, tokens, count, sampling, as_json)
+    else:
+        if port is None:
+            raise SetunError("--backend serial", "needs --port", "none", "e.g. --port /dev/ttyUSB0")
+        with bar("load model", 1) as step:
+            board = SerialBackend(image, port, baud=baud, progress=_fraction(step))
+        play(image, board, board.config.vector, tokens, count, sampling, as_json)
+
+
+def _fraction(step):  # type: ignore[no-untyped-def]
+    shown = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        step(done / total - shown)
+        shown = done / total
+
+    return progress
