@@ -1,0 +1,49 @@
+"""Ternary array, its rows and the weight unpackers against integer arithmetic."""
+
+import numpy as np
+import pytest
+from bench.runner import run_bench
+from units.harness import ArrayHarness, Parts, Unpackers
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.ternary import TRIT_DECODE
+from setun.hw.array import DotRow
+
+COLUMNS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def test_rows() -> None:
+    rng = np.random.default_rng(21)
+    arrays, described = {}, []
+    units = {f"row{n}": DotRow(n) for n in COLUMNS}
+    for name, unit in units.items():
+        n = unit.columns
+        codes = rng.integers(-127, 128, (400, n))
+        weights = rng.integers(-1, 2, (400, n))
+        top = np.where(rng.random((60, n)) < 0.5, -127, 127)
+        # Corners: extreme codes times all zero, all one, all minus one, the signs, their opposite.
+        for k, corner in enumerate((0 * top, 0 * top + 1, 0 * top - 1, np.sign(top), -np.sign(top))):
+            codes[k * 60 : (k + 1) * 60], weights[k * 60 : (k + 1) * 60] = top, corner
+        codes[:6], codes[60:66], codes[120:126] = 127, 127, -127
+        arrays |= {f"{name}_codes": codes, f"{name}_weights": weights}
+        described.append({"name": name, "latency": unit.latency, "width": len(unit.o)})
+    run_bench(
+        Parts(units), "units.array", testcase="rows",
+        parameters={"rows": described}, arrays=arrays, seed=21,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(4, 4), (32, 8), (8, 16), (64, 8)])
+def test_matvecs(columns: int, rows: int) -> None:
+    longest = 6 * columns
+    config = ChipConfig(columns=columns, rows=rows, lanes=4, max_columns=longest)
+    harness = ArrayHarness(config)
+    parameters = {
+        "columns": columns,
+        "rows": rows,
+        "max_columns": longest,
+        "sum_width": harness.array.sum_width,
+        "slot_stride": harness.slot_stride,
+        "matvecs": 8,
+    }
+    run_bench(harness, "units.array", testcase="matvecs", parameters=parameters, seed=22)

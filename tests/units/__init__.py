@@ -1,0 +1,1 @@
+"""Cocotb modules and models of the core's benches."""

@@ -1,0 +1,218 @@
+"""Cocotb benches of the ternary array and its rows."""
+
+from collections import deque
+from typing import Any
+
+import cocotb
+import numpy as np
+from bench import context
+from bench.mismatch import compare
+from bench.streams import StreamSink, StreamSource
+from cocotb.queue import Queue
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from setun.firmware.config import SLOTS
+
+
+def fields(values: np.ndarray, width: int) -> int:
+    """Integers as adjacent fields of `width` bits, the first one lowest."""
+    word = 0
+    for k, value in enumerate(values.ravel().tolist()):
+        word |= (value & ((1 << width) - 1)) << (k * width)
+    return word
+
+
+def signed(word: int, width: int) -> int:
+    """Two's complement value of the low `width` bits."""
+    word &= (1 << width) - 1
+    return word - (word >> (width - 1) << width)
+
+
+@cocotb.test()
+async def rows(dut: Any) -> None:
+    """A dot product a cycle from every row, each after its latency."""
+    arrays = context.arrays()
+    await context.start(dut)
+    edge = FallingEdge(dut.clk)
+    units = context.parameters()["rows"]
+    pending: dict[str, deque[tuple[int, int]]] = {u["name"]: deque() for u in units}
+    got: dict[str, list[int]] = {u["name"]: [] for u in units}
+    count = len(arrays[f"{units[0]['name']}_codes"])
+    latest = max(u["latency"] for u in units)
+    for cycle in range(count + latest):
+        for unit in units:
+            name = unit["name"]
+            if cycle >= unit["latency"] and len(got[name]) < count:
+                got[name].append(signed(int(getattr(dut, f"{name}__o").value), unit["width"]))
+            if cycle < count:
+                codes, weights = arrays[f"{name}_codes"][cycle], arrays[f"{name}_weights"][cycle]
+                pairs = np.abs(weights) + 2 * (weights < 0)
+                getattr(dut, f"{name}__codes").value = fields(codes, 8)
+                getattr(dut, f"{name}__weights").value = fields(pairs, 2)
+        await edge
+    for unit in units:
+        name = unit["name"]
+        codes, weights = arrays[f"{name}_codes"], arrays[f"{name}_weights"]
+        expected = (codes.astype(np.int64) * weights).sum(1)
+        compare("sums", expected, got[name], unit=name, width=unit["width"])
+
+
+class ArrayBench:
+    """Sources, sink and monitor of one `units.harness.ArrayHarness`."""
+
+    def __init__(self, dut: Any, stalls: dict[str, float]) -> None:
+        p = context.parameters()
+        self.dut = dut
+        self.columns, self.rows, self.width = p["columns"], p["rows"], p["sum_width"]
+        self.slot_stride = p["slot_stride"]
+        self.edge = FallingEdge(dut.clk)
+        self.command = StreamSource(dut, "command", stall=stalls["command"])
+        self.filled = StreamSource(dut, "filled", stall=stalls["filled"])
+        self.weights = StreamSource(dut, "weights", stall=stalls["weights"])
+        self.sink = StreamSink(dut, "o", stall=stalls["sink"])
+        self.ready: Queue[int] = Queue()
+        self.used = 0
+        self.cycles: dict[str, int] = {}
+
+    def groups(self, rows: int) -> int:
+        return -(-rows // self.rows)
+
+    async def write_slots(self, slots: list[np.ndarray]) -> None:
+        """Codes into the slot memory, a word a cycle, while fewer than SLOTS wait."""
+        p = self.columns
+        for number, codes in enumerate(slots):
+            while self.used == SLOTS:
+                await self.edge
+            self.used += 1
+            words = -(-len(codes) // p)
+            padded = np.zeros(words * p, np.int64)
+            padded[: len(codes)] = codes
+            for w in range(words):
+                self.dut.slot_enable.value = 1
+                self.dut.slot_address.value = number % SLOTS * self.slot_stride + w
+                self.dut.slot_data.value = fields(padded[w * p : (w + 1) * p], 8)
+                await self.edge
+            self.dut.slot_enable.value = 0
+            self.ready.put_nowait(words)
+
+    async def fill(self, count: int) -> None:
+        for _ in range(count):
+            await self.filled.send([await self.ready.get()])
+            self.used -= 1
+
+    async def watch(self) -> None:
+        """Count what the array says it does; it says one thing at most."""
+        names = ("busy", "wait_codes", "wait_sink", "wait_weights")
+        self.cycles = dict.fromkeys(names, 0)
+        ports = [getattr(self.dut, name) for name in names]
+        while True:
+            await self.edge
+            await ReadOnly()  # sources and sink have set this cycle's inputs
+            flags = [int(port.value) for port in ports]
+            assert sum(flags) <= 1, dict(zip(names, flags, strict=True))
+            for name, flag in zip(names, flags, strict=True):
+                self.cycles[name] += flag
+
+    def words(self, matrix: np.ndarray) -> list[int]:
+        """Weight words of a matrix, as `placement` orders them."""
+        p, q = self.columns, self.rows
+        rows, columns = matrix.shape
+        padded = np.zeros((-(-rows // q) * q, -(-columns // p) * p), np.int64)
+        padded[:rows, :columns] = matrix
+        pairs = np.abs(padded) + 2 * (padded < 0)
+        return [
+            fields(pairs[r : r + q, c : c + p], 2)
+            for r in range(0, padded.shape[0], q)
+            for c in range(0, padded.shape[1], p)
+        ]
+
+    async def run(self, jobs: list[dict[str, Any]], slots: list[np.ndarray]) -> list[np.ndarray]:
+        """Every matvec's rows, in order."""
+        words = [w for job in jobs for w in self.words(job["matrix"])]
+        commands = [self.groups(len(job["matrix"])) | int(job["keep"]) << 16 for job in jobs]
+        watcher = cocotb.start_soon(self.watch())
+        tasks = [
+            cocotb.start_soon(self.write_slots(slots)),
+            cocotb.start_soon(self.fill(len(slots))),
+            cocotb.start_soon(self.weights.send(words)),
+            cocotb.start_soon(self.command.send(commands)),
+        ]
+        total = sum(self.groups(len(job["matrix"])) for job in jobs)
+        groups = await self.sink.receive(total, limit=200_000)
+        for task in tasks:
+            await task
+        await self.edge
+        watcher.cancel()
+        self.total_words = len(words)
+        out, at = [], 0
+        for job in jobs:
+            n = self.groups(len(job["matrix"]))
+            values = [
+                signed(g >> (k * self.width), self.width)
+                for g in groups[at : at + n]
+                for k in range(self.rows)
+            ]
+            out.append(np.array(values))
+            at += n
+        return out
+
+
+def make_jobs(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Matvecs back to back: corners, then random shapes; some keep their slot for the next."""
+    p, q = context.parameters()["columns"], context.parameters()["rows"]
+    longest = context.parameters()["max_columns"]
+    jobs: list[dict[str, Any]] = []
+    slots = []
+
+    def add(matrices: list[np.ndarray], codes: np.ndarray) -> None:
+        slots.append(codes)
+        for k, matrix in enumerate(matrices):
+            last = k == len(matrices) - 1
+            jobs.append({"matrix": matrix, "codes": codes, "keep": not last})
+
+    top = np.full(longest, 127)
+    signs = rng.choice([-127, 127], longest)
+    ones = np.ones((q, longest), np.int64)
+    add([ones, -ones, 0 * ones], top)
+    add([ones, -ones], -top)
+    add([np.sign(signs)[None].repeat(q + 1, 0), -np.sign(signs)[None]], signs)
+    add([rng.integers(-1, 2, (3 * q, longest))], 0 * top)
+    # One word a row, then one element, one row.
+    add([rng.integers(-1, 2, (12 * q, p))], rng.integers(-127, 128, p))
+    add([np.array([[-1]])], np.array([127]))
+    add([rng.integers(-1, 2, (1, longest))], rng.integers(-127, 128, longest))
+    for _ in range(context.parameters()["matvecs"]):
+        n = int(rng.integers(1, longest + 1))
+        shapes = [(int(rng.integers(1, 4 * q)), n) for _ in range(int(rng.integers(1, 4)))]
+        codes = rng.integers(-127, 128, n)
+        add([rng.integers(-1, 2, shape) for shape in shapes], codes)
+    return jobs, slots
+
+
+@cocotb.test()
+async def matvecs(dut: Any) -> None:
+    """Matvecs under every pattern of stalls, one pattern after the other."""
+    calm = dict.fromkeys(("command", "filled", "weights", "sink"), 0.0)
+    patterns = [
+        calm,
+        *({**calm, name: 0.7} for name in calm),
+        {"command": 0.3, "filled": 0.3, "weights": 0.3, "sink": 0.3},
+        {**calm, "sink": 0.93},
+    ]
+    await context.start(dut)
+    for number, stalls in enumerate(patterns):
+        rng = np.random.default_rng([context.seed(), number])
+        jobs, slots = make_jobs(rng)
+        bench = ArrayBench(dut, stalls)
+        dut.rst.value = 1
+        await bench.edge
+        dut.rst.value = 0
+        got = await bench.run(jobs, slots)
+        for index, (job, have) in enumerate(zip(jobs, got, strict=True)):
+            want = np.zeros(len(have), np.int64)
+            want[: len(job["matrix"])] = job["matrix"] @ job["codes"]
+            compare(f"matvec {index}, stalls {stalls}", want, have,
+                    unit="TernaryArray", width=bench.width)  # fmt: skip
+        assert bench.cycles["busy"] == bench.total_words, (stalls, bench.cycles)
+        if stalls is calm:
+            assert bench.cycles["wait_weights"] == 0

@@ -1,0 +1,106 @@
+"""Where a chip behind its link first differs from the golden model: layer, unit, index.
+
+The program is straight-line, so a copy of it that ends behind instruction k shows what
+instruction k wrote: the finder feeds a token to every such copy and reads the vector back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from bench.mismatch import compare
+from numpy.typing import NDArray
+
+from setun.firmware.compiler import Image, aligned
+from setun.firmware.config import ChipConfig
+from setun.firmware.isa import WORDS, Instruction, Kernel, Op
+from setun.firmware.link import ChipClient
+from setun.firmware.placement import Space, place
+from setun.sim.golden import GoldenModel
+
+
+def layer_of(note: str) -> int | None:
+    """Layer number in the name of a tensor."""
+    parts = note.split(".")
+    return int(parts[2]) if parts[:2] == ["model", "layers"] else None
+
+
+def state_bits(chip: ChipClient, image: Image) -> NDArray[np.int64]:
+    """The chip's recurrent state [layers, width] as bit patterns."""
+    words = chip.read(Space.STATE, 0, image.state_elements).astype(np.int64)
+    width = image.config.inner_size
+    return words.reshape(-1, aligned(width))[:, :width]
+
+
+def compare_state(chip: ChipClient, image: Image, golden: GoldenModel, name: str) -> None:
+    """Raise `Mismatch` with layer and index unless the recurrent states agree."""
+    got = state_bits(chip, image)
+    expected = golden.fmt.to_bits(golden.state).reshape(got.shape)
+    for layer, (want, have) in enumerate(zip(expected, got, strict=True)):
+        compare(f"state {name}", want, have, golden.fmt, layer=layer, unit="MLGRU")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An instruction that leaves a vector in a memory."""
+
+    index: int
+    instruction: Instruction
+    unit: str
+
+    @property
+    def state(self) -> bool:
+        return self.instruction.op is Op.MATVEC and self.instruction.kernel is Kernel.MLGRU
+
+
+def _steps(body: Sequence[Instruction]) -> list[_Step]:
+    steps = []
+    for k, i in enumerate(body):
+        if i.op is Op.EMBED:
+            steps.append(_Step(k, i, "EMBED"))
+        elif i.op is Op.MATVEC:
+            steps.append(_Step(k, i, i.kernel.name))
+    return steps
+
+
+def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> NDArray[np.int64]:
+    """Bits that `step` leaves when `token` is fed to a fresh model whose body ends behind it."""
+    ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
+    program = (*image.program[: step.index + 1], *image.program[ends[0] :])
+    golden = GoldenModel(replace(image, program=program), config.vector)
+    values: dict[tuple[str, str], NDArray[np.float64]] = {}
+    golden.trace = lambda note, unit, x: values.__setitem__((note, unit), x)
+    golden.feed(token)
+    if step.instruction.op is Op.EMBED:
+        wanted = golden.fmt.round(image.embedding[token])
+    else:
+        wanted = values[step.instruction.note, step.unit]
+    return golden.fmt.to_bits(wanted).astype(np.int64)
+
+
+def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int) -> None:
+    """Feed `token` to ever longer pieces of the body; raise `Mismatch` at the first difference.
+
+    Overwrites the program while it runs and restores it; the chip is left reset.
+    """
+    words = place(image, config).spaces[Space.PROGRAM]
+    body = image.program[: next(k for k, i in enumerate(image.program) if i.op is Op.END)]
+    end = [int(x) for x in Instruction(op=Op.END).encode(config.vector)]
+    try:
+        for step in _steps(body):
+            i = step.instruction
+            at = WORDS * step.index
+            # A slot kept for a matvec that never comes would be in the way of the next run.
+            last = [int(x) for x in replace(i, keep=False).encode(config.vector)]
+            chip.write(Space.PROGRAM, at, last + end)
+            chip.prompt([token])
+            space = Space.STATE if step.state else Space.VECTOR
+            got = chip.read(space, i.dst, i.n).astype(np.int64)
+            chip.write(Space.PROGRAM, at, words[at : at + 2 * WORDS])
+            compare(
+                i.note or "embedding", _golden_after(image, config, step, token), got,
+                config.vector, layer=layer_of(i.note), unit=step.unit,
+            )  # fmt: skip
+    finally:
+        chip.write(Space.PROGRAM, 0, words)
+        chip.reset()

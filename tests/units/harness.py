@@ -1,0 +1,99 @@
+"""Units of the core joined to the memories they need, for benches."""
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import SLOTS, ChipConfig
+from setun.hw.array import TernaryArray
+from setun.hw.memories import SlotMemory
+from setun.hw.weights import decode_trits, unpack_weights
+
+
+class Parts(wiring.Component):
+    """Units side by side, each behind ports of its name: one compilation serves all."""
+
+    def __init__(self, units: Mapping[str, wiring.Component]) -> None:
+        self.units = dict(units)
+        super().__init__({name: Out(unit.signature) for name, unit in self.units.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, unit in self.units.items():
+            m.submodules[name] = unit
+            wiring.connect(m, wiring.flipped(getattr(self, name)), unit)
+        return m
+
+
+class ArrayHarness(wiring.Component):
+    """`TernaryArray` on its slot memory, joined as in the core; slots are written by the bench.
+
+    Members: the array's streams and flags; `slot_enable`, `slot_address`, `slot_data` of the
+    slot memory's write port.
+    """
+
+    PORTS = ("command", "filled", "weights", "o", "busy", "wait_codes", "wait_sink",
+             "wait_weights")  # fmt: skip
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.array = TernaryArray(config)
+        self.slot_stride = 1 << ceil_log2(max(config.slot_words, 2))
+        self.slots = SlotMemory(8 * config.columns, SLOTS * self.slot_stride)
+        members = self.array.signature.members
+        super().__init__(
+            {
+                **{name: members[name] for name in self.PORTS},
+                "slot_enable": In(1),
+                "slot_address": In(range(SLOTS * self.slot_stride)),
+                "slot_data": In(8 * config.columns),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.array = array = self.array
+        m.submodules.slots = slots = self.slots
+        for name in self.PORTS:
+            mine, unit = getattr(self, name), getattr(array, name)
+            if isinstance(mine, Value):
+                m.d.comb += mine.eq(unit)
+            else:
+                wiring.connect(m, wiring.flipped(mine), unit)
+        m.d.comb += [
+            slots.write_enable.eq(self.slot_enable),
+            slots.write_address.eq(self.slot_address),
+            slots.write_data.eq(self.slot_data),
+            slots.read_address.eq(Cat(array.code_address, array.code_slot)),
+            array.code_data.eq(slots.read_data),
+        ]
+        return m
+
+
+class Unpackers(wiring.Component):
+    """Both packings of weight words, and the decoder of a single byte; combinational.
+
+    Members: `byte : In(8)`, `pairs : Out(10)`; for each configuration k `packed<k> : In`,
+    `weights<k> : Out(2 * macs)`.
+    """
+
+    def __init__(self, configs: list[ChipConfig]) -> None:
+        self.configs = configs
+        members = {"byte": In(8), "pairs": Out(10)}
+        for k, config in enumerate(configs):
+            members[f"packed{k}"] = In(config.weight_bits)
+            members[f"weights{k}"] = Out(2 * config.macs)
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.pairs.eq(decode_trits(self.byte))
+        for k, config in enumerate(self.configs):
+            part = Module()
+            packed = getattr(self, f"packed{k}")
+            part.d.comb += getattr(self, f"weights{k}").eq(unpack_weights(part, config, packed))
+            m.submodules[f"unpack{k}"] = part
+        # Without a register the top would have no clock.
+        return m
