@@ -8,7 +8,8 @@ constants float32  pairs [n, 2]: outer gain, folded gain
 embedding float32  [vocabulary, hidden]
 gates     float32  1 - lower bound [layers, width]
 tokenizer json     tokenizer.json, byte for byte; left out when the checkpoint has none
-others    ternary  one matrix each, in execution order, rows packed as the header says
+others    ternary  one matrix each, in execution order: its codes, row after row, packed
+                   as the header says
 ========= ======== ======================================================================
 
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
@@ -114,7 +115,7 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
     for m in image.matrices:
         rows, columns = m.codes.shape
         meta = {"rows": rows, "columns": columns, "scale": m.scale}
-        sections.append(Section(m.name, "ternary", pack(m.codes).tobytes(), meta))
+        sections.append(Section(m.name, "ternary", pack(m.codes.ravel()).tobytes(), meta))
     return container.dump(header, sections)
 
 
@@ -191,15 +192,15 @@ def _matrix(section: Section, packing: str, source: str) -> Matrix:
         raise SetunError(thing, "must have rows, columns and a scale")
     rows, columns, scale = meta["rows"], meta["columns"], meta["scale"]
     per_byte, unpack = (4, unpack_2b) if packing == "2b" else (5, unpack_trits)
-    length = rows * -(-columns // per_byte)
+    length = -(-rows * columns // per_byte)
     if len(section.data) != length:
         rule = f"{rows}x{columns} codes take {length} bytes"
         raise SetunError(thing, rule, len(section.data))
     try:
-        codes = unpack(np.frombuffer(section.data, np.uint8).reshape(rows, -1), columns)
+        codes = unpack(np.frombuffer(section.data, np.uint8), rows * columns)
     except SetunError as error:
         raise SetunError(thing, error.rule, error.value) from error
-    return Matrix(section.name, np.ascontiguousarray(codes), scale)
+    return Matrix(section.name, codes.reshape(rows, columns), scale)
 
 
 def _is_count(value: object) -> bool:
