@@ -108,6 +108,10 @@ class ChipConfig:
         """JSON-ready contents; `vector` is the pair [exponent, mantissa]."""
         return {**asdict(self), "vector": [self.vector.exponent, self.vector.mantissa]}
 
+    def to_toml(self) -> str:
+        """The configuration as a TOML file that `from_dict` reads back."""
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.to_dict().items())
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ChipConfig":
         """Configuration from `to_dict`'s output or a TOML file's contents."""

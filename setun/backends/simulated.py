@@ -95,6 +95,10 @@ class SimulatedBackend:
         """Recurrent state [layers, width] as the chip holds it."""
         return self._serial.state()
 
+    def counters(self) -> list[int]:
+        """The chip's event counters, in the order of `setun.hw.generation.COUNTERS`."""
+        return self._serial.client.counters()
+
     def close(self) -> None:
         self._serial.close()
         self.chip.close()

@@ -1,0 +1,37 @@
+"""Block RAM a chip needs, before any tool runs."""
+
+from collections.abc import Mapping
+
+from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.placement import Space
+from setun.hw.memories import shapes
+from setun.hw.memory import blocks, segments
+
+FIXED_BLOCKS = 6  # tables of reciprocals, roots and noise; the link's buffers
+LUT_RAM_WORDS = 64  # memories up to this depth go to distributed RAM
+
+
+def block_ram(config: ChipConfig) -> dict[str, int]:
+    """DP16KD blocks by what they hold."""
+    found = {}
+    for space, shape in shapes(config).items():
+        count = sum(blocks(d, shape.width) for d in segments(shape.depth, shape.width))
+        copies = 2 if space is Space.VECTOR else 1
+        found[space.name.lower()] = copies * count
+    found["slots"] = blocks(SLOTS * config.slot_words, 8 * config.columns)
+    found["sigmoid"] = config.lanes
+    found["tables and link"] = FIXED_BLOCKS
+    return found
+
+
+def check_capacity(config: ChipConfig, capacity: Mapping[str, int], board: str) -> None:
+    """Refuse a chip whose memories the FPGA cannot hold: needed against available."""
+    needed = block_ram(config)
+    total, available = sum(needed.values()), capacity["DP16KD"]
+    if total > available:
+        largest = ", ".join(f"{name} {n}" for name, n in needed.items() if n)
+        raise SetunError(
+            f"model on {board}", f"needs {total} DP16KD of {available}", largest,
+            "choose a smaller model, or --set packing=1.6b",
+        )  # fmt: skip

@@ -1,0 +1,91 @@
+"""`setun build`: a bitstream for a board."""
+
+import json
+from pathlib import Path
+
+import click
+
+from setun.cli.chip_options import chip_for, chip_options, chosen_options
+from setun.cli.common import emit, json_option, stages
+
+MEASURED_TOKENS = 4  # cycles per token do not depend on the data
+
+
+@click.command()
+@click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
+@click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--model", default="shakespeare", show_default=True, help="Model in the bitstream.")
+@click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the placement.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Placements to try.")
+@click.option("--allow-timing-fail", is_flag=True, help="Keep a bitstream that misses its clock.")
+@click.option("--dry-run", is_flag=True, help="Check and write the design; run no tool.")
+@chip_options
+@json_option
+def command(
+    board: str,
+    out: Path,
+    model: str,
+    clock: float | None,
+    seed: int,
+    seeds: int,
+    allow_timing_fail: bool,
+    dry_run: bool,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Bitstream and report for a board.
+
+    Writes setun.bit and report.json. The model is in the bitstream's memories; any other model
+    that fits them can be loaded over the link later. Missed timing is an error.
+
+    \b
+    setun build --board ulx3s-85f -o out
+    setun build --board ulx3s-85f --model M.setun --clock 60 --seeds 4 -o out
+    """
+    from setun import boards
+    from setun.firmware.container import write_atomically
+    from setun.firmware.placement import place
+    from setun.hw.build import build_bitstream, design_for
+    from setun.hw.chip import Chip
+    from setun.hw.resources import block_ram, check_capacity
+    from setun.measure import measure
+    from setun.models.load import load_model
+
+    target = boards.get(board)
+    mhz = target.chip_clock_mhz if clock is None else clock
+    image = load_model(model)
+    config = chip_for(
+        image, chosen_options(config_file, settings),
+        packing=image.packing, clock_hz=round(mhz * 1e6), baud=target.baud,
+    )  # fmt: skip
+    check_capacity(config, target.capacity, board)
+    placement = place(image, config)
+    config_text = config.to_toml().encode()
+    if dry_run:
+        design = design_for(lambda: Chip(config, placement), target, name="setun", clock_mhz=mhz)
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "setun.il", design.rtlil.encode())
+        write_atomically(out / "setun.lpf", design.constraints.encode())
+        write_atomically(out / "config.toml", config_text)
+        plan = {
+            "board": board, "clock_mhz": mhz, "config": config.to_dict(),
+            "block_ram": [block_ram(config), target.capacity["DP16KD"]],
+        }  # fmt: skip
+        emit(plan, as_json, lambda: f"{out}: setun.il, setun.lpf, config.toml; no tool was run")
+        return
+    with stages() as start:
+        start("measure cycles per token")
+        measured = measure(board, model, image, config, MEASURED_TOKENS)
+        report = build_bitstream(
+            lambda: Chip(config, placement), target, name="setun", out=out, clock_mhz=mhz,
+            seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
+            extra={
+                "cycles_per_token": measured.cycles_per_token,
+                "tokens_per_second": mhz * 1e6 / measured.cycles_per_token,
+                "model": model, "model_hash": image.model_hash, "config": config.to_dict(),
+            },
+        )  # fmt: skip
+    write_atomically(out / "config.toml", config_text)
+    emit(report, as_json, lambda: json.dumps(report, indent=2))

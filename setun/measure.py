@@ -1,0 +1,77 @@
+"""Cycles per token, measured on the chip's RTL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from setun.backends import Sampling, SimulatedBackend
+from setun.backends.simulated import simulated_config
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.placement import weight_words
+from setun.hw.generation import COUNTERS
+from setun.session import Result, stream
+
+# On-chip configurations of `setun bench`: array shapes by name, memories sized for the model.
+BENCH_CONFIGS: dict[str, dict[str, Any]] = {
+    "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
+    "onchip-256": {"columns": 32, "rows": 8, "lanes": 8},
+    "onchip-512": {"columns": 64, "rows": 8, "lanes": 8},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One model on one chip; the keys of `bench --json`, and `account`.
+
+    bound_cycles_per_token is the weight words a token reads: one per cycle is the bandwidth of
+    the weight port. `account` splits a token's cycles by what the array does.
+    """
+
+    config: str
+    model: str
+    cycles_per_token: float
+    bound_cycles_per_token: int
+    roofline_fraction: float
+    mac_per_cycle: float
+    account: dict[str, float]
+
+
+def measure(
+    name: str,
+    model: str,
+    image: Image,
+    config: ChipConfig,
+    tokens: int = 16,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Measurement:
+    """Run `tokens` greedy tokens on the simulated chip, checked against golden, and count."""
+    backend = SimulatedBackend(image, simulated_config(config), progress=progress)
+    try:
+        result = Result()
+        before = dict(zip(COUNTERS, backend.counters(), strict=True))
+        for _ in stream(image, backend, config.vector, [0], tokens, Sampling(), result):
+            pass
+        after = dict(zip(COUNTERS, backend.counters(), strict=True))
+    finally:
+        backend.close()
+    cycles = result.cycles_per_token
+    if cycles is None:
+        raise SetunError("measurement", "needs a chip that counts its cycles", "none")
+    spent = {key: (after[key] - before[key]) % (1 << 32) for key in COUNTERS}
+    # The prompt's token has a body too; its head is the first sample's.
+    share = spent["bodies"]
+    waits = ("array_busy", "wait_codes", "wait_sink", "wait_weights")
+    account = {key: spent[key] / share for key in waits}
+    account["array_idle"] = spent["cycles"] / share - sum(account.values())
+    bound = weight_words(image, config)
+    return Measurement(
+        config=name,
+        model=model,
+        cycles_per_token=cycles,
+        bound_cycles_per_token=bound,
+        roofline_fraction=bound / cycles,
+        mac_per_cycle=image.weights / cycles,
+        account=account,
+    )
