@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from setun.cli.common import bar, emit, json_option
 from setun.cli.options import numerics_option
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
+from setun.firmware.tokenizer import Tokenizer
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import BatchModel, agreement, score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
@@ -16,6 +18,9 @@ from setun.sim.reference import FloatModel
 
 TOKENS = 20_480
 """Predictions scored when --tokens is not given and the text has that many."""
+
+SLACK = 64
+"""Last ids of a text cut short that are not used: the cut may have changed them."""
 
 HELD_OUT = 0.9
 """Where the part of a text begins that the shipped models were not trained on."""
@@ -29,12 +34,23 @@ def _read(path: Path, held_out: bool) -> str:
     return text[int(HELD_OUT * len(text)) :] if held_out else text
 
 
+def _encode(tokenizer: Tokenizer, text: str, tokens: int) -> NDArray[np.int64]:
+    """At least the first `tokens` ids of a text, if it has them, without encoding much more."""
+    length = 2 * (tokens + SLACK)
+    while length < len(text):
+        ids = tokenizer.encode(text[:length])
+        if len(ids) >= tokens + SLACK:
+            return np.array(ids[:-SLACK], np.int64)
+        length *= 2
+    return np.array(tokenizer.encode(text), np.int64)
+
+
 def evaluate(
     model: Model, text: str, tokens: int | None, window: int, numerics: Numerics
 ) -> dict[str, object]:
     """What `setun eval --json` prints; the float model is the checkpoint's own where there is
     one, else the image's float meaning."""
-    ids = np.array(model.tokenizer().encode(text), np.int64)
+    ids = _encode(model.tokenizer(), text, (tokens or TOKENS) + 1)
     if tokens is None:
         tokens = max(1, min(TOKENS, len(ids) - 1))
     rows, counted = windows(ids, window, tokens)

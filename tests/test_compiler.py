@@ -1,0 +1,140 @@
+"""The compiler: its algebra is exact, its programs are what the chip expects."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from setun.firmware.checkpoint import Checkpoint, ModelConfig, expected_shapes, load_checkpoint
+from setun.firmware.compiler import ALIGN, Image, aligned, compile_checkpoint, lower_bounds
+from setun.firmware.errors import SetunError
+from setun.firmware.isa import Kernel, Op
+from setun.firmware.verify import verify
+from setun.sim import reference
+from setun.sim.folded import FoldedModel
+from setun.sim.reference import FloatModel
+
+MODELS = ["a_h64_l2", "b_h128_l4", "d_h64_l3_nolb"]
+
+
+def random_checkpoint(config: ModelConfig, seed: int = 5) -> Checkpoint:
+    """A checkpoint of any shape, with gains and bounds far from trivial."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in expected_shapes(config).items():
+        values = rng.standard_normal(shape)
+        tensors[name] = (values if len(shape) == 2 else 1 + 0.4 * values).astype(np.float32)
+    if config.tie_word_embeddings:
+        tensors["lm_head.weight"] = tensors["model.embeddings.weight"]
+    return Checkpoint(config, tensors, None)
+
+
+def image_of(config: ModelConfig) -> Image:
+    image = compile_checkpoint(random_checkpoint(config))
+    verify(image, "image")
+    return image
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folding_is_exact_on_upstreams_vectors(shared: Path, name: str) -> None:
+    folder = shared / "vectors/hgrn_bit" / name
+    checkpoint, io = load_checkpoint(folder), np.load(folder / "io.npz")
+    logits = FoldedModel(compile_checkpoint(checkpoint)).forward_batch(io["input_ids"])
+    np.testing.assert_allclose(logits[0], io["logits"], rtol=0, atol=1e-4)
+    ours = FloatModel(checkpoint).forward_batch(io["input_ids"])
+    np.testing.assert_allclose(logits, ours, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
+    folder = shared / "vectors/hgrn_bit" / name
+    image, config = compile_checkpoint(load_checkpoint(folder)), load_checkpoint(folder).config
+    ternary = np.load(folder / "ternary.npz")
+    read = 0
+    for matrix in image.matrices:
+        half = {"gate": 0, "up": 1}.get(matrix.name.rsplit(".", 1)[-1])
+        whole = matrix.name if half is None else matrix.name.rsplit(".", 1)[0]
+        codes = ternary[whole + ".codes"]
+        if half is not None:
+            codes = np.split(codes, 2)[half]
+        np.testing.assert_array_equal(matrix.codes, codes, err_msg=matrix.name)
+        assert matrix.scale == pytest.approx(1 / float(ternary[whole + ".scale"]), rel=1e-6)
+        read += matrix.codes.size
+    h, d, i = config.hidden_size, config.inner_size, config.intermediate_size
+    layer = 3 * d * h + h * d + 2 * i * h + h * i
+    assert image.weights == read == config.num_hidden_layers * layer + config.vocab_size * h
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(vocab_size=7, hidden_size=40, num_hidden_layers=1, intermediate_size=24),
+        ModelConfig(vocab_size=300, hidden_size=96, num_hidden_layers=2, intermediate_size=256,
+                    use_lower_bound=False, expand_ratio=1.5, num_heads=3),
+        ModelConfig(vocab_size=33, hidden_size=64, num_hidden_layers=2, intermediate_size=200,
+                    tie_word_embeddings=True, rms_norm_eps=1e-3),
+        ModelConfig(vocab_size=50, hidden_size=130, num_hidden_layers=3, intermediate_size=70,
+                    use_lower_bound=False, expand_ratio=0.5),
+    ],
+    ids=["small", "wide-state", "tied", "odd"],
+)  # fmt: skip
+def test_other_shapes(config: ModelConfig) -> None:
+    checkpoint = random_checkpoint(config)
+    image = image_of(config)
+    ids = np.random.default_rng(1).integers(0, config.vocab_size, (2, 12))
+    got = FoldedModel(image).forward_batch(ids)
+    want = FloatModel(checkpoint).forward_batch(ids)
+    # Random ids may put a code on a rounding tie, so a rare token may differ.
+    close = np.abs(got - want).max(-1) < 1e-3 * want.std()
+    assert close.mean() > 0.7
+    assert close[:, 0].all()
+
+
+def test_program_of_a_layer() -> None:
+    config = ModelConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
+    image = image_of(config)
+    body = [i for i in image.program if i.op is Op.MATVEC]
+    kernels = [Kernel.SILU, Kernel.MLGRU, Kernel.GLU, Kernel.ADD, Kernel.COPY, Kernel.GLU,
+               Kernel.ADD]  # fmt: skip
+    assert [i.kernel for i in body] == [*kernels, *kernels, Kernel.SAMPLE]
+    assert [i.note for i in body] == [m.name for m in image.matrices]
+    assert sum(i.op is Op.END for i in image.program) == 2
+    assert image.vector_elements == 64 + aligned(96)
+    assert image.state_elements == 2 * 64
+    gains = [i.constants for i in image.program if i.op is Op.QUANTISE]
+    assert gains == sorted(gains) and all(g % (ALIGN // 2) == 0 for g in gains)
+
+
+def test_equal_checkpoints_give_equal_images_and_others_another_hash() -> None:
+    config = ModelConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
+    one, two = (compile_checkpoint(random_checkpoint(config, 5)) for _ in range(2))
+    assert one.model_hash == two.model_hash and one.program == two.program
+    assert compile_checkpoint(random_checkpoint(config, 6)).model_hash != one.model_hash
+    assert len(one.model_hash) == 24
+    packed = compile_checkpoint(random_checkpoint(config, 5), "1.6b")
+    assert packed.model_hash == one.model_hash, "packing changes no number"
+
+
+def test_gates_are_one_minus_the_bounds(shared: Path) -> None:
+    folder = shared / "vectors/hgrn_bit/b_h128_l4"
+    checkpoint = load_checkpoint(folder)
+    image = compile_checkpoint(checkpoint)
+    table = reference.lower_bounds(checkpoint.tensors["model.lower_bounds"])
+    np.testing.assert_allclose(image.gates, 1 - table, atol=1e-6)
+    assert (image.gates[0] == 1.0).all()
+    free = load_checkpoint(shared / "vectors/hgrn_bit/d_h64_l3_nolb")
+    assert not lower_bounds(free).any() and (compile_checkpoint(free).gates == 1.0).all()
+
+
+def test_rows_beyond_16_bits_are_refused() -> None:
+    config = ModelConfig(vocab_size=70_000, hidden_size=2, num_hidden_layers=1, intermediate_size=2)
+    image = compile_checkpoint(random_checkpoint(config))
+    with pytest.raises(SetunError, match="at most 65535 rows"):
+        verify(image, "image")
+
+
+def test_float_twin_refuses_tokens_outside_the_vocabulary(shared: Path) -> None:
+    image = compile_checkpoint(load_checkpoint(shared / "vectors/hgrn_bit/a_h64_l2"))
+    for token in (-1, image.config.vocab_size):
+        with pytest.raises(SetunError, match=f"found {token}"):
+            FoldedModel(image).forward_batch(np.array([[0, token]]))

@@ -1,0 +1,139 @@
+"""Placement: every word of every memory, read back into the model it came from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from setun.firmware.checkpoint import load_checkpoint
+from setun.firmware.compiler import ALIGN, Image, aligned, compile_checkpoint
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.formats import Format
+from setun.firmware.isa import WORDS, Op
+from setun.firmware.placement import (
+    Space,
+    check_fit,
+    place,
+    requirements,
+    sized_for,
+    weight_stride,
+    weight_words,
+)
+from setun.firmware.ternary import unpack_2b, unpack_trits
+
+SHAPES = [(32, 8, 8), (8, 8, 1), (16, 32, 4), (64, 16, 16), (4, 2, 2)]
+
+
+@pytest.fixture(scope="module", params=["a_h64_l2", "d_h64_l3_nolb"])
+def image(request: pytest.FixtureRequest, shared: Path) -> Image:
+    return compile_checkpoint(load_checkpoint(shared / "vectors/hgrn_bit" / request.param))
+
+
+def config_for(image: Image, shape: tuple[int, int, int], packing: str = "2b") -> ChipConfig:
+    p, q, v = shape
+    return sized_for(image, ChipConfig(columns=p, rows=q, lanes=v, packing=packing))
+
+
+@pytest.mark.parametrize("packing", ["2b", "1.6b"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: str) -> None:
+    config = config_for(image, shape, packing)
+    p, q = config.columns, config.rows
+    words = place(image, config).spaces[Space.WEIGHTS].reshape(-1, weight_stride(config))
+    assert len(words) == weight_words(image, config) == config.weight_words
+    used = config.weight_bits // 8
+    raw = words.astype("<u4").view(np.uint8).reshape(len(words), -1)
+    assert not raw[:, used:].any()
+    unpack = unpack_2b if packing == "2b" else unpack_trits
+    codes = unpack(raw[:, :used], p * q).reshape(-1, q, p)
+    at = 0
+    for matrix in image.matrices:
+        rows, columns = matrix.codes.shape
+        across, down = -(-columns // p), -(-rows // q)
+        block = codes[at : at + across * down].reshape(down, across, q, p)
+        whole = block.transpose(0, 2, 1, 3).reshape(down * q, across * p)
+        np.testing.assert_array_equal(whole[:rows, :columns], matrix.codes, err_msg=matrix.name)
+        assert not whole[rows:].any() and not whole[:, columns:].any()
+        at += across * down
+    assert at == len(words)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("fmt", [Format(8, 9), Format(6, 7)])
+def test_constants_and_embedding_read_back(
+    image: Image, shape: tuple[int, int, int], fmt: Format
+) -> None:
+    config = config_for(image, shape).override(vector=fmt)
+    numbers = fmt.from_bits(place(image, config).spaces[Space.CONSTANTS])
+    assert len(numbers) == 2 * config.constant_pairs
+    gains = numbers[: 2 * len(image.pairs)].reshape(-1, 2, config.lanes)
+    for k in range(2):
+        np.testing.assert_array_equal(gains[:, k].ravel(), fmt.round(image.pairs[:, k]))
+    embed = next(i for i in image.program if i.op is Op.EMBED)
+    for token, row in enumerate(image.embedding):
+        start = 2 * (int(embed.constants) + int(embed.immediate) * token)
+        np.testing.assert_array_equal(numbers[start : start + len(row)], fmt.round(row))
+
+
+def test_gates_lie_at_their_states_addresses(image: Image) -> None:
+    config = config_for(image, SHAPES[0])
+    gates = config.vector.from_bits(place(image, config).spaces[Space.GATES])
+    width = image.config.inner_size
+    assert len(gates) == image.state_elements
+    for layer, row in enumerate(image.gates):
+        start = layer * aligned(width)
+        np.testing.assert_array_equal(gates[start : start + width], config.vector.round(row))
+
+
+def test_program_words(image: Image) -> None:
+    config = config_for(image, SHAPES[0])
+    words = place(image, config).spaces[Space.PROGRAM].reshape(-1, WORDS)
+    assert len(words) == len(image.program) == config.instructions
+    for word, i in zip(words.tolist(), image.program, strict=True):
+        assert word[0] & 15 == i.op and word[0] >> 16 == i.n
+        assert word[1] == i.src | i.dst << 16
+        if i.op is Op.MATVEC:
+            assert word[0] >> 4 & 7 == i.kernel
+            assert bool(word[0] >> 7 & 1) == i.keep and bool(word[0] >> 8 & 1) == i.from_state
+            assert word[0] >> 9 & 127 == i.stat_shift
+        if isinstance(i.immediate, float):
+            value = float(config.vector.from_bits(np.uint32(word[3])))
+            assert value == config.vector.round1(i.immediate)
+        else:
+            assert word[3] == i.immediate
+
+
+def test_same_model_same_words(image: Image) -> None:
+    config = config_for(image, SHAPES[0])
+    one, two = place(image, config).spaces, place(image, config).spaces
+    assert all(np.array_equal(one[s], two[s]) and one[s].dtype == np.uint32 for s in one)
+    assert set(one) == {Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES}
+
+
+def test_refusal_lists_every_resource_short(image: Image) -> None:
+    config = config_for(image, SHAPES[0])
+    check_fit(image, config)
+    needed = requirements(image, config)
+    tight = config.override(**{name: n - 1 for name, n in needed.items()})
+    with pytest.raises(SetunError) as caught:
+        place(image, tight)
+    line = str(caught.value)
+    for name, n in needed.items():
+        assert f"{name} {n} of {n - 1}" in line
+    for name, n in needed.items():
+        with pytest.raises(SetunError) as caught:
+            check_fit(image, config.override(**{name: n - 1}))
+        assert caught.value.value == f"{name} {n} of {n - 1}"
+    assert "\n" not in line
+
+
+def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> None:
+    image = compile_checkpoint(load_checkpoint(shared / "models/shakespeare-1.3m"))
+    needed = requirements(image, ChipConfig())
+    lm_head = -(-65 // 8) * 128 // 32
+    assert needed["weight_words"] == 6 * (4 * 128 * 128 + 3 * 384 * 128) // 256 + lm_head
+    assert needed["constant_pairs"] == len(image.pairs) + 65 * 128 // 2
+    assert needed["vector_elements"] == 128 + 384 and needed["state_elements"] == 6 * 128
+    assert needed["vector_elements"] % ALIGN == 0
+    check_fit(image, ChipConfig())
