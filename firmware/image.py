@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setun import __version__
+import setun
 from setun.firmware import container
 from setun.firmware.checkpoint import MODEL_TYPE, ModelConfig, parse_config
 from setun.firmware.compiler import Image, Matrix
@@ -98,7 +98,7 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
     verify(image, "image")
     header = {
         "format": FORMAT,
-        "generator": f"setun {__version__}",
+        "generator": f"setun {setun.__version__}",
         "model": asdict(image.config),
         "model_hash": image.model_hash,
         "numerics": (numerics or Numerics()).to_dict(),
