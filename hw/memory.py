@@ -170,7 +170,8 @@ class Store(wiring.Component):
             end = start + size
             read, write = mem.read_port(), mem.write_port()
             outputs.append(read.data)
-            here = (write_address >= start) & (write_address < end) if len(parts) > 1 else 1
+            # The bus reaches beyond the memory: what it writes there must not wrap around.
+            here = (write_address >= start) & (write_address < end)
             m.d.comb += [
                 write.en.eq(enable & here),
                 write.data.eq(data),
