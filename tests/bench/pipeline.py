@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from bench import context
 from bench.mismatch import Mismatch, compare
 from bench.runner import run_bench
+from bench.waves import trace
 from setun.firmware.formats import Format
 
 
@@ -60,7 +61,8 @@ class Bundle(wiring.Component):
     def wave_groups(self) -> Iterator[tuple[str, list[str]]]:
         """The ports of each unit, by path below the top."""
         for name, unit in self.units.items():
-            yield name, [f"{name}.{port}" for port in unit.signature.members]
+            members = unit.signature.members.items()
+            yield name, [trace(f"{name}.{port}", member.shape) for port, member in members]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

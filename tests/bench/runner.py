@@ -69,7 +69,8 @@ def run_bench(
     context = {"parameters": dict(parameters or {}), "seed": seed}
     (run / "context.json").write_text(json.dumps(context))
     if arrays:
-        np.savez(run / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
+        plain = {name: np.asarray(values) for name, values in arrays.items()}
+        np.savez(run / "arrays.npz", allow_pickle=False, **plain)
 
     def once(file: Path | None) -> str | None:
         return _simulate(text, top, test_module, run, file, seed, env or {}, testcase)

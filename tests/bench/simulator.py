@@ -1,5 +1,6 @@
 """Compiling Verilog for cocotb, cached by content."""
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,8 @@ from cocotb_tools.runner import Runner, get_runner
 SHIMS = Path(__file__).parent / "shims"
 # Python per cycle dominates a bench, so compile for speed of compilation. The wheel's makefile
 # lacks the option that includes a precompiled header, and larger designs use one.
-MAKE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include"
+MAKE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
+KEPT_DAYS = 14
 SIMULATORS = {"verilator": "verilator", "icarus": "iverilog"}
 
 
@@ -84,12 +87,15 @@ def compiled(verilog: str, top: str, *, waves: bool) -> tuple[Runner, Path]:
     name = simulator()
     arguments = _arguments(name, waves)
     version = wheel() or shutil.which(SIMULATORS[name])
-    key = "\n".join([verilog, name, str(version), cocotb.__version__, sys.executable, *arguments])
+    tool = [name, str(version), cocotb.__version__, sys.executable, MAKE]
+    key = "\n".join([verilog, *tool, *arguments])
     final = cache() / hashlib.sha256(key.encode()).hexdigest()[:24]
     with tools(name):
         runner = get_runner(name)
         if final.is_dir():
+            os.utime(final)
             return runner, final
+        _forget()
         final.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="build-", dir=final.parent))
         source = work / "top.v"
@@ -104,6 +110,14 @@ def compiled(verilog: str, top: str, *, waves: bool) -> tuple[Runner, Path]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return runner, final
+
+
+def _forget() -> None:
+    """Remove what no bench has used for long."""
+    for folder in cache().glob("*/"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86_400:
+                shutil.rmtree(folder)
 
 
 def _build(

@@ -53,7 +53,7 @@ def test_wrong_word_is_named_and_waves_are_kept() -> None:
     assert "seed 8" in (folder / "simulation.log").read_text()
     assert (folder / "waves.fst").stat().st_size > 1000
     groups = (folder / "waves.gtkw").read_text()
-    assert "-stream i\n@22\ntop.i__payload\ntop.i__valid\ntop.i__ready\n" in groups
+    assert "-stream i\n@22\ntop.i__payload[29:0]\ntop.i__valid\ntop.i__ready\n" in groups
     shutil.rmtree(folder)
 
 

@@ -3,21 +3,29 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from amaranth.hdl import Shape, ShapeLike
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, Signature
 
 
-def _groups(signature: Signature, prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """(group, port names) of a signature; a stream is a group: payload, valid, ready."""
+def trace(path: str, shape: ShapeLike) -> str:
+    """A signal as GTKWave names it: vectors carry their range."""
+    width = Shape.cast(shape).width
+    return path if width == 1 else f"{path}[{width - 1}:0]"
+
+
+def port_groups(signature: Signature, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """(group, traces) of a signature; a stream is a group: payload, valid, ready."""
     plain = []
     for name, member in signature.members.items():
         path = f"{prefix}__{name}" if prefix else name
         if member.is_port:
-            plain.append(path)
+            plain.append(trace(path, member.shape))
         elif isinstance(member.signature, stream.Signature):
-            yield f"stream {path}", [f"{path}__{port}" for port in ("payload", "valid", "ready")]
+            payload = trace(f"{path}__payload", member.signature.members["payload"].shape)
+            yield f"stream {path}", [payload, f"{path}__valid", f"{path}__ready"]
         else:
-            yield from _groups(member.signature, path)
+            yield from port_groups(member.signature, path)
     if plain:
         yield prefix or "ports", plain
 
@@ -25,14 +33,14 @@ def _groups(signature: Signature, prefix: str) -> Iterator[tuple[str, list[str]]
 def gtkw(waves: Path, component: Component, top: str) -> str:
     """Text of a GTKWave save file for `waves`.
 
-    A component with a method `wave_groups()` names its own (group, signals), by path below the
+    A component with a method `wave_groups()` gives its own (group, traces), by path below the
     top; otherwise they are its ports.
     """
     own = getattr(component, "wave_groups", None)
-    groups = own() if own else _groups(component.signature, "")
+    groups = own() if own else port_groups(component.signature)
     lines = [f'[dumpfile] "{waves}"', "@28", f"{top}.clk", f"{top}.rst"]
-    for title, ports in groups:
-        lines += ["@200", f"-{title}", "@22", *(f"{top}.{port}" for port in ports)]
+    for title, traces in groups:
+        lines += ["@200", f"-{title}", "@22", *(f"{top}.{name}" for name in traces)]
     return "\n".join([*lines, ""])
 
 
