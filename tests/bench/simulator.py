@@ -146,6 +146,13 @@ def _build(
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:
         tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
         pytest.fail(f"{top}: does not compile ({error})\n{tail}", pytrace=False)
+    _keep_objects(work, objects)
+    for left in work.iterdir():  # a hundred megabytes, of which the executable is one
+        if left.suffix in (".gch", ".o", ".a", ".d", ".cpp", ".h"):
+            left.unlink()
+
+
+def _keep_objects(work: Path, objects: Path) -> None:
     if not objects.is_dir():
         fresh = Path(tempfile.mkdtemp(prefix="build-", dir=cache()))
         for built in work.glob("verilated*.o"):
