@@ -1,6 +1,8 @@
 """From Verilog to an executable: generate C++, compile it on every core, link."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -16,6 +18,10 @@ TOP = "setun_bench"
 
 _HOT = ("-O3", "-march=native")
 _COLD = ("-O0",)
+# CXXRTL writes one function a module. Flat is several times faster to run, but g++ takes minutes
+# over a function of a large chip; such a chip keeps its modules.
+_FLAT_CHARACTERS = 600_000
+_HIERARCHY = ("-O1", "-march=native")
 _WRAPPER = """\
 // The chip on its clock, with a power-on reset of eight cycles. Reset and rx come from registers
 // so that nothing inside depends combinationally on what the driver sets.
@@ -46,7 +52,10 @@ def driver_text() -> bytes:
 
 def recipe(tools: Tools, waves: bool) -> str:
     """The flags used, as text for a hash."""
-    generate = _verilator(tools, waves) if tools.simulator == "verilator" else [_yosys(waves)]
+    if tools.simulator == "verilator":
+        generate = _verilator(waves)
+    else:
+        generate = [_yosys(waves, True), _yosys(waves, False), str(_FLAT_CHARACTERS), *_HIERARCHY]
     return "\n".join([*generate, *_flags(tools, waves), *_HOT, *_COLD])
 
 
@@ -73,21 +82,23 @@ def build_chip(
     # The scratch name changes each time: absolute paths would end up in the executable.
     with tempfile.TemporaryDirectory(prefix="obj-", dir=folder) as scratch:
         work = Path(scratch)
+        flat = len(verilog) <= _FLAT_CHARACTERS
         (work / "chip.v").write_text(verilog)
         if tools.simulator == "verilator":
-            _run(tools, [*tools.command, *_verilator(tools, waves)], work, "Verilator")
+            _run(tools, [*tools.command, *_verilator(waves)], work, "Verilator")
             slow = sorted(p.name for p in work.glob("V*__Slow.cpp"))
             (work / "cold.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
             sources = [p for p in work.glob("V*.cpp") if p.name not in slow]
         else:
-            _run(tools, [*tools.command, "-q", "-p", _yosys(waves)], work, "Yosys")
+            _run(tools, [*tools.command, "-q", "-p", _yosys(waves, flat)], work, "Yosys")
             sources = [work / "chip.cc"]
-        jobs = [(p, p.with_suffix(".o"), list(_HOT)) for p in sources]
+        level = _HOT if flat or tools.simulator == "verilator" else _HIERARCHY
+        jobs = [(p, p.with_suffix(".o"), list(level)) for p in sources]
         if tools.simulator == "verilator":
             jobs.append((work / "cold.cpp", work / "cold.o", list(_COLD)))
         jobs.append((DRIVER / "main.cpp", work / "main.o", [*_HOT, f"-DSETUN_DIVISOR={divisor}"]))
         jobs.sort(key=lambda job: -job[0].stat().st_size)
-        flags = [*_flags(tools, waves), f"-I{work}", f"-I{DRIVER}"]
+        flags = [*_flags(tools, waves), f"-DSETUN_FLAT={int(flat)}", f"-I{work}", f"-I{DRIVER}"]
         _compile(tools, jobs, flags, progress)
         objects = [str(job[1]) for job in jobs]
         if runtime is not None:
@@ -98,17 +109,17 @@ def build_chip(
         _run(tools, link, work, "C++ linker")
 
 
-def _verilator(tools: Tools, waves: bool) -> list[str]:
+def _verilator(waves: bool) -> list[str]:
     options = ["--cc", "-O3", "--noassert", "--no-timing", "--x-assign", "fast"]
     options += ["--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--prefix", "Vchip"]
     options += ["--output-split", "20000", "--top-module", TOP, "--Mdir", ".", "chip.v"]
     return [*options, "--trace-fst"] if waves else options
 
 
-def _yosys(waves: bool) -> str:
-    level = "-g4" if waves else "-g2"
-    prepare = f"read_verilog chip.v; hierarchy -top {TOP}; proc; flatten"
-    return f"{prepare}; write_cxxrtl -header {level} chip.cc"
+def _yosys(waves: bool, flat: bool) -> str:
+    prepare = f"read_verilog chip.v; hierarchy -top {TOP}; proc"
+    shape = "" if flat else "-noflatten"
+    return f"{prepare}; write_cxxrtl {shape} -header {'-g4' if waves else '-g1'} chip.cc"
 
 
 def _flags(tools: Tools, waves: bool) -> list[str]:
@@ -165,8 +176,7 @@ def _compile(
                     progress(f"compiled {done} of {len(jobs)} files")
     finally:
         for process in running.values():
-            process.kill()
-            process.wait()
+            _kill(process)
 
 
 def _run(tools: Tools, command: list[str], cwd: Path, what: str) -> None:
@@ -175,8 +185,7 @@ def _run(tools: Tools, command: list[str], cwd: Path, what: str) -> None:
     try:
         code = process.wait()
     finally:
-        process.kill()
-        process.wait()
+        _kill(process)
     _check(code, log, what)
 
 
@@ -193,9 +202,18 @@ def _start(tools: Tools, command: list[str], log: Path, cwd: Path) -> subprocess
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=environment,
+                start_new_session=True,
             )
     except OSError as error:
         raise SetunError(command[0], "must run", error.strerror or error) from error
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a tool that still runs, with the passes it started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _check(code: int, log: Path, what: str) -> None:

@@ -80,7 +80,8 @@ def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, l
     ----------
     verilog
         As Yosys writes it: every memory's contents are an ``initial`` block of word assignments
-        after its declaration. Blocks of another form, or with undefined bits, stay.
+        after its declaration. Blocks of another form, with undefined bits, or of a single
+        word, stay.
     readmemh
         Whether to leave a ``$readmemh`` of the file in the Verilog; without, the memory is
         left undefined for the simulator to fill.
@@ -108,7 +109,8 @@ def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, l
             declared[match[2]] = width, abs(int(match[3]) - int(match[4])) + 1
         elif line.strip() == "initial begin":
             block = _contents(lines, i, declared)
-            if block is not None:
+            # A single word is a register to most tools.
+            if block is not None and declared[block[0]][1] > 1:
                 name, words, i = block
                 width, depth = declared[name]
                 full = f"{module.lstrip(chr(92))}.{name.lstrip(chr(92))}"

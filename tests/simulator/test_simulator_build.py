@@ -84,6 +84,12 @@ def test_hardware_does_not_depend_on_contents() -> None:
     assert one == two == three
 
 
+def test_single_word_stays() -> None:
+    text = memories_verilog({8: [7], 9: [1, 2]})
+    _, memories = externalise_memories(text)
+    assert [m.width for m in memories] == [9]
+
+
 @pytest.mark.parametrize(
     "line",
     ["m[0] = 8'hxx;", "m[9] = 8'h00;", "n[0] = 8'h00;", "m[0] <= 8'h00;", "m[0] = 8'd1f;", ""],

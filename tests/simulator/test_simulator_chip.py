@@ -15,7 +15,7 @@ import serial
 from echo_chip import DIVISOR
 
 from setun.firmware.errors import SetunError
-from setun.sim.simulator import SimulatedChip, memory_file
+from setun.sim.simulator import SimulatedChip, compiler, memory_file
 
 Compile = Callable[..., Path]
 
@@ -65,6 +65,15 @@ def test_other_memory_without_compiling(echo: Path, tmp_path: Path) -> None:
         assert exchange(port, b"\x00\x01Setun") == bytes(b ^ 0x55 for b in b"\x00\x01Setun")
     with SimulatedChip(echo) as chip, open_port(chip) as port:
         assert exchange(port, b"Setun") == b"Setun"
+
+
+def test_cxxrtl_of_a_chip_too_large_to_flatten(
+    compile_echo: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "_FLAT_CHARACTERS", 0)
+    data = random.Random(3).randbytes(500)
+    with SimulatedChip(compile_echo("cxxrtl")) as chip, open_port(chip) as port:
+        assert exchange(port, data) == data
 
 
 def test_reopen(verilated: Path) -> None:

@@ -53,11 +53,12 @@ public:
         top.step();
         dump();
         top.p_clk.set<bool>(false);
-#if SETUN_WAVES
+#if SETUN_WAVES || !SETUN_FLAT
         top.step();
         dump();
 #else
-        // Nothing in the chip acts on the falling edge: forget it instead of evaluating.
+        // Nothing in the chip acts on the falling edge: forget it instead of evaluating. Only a
+        // flat chip keeps the clock's last level in one place.
         top.prev_p_clk = top.p_clk;
 #endif
     }
