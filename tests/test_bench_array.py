@@ -44,6 +44,6 @@ def test_matvecs(columns: int, rows: int) -> None:
         "max_columns": longest,
         "sum_width": harness.array.sum_width,
         "slot_stride": harness.slot_stride,
-        "matvecs": 8,
+        "matvecs": 4,
     }
     run_bench(harness, "units.array", testcase="matvecs", parameters=parameters, seed=22)

@@ -10,7 +10,8 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.hw.array import TernaryArray
 from setun.hw.memories import SlotMemory
-from setun.hw.weights import decode_trits, unpack_weights
+from setun.hw.memory import Store, bus_signature
+from setun.hw.weights import WeightReader, decode_trits, unpack_weights
 
 
 class Parts(wiring.Component):
@@ -72,6 +73,37 @@ class ArrayHarness(wiring.Component):
         return m
 
 
+class WeightPath(wiring.Component):
+    """A weight `Store` and the `WeightReader` on it, joined as in the core.
+
+    Members: `bus : In`, `restart : In(1)`, `o : Out(stream)`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.reader = WeightReader(store.depth, store.width)
+        super().__init__(
+            {
+                "bus": In(bus_signature()),
+                "restart": In(1),
+                "o": self.reader.signature.members["o"],
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.store = store = self.store
+        m.submodules.reader = reader = self.reader
+        wiring.connect(m, wiring.flipped(self.bus), store.bus)
+        wiring.connect(m, wiring.flipped(self.o), reader.o)
+        m.d.comb += [
+            reader.restart.eq(self.restart),
+            store.read_address.eq(reader.address),
+            reader.data.eq(store.read_data),
+        ]
+        return m
+
+
 class Unpackers(wiring.Component):
     """Both packings of weight words, and the decoder of a single byte; combinational.
 
@@ -95,5 +127,4 @@ class Unpackers(wiring.Component):
             packed = getattr(self, f"packed{k}")
             part.d.comb += getattr(self, f"weights{k}").eq(unpack_weights(part, config, packed))
             m.submodules[f"unpack{k}"] = part
-        # Without a register the top would have no clock.
         return m
