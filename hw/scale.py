@@ -82,6 +82,8 @@ class ScaleUnit(wiring.Component):
         time = Signal(range(end + 2))
         mean = Signal(fmt.width)
         exponent = Signal(fmt.exponent)
+        # The multiplier goes on working while the scale waits to be taken.
+        waiting, held = Signal(), Signal(fmt.width)
         m.d.sync += exponent.eq(Mux(time == own, s.own_exponent, s.gained_exponent))
         offset = Signal(signed(fmt.exponent + 2))
         m.d.comb += [
@@ -89,7 +91,7 @@ class ScaleUnit(wiring.Component):
             offset.eq((exponent - (fmt.bias + SQUARE_FRACTION)) << 1),
             convert.exponent.eq(offset),
             rsqrt.a.eq(add.o),
-            self.o.payload.eq(multiply.o),
+            self.o.payload.eq(Mux(waiting, held, multiply.o)),
         ]
         with m.If(time == own_mean):
             array = s.mean_square == MeanSquare.ARRAY
@@ -112,6 +114,7 @@ class ScaleUnit(wiring.Component):
 
         with m.If(time == end):
             m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
+            m.d.sync += [waiting.eq(~self.o.ready), held.eq(self.o.payload)]
             with m.If(self.o.ready):
                 m.d.sync += time.eq(0)
         with m.Elif((time != 0) | self.i.valid):
