@@ -1,0 +1,104 @@
+"""Cocotb bench of the normaliser-quantiser, its scale unit included."""
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from bench import context
+from bench.mismatch import compare
+from bench.streams import StreamSink, StreamSource
+from cocotb.triggers import FallingEdge, ReadOnly
+from units.array import fields, signed
+
+from setun.firmware.config import SLOTS
+from setun.firmware.formats import Format
+
+
+class Surroundings:
+    """Vector and constant memory of the quantiser, and the slots that it writes.
+
+    Memories are dictionaries from address to word; words never written read as noise.
+    """
+
+    def __init__(self, dut: Any, width: int) -> None:
+        self.dut = dut
+        self.random = context.generator("noise")
+        self.vector: dict[int, int] = {}
+        self.constants: dict[int, int] = {}
+        self.slots: list[dict[int, int]] = [{} for _ in range(SLOTS)]
+        self.width = width
+
+    async def serve(self) -> None:
+        """Data one cycle behind the address; both read and driven once a cycle."""
+        dut = self.dut
+        at = {"vector": 0, "constant": 0}
+        while True:
+            await FallingEdge(dut.clk)
+            for name, memory in (("vector", self.vector), ("constant", self.constants)):
+                port = getattr(dut, f"{name}_data")
+                word = memory.get(at[name])
+                port.value = self.random.getrandbits(len(port)) if word is None else word
+            await ReadOnly()
+            at["vector"] = int(dut.vector_address.value)
+            at["constant"] = int(dut.constant_address.value)
+            if dut.slot_enable.value:
+                slot = self.slots[int(dut.slot.value)]
+                slot[int(dut.slot_address.value)] = int(dut.slot_data.value)
+
+
+def split(word: int, width: int, count: int) -> list[int]:
+    return [signed(word >> (k * width), width) for k in range(count)]
+
+
+@cocotb.test()
+async def vectors(dut: Any) -> None:
+    """Every vector under several patterns of stalls: words, codes and scales in order."""
+    p, arrays = context.parameters(), context.arrays()
+    fmt = Format(*p["format"])
+    lanes, columns, w = p["lanes"], p["columns"], fmt.width
+    await context.start(dut)
+    dut.eps_outer.value = p["eps_outer"]
+    dut.eps_inner.value = p["eps_inner"]
+    dut.array_sum.value = p["array_sum"]
+    around = Surroundings(dut, w)
+    cocotb.start_soon(around.serve())
+
+    rng = random.Random(context.seed())
+    commands, source, pairs = [], 0, 0
+    for k, job in enumerate(p["vectors"]):
+        x, outer, gain = (arrays[f"{name}{k}"] for name in ("x", "outer", "gain"))
+        n = len(x)
+        source += rng.randrange(3)
+        pairs += rng.randrange(3)
+        commands.append(
+            n | source << 16 | pairs << 32 | job["mean_square"] << 56 | job["inverse_n"] << 58
+        )
+        for start in range(0, n, lanes):
+            block = [v[start : start + lanes] for v in (x, outer, gain)]
+            around.vector[source] = fields(block[0], w)
+            around.constants[pairs] = fields(block[1], w) | fields(block[2], w) << (w * lanes)
+            source, pairs = source + 1, pairs + 1
+
+    for number, (give, fill, scale) in enumerate([(0, 0, 0), (0.5, 0.95, 0), (0, 0.3, 0.98)]):
+        cocotb.log.info("stalls: command %.2f, filled %.2f, scale %.2f", give, fill, scale)
+        source_port = StreamSource(dut, "command", stall=give)
+        filled = StreamSink(dut, "filled", stall=fill)
+        scales = StreamSink(dut, "scale", stall=scale)
+        sender = cocotb.start_soon(source_port.send(commands))
+        taker = cocotb.start_soon(scales.receive(len(commands), limit=500_000))
+        for k, job in enumerate(p["vectors"]):
+            codes = arrays[f"codes{k}"]
+            (words,) = await filled.receive(1)
+            name = f"vector {k} ({job['kind']}, n={len(codes)}, pass {number})"
+            compare(f"{name} words", -(-len(codes) // columns), words, unit="Quantiser")
+            slot = around.slots[(number * len(commands) + k) % SLOTS]
+            got = [c for a in range(words) for c in split(slot[a], 8, columns)]
+            expected = np.zeros(words * columns, np.int64)
+            expected[: len(codes)] = codes
+            compare(f"{name} codes", expected, got, unit="Quantiser", width=8)
+            # The next vector must not find this one's words.
+            slot.clear()
+        await sender
+        got = await taker
+        compare(f"scales, pass {number}", arrays["scales"], got, fmt, unit="ScaleUnit")
