@@ -23,7 +23,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "demo": Verb("setun.cli.demo", "Shipped model on the simulated chip, each token checked."),
-    "run": Verb("setun.cli.run", "Stream tokens: golden model, simulated chip, board."),
+    "run": Verb("setun.cli.run_", "Stream tokens: golden model, simulated chip, board."),
     "generate": Verb("setun.cli.generate", "Verilog of the chip, its ports and its configuration."),
     "build": Verb("setun.cli.build", "Bitstream and report for a board."),
     "bench": Verb("setun.cli.bench", "Cycles per token on RTL against the bandwidth bound."),
