@@ -48,6 +48,8 @@ class Board:
         `module:class` of the amaranth-boards platform.
     programmer
         Command that `{bitstream}` completes.
+    chip
+        Options of the chip that suits the board, as `setun.firmware.config.ChipConfig` names them.
     status
         "builds": bitstreams meet timing; "runs": also tried on the board.
     """
@@ -67,6 +69,7 @@ class Board:
     platform: str
     programmer: str
     status: str
+    chip: dict[str, Any]
 
     def load_platform(self) -> Any:
         """A fresh platform object; SetunError where amaranth-boards is not installed."""

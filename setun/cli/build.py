@@ -58,7 +58,7 @@ def command(
     image = load_model(model)
     config = chip_for(
         image, chosen_options(config_file, settings),
-        packing=image.packing, clock_hz=round(mhz * 1e6), baud=target.baud,
+        packing=image.packing, clock_hz=round(mhz * 1e6), baud=target.baud, **target.chip,
     )  # fmt: skip
     check_capacity(config, target.capacity, board)
     placement = place(image, config)

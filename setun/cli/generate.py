@@ -44,7 +44,7 @@ def command(
     defaults: dict[str, object] = {} if image is None else {"packing": image.packing}
     if board is not None:
         found = boards.get(board)
-        defaults |= {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
+        defaults |= found.chip | {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
     config = chip_for(image, options, **defaults)
     placement = None if image is None else place(image, config)
     with stages() as start:
