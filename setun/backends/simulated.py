@@ -17,8 +17,8 @@ from setun.hw.verilog import TOP, chip_verilog, memory_contents
 from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
 from setun.sim.simulator.cache import build_once
 
-SIMULATED_CLOCK = 50_000_000
-SIMULATED_BAUD = 6_250_000  # eight cycles a bit: the simulation spends its time on tokens
+SIMULATED_CLOCK = 48_000_000
+SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time on tokens
 
 
 def simulated_config(config: ChipConfig) -> ChipConfig:
@@ -82,6 +82,7 @@ class SimulatedBackend:
         except BaseException:
             self.chip.close()
             raise
+        self.config = config
         self.clock_hz: int | None = None
 
     @property

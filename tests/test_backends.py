@@ -1,0 +1,202 @@
+"""Backends: the same tokens everywhere, models swapped over the link, broken loads and ports."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from setun.backends import Backend, GoldenBackend, Sampling, SerialBackend, SimulatedBackend
+from setun.backends.serial import load
+from setun.backends.simulated import simulated_config
+from setun.firmware import identity
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.formats import Format
+from setun.firmware.isa import WORDS
+from setun.firmware.placement import Space, place, requirements
+from setun.hw.resources import block_ram, check_capacity
+from setun.models.load import load_model
+from setun.session import Result, prompt_ids, stream
+
+FMT = Format()
+
+
+@pytest.fixture(scope="module")
+def images(shared: Path) -> dict[str, Image]:
+    names = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
+    return {k: load_model(shared / "vectors" / "hgrn_bit" / v) for k, v in names.items()}
+
+
+@pytest.fixture(scope="module")
+def config(images: dict[str, Image]) -> ChipConfig:
+    """A small chip that either model fits."""
+    base = ChipConfig(columns=8, rows=4, lanes=4)
+    needs = [requirements(image, base) for image in images.values()]
+    return simulated_config(base.override(**{k: max(n[k] for n in needs) for k in needs[0]}))
+
+
+@pytest.fixture
+def chip(images: dict[str, Image], config: ChipConfig) -> Iterator[SimulatedBackend]:
+    backend = SimulatedBackend(images["a"], config)
+    yield backend
+    backend.close()
+
+
+def port_of(chip: SimulatedBackend) -> str:
+    """The running chip's port, given up by the backend that opened it."""
+    chip._serial.close()
+    return chip.chip.port
+
+
+def tokens(backend: Backend, prompt: list[int], count: int, sampling: Sampling) -> list[int]:
+    return list(backend.generate(prompt, count, sampling))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.9, seed=5)])
+def test_chip_equals_golden_state_included(
+    images: dict[str, Image], chip: SimulatedBackend, sampling: Sampling
+) -> None:
+    golden = GoldenBackend(images["a"], FMT)
+    for prompt in ([3, 1, 4], [200]):  # the second run starts from a fresh state
+        assert tokens(chip, prompt, 12, sampling) == tokens(golden, prompt, 12, sampling)
+        assert np.array_equal(chip.state(), golden.model.state)
+    assert chip.cycles_per_token and chip.cycles_per_token > 0
+
+
+def test_another_model_over_the_link(images: dict[str, Image], chip: SimulatedBackend) -> None:
+    """The chip that was compiled with one model runs a second one, then the first again."""
+    greedy = Sampling()
+    port = port_of(chip)
+    for name in ("d", "a"):
+        seen: list[tuple[int, int]] = []
+        board = SerialBackend(
+            images[name], port, baud=chip.config.baud,
+            progress=lambda n, of, seen=seen: seen.append((n, of)),  # type: ignore[misc]
+        )  # fmt: skip
+        golden = GoldenBackend(images[name], FMT)
+        assert tokens(board, [7, 8], 8, greedy) == tokens(golden, [7, 8], 8, greedy)
+        assert np.array_equal(board.state(), golden.model.state)
+        assert seen[-1][0] == seen[-1][1] > 0
+        board.close()
+        again = SerialBackend(images[name], port, baud=chip.config.baud,
+                              progress=lambda n, of: pytest.fail("loaded twice"))  # fmt: skip
+        again.close()
+
+
+def test_load_cut_short_leaves_a_chip_that_refuses(
+    images: dict[str, Image], chip: SimulatedBackend
+) -> None:
+    board = SerialBackend(images["a"], port_of(chip), baud=chip.config.baud)
+
+    class Cut(Exception):
+        pass
+
+    def cut(done: int, total: int) -> None:
+        if done > total // 3:
+            raise Cut
+
+    placement = place(images["d"], board.config)
+    with pytest.raises(Cut):
+        load(board.client, placement, cut)
+    with pytest.raises(SetunError, match="reason 3"):
+        tokens(board, [1], 4, Sampling())
+    load(board.client, placement)
+    golden = GoldenBackend(images["d"], FMT)
+    assert tokens(board, [1], 4, Sampling()) == tokens(golden, [1], 4, Sampling())
+    board.close()
+
+
+def test_damaged_memory_is_found_by_its_crc(
+    images: dict[str, Image], chip: SimulatedBackend
+) -> None:
+    board = SerialBackend(images["a"], port_of(chip), baud=chip.config.baud)
+    placement = place(images["a"], board.config)
+    write = board.client.write
+
+    def flip(space: int, address: int, words, progress=None):  # type: ignore[no-untyped-def]
+        words = np.array(words)
+        if space == Space.GATES:
+            words[3] ^= 1
+        write(space, address, words, progress)
+
+    board.client.write = flip  # type: ignore[method-assign]
+    with pytest.raises(SetunError, match="gates memory: must read back with CRC"):
+        load(board.client, placement)
+    board.close()
+
+
+def test_port_that_closes_mid_stream(images: dict[str, Image], config: ChipConfig) -> None:
+    backend = SimulatedBackend(images["a"], config)
+    stream_of = backend.generate([1], 500, Sampling())
+    next(stream_of)
+    backend.chip.close()
+    with pytest.raises(SetunError):
+        list(stream_of)
+    backend.close()
+
+
+def test_wrong_token_is_reported(images: dict[str, Image]) -> None:
+    class Other:
+        cycles_per_token = clock_hz = None
+
+        def generate(self, prompt, count, sampling):  # type: ignore[no-untyped-def]
+            golden = GoldenBackend(images["a"], FMT)
+            yield from (t ^ 1 for t in golden.generate(prompt, 3, sampling))
+
+        def close(self) -> None: ...
+
+    result = Result()
+    with pytest.raises(SetunError, match="token 0: must equal the golden model's"):
+        list(stream(images["a"], Other(), FMT, [1], 3, Sampling(), result))
+    assert result.golden_match is False
+
+
+def test_prompts(images: dict[str, Image]) -> None:
+    image = images["a"]
+    assert prompt_ids(image, None, "1, 2,255") == [1, 2, 255]
+    for ids, word in (("1,x", "whole numbers"), ("256", "from 0 to 255"), ("-1", "from 0")):
+        with pytest.raises(SetunError, match=word):
+            prompt_ids(image, None, ids)
+    with pytest.raises(SetunError, match="needs a tokenizer"):
+        prompt_ids(image, "text", None)
+    demo = load_model("shakespeare")
+    with pytest.raises(SetunError, match="U.20AC. at position 3"):
+        prompt_ids(demo, "to €", None)
+    with pytest.raises(SetunError, match="at least one token"):
+        prompt_ids(demo, "", None)
+
+
+@pytest.mark.parametrize("temperature", [-1.0, 1e-9, 1e9, float("nan")])
+def test_temperature_out_of_range(temperature: float) -> None:
+    with pytest.raises(SetunError, match="temperature"):
+        Sampling(temperature=temperature)
+
+
+def test_identity_round_trip(config: ChipConfig) -> None:
+    record = identity.encode(config)
+    assert identity.decode(record) == config
+    assert ChipConfig.from_dict(config.to_dict()) == config
+    for position in range(len(record)):
+        damaged = bytearray(record)
+        damaged[position] ^= 1
+        with pytest.raises(SetunError):
+            identity.decode(bytes(damaged))
+    with pytest.raises(SetunError):
+        identity.decode(record[:-1])
+
+
+def test_model_that_does_not_fit(images: dict[str, Image], config: ChipConfig) -> None:
+    with pytest.raises(SetunError, match=r"weight_words \d+ of 10, .*instructions \d+ of 3"):
+        place(images["a"], config.override(weight_words=10, instructions=3))
+    need = sum(block_ram(config).values())
+    with pytest.raises(SetunError, match=f"needs {need} DP16KD of 5"):
+        check_capacity(config, {"DP16KD": 5}, "tiny")
+    check_capacity(config, {"DP16KD": need}, "enough")
+
+
+def test_program_words_start_with_the_hash(images: dict[str, Image], config: ChipConfig) -> None:
+    program = place(images["a"], config).spaces[Space.PROGRAM]
+    raw = program[1:WORDS].astype("<u4").tobytes()
+    assert raw.hex() == images["a"].model_hash
