@@ -1,10 +1,14 @@
 """`setun bench`: cycles per token on RTL against the bandwidth bound."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from setun.cli.common import emit, json_option, stages, table
+
+if TYPE_CHECKING:
+    from setun.firmware.config import ChipConfig
 
 
 @click.command()
@@ -13,9 +17,16 @@ from setun.cli.common import emit, json_option, stages, table
 @click.option("-n", "tokens", type=int, default=16, show_default=True, help="Tokens per run.")
 @click.option("--packing", type=click.Choice(["2b", "1.6b"]), default="2b", show_default=True)
 @click.option("--account", is_flag=True, help="Show where the cycles of a token go.")
+@click.option("--units", is_flag=True, help="Place each unit alone instead: cells and Fmax.")
 @json_option
 def command(
-    model: str, names: tuple[str, ...], tokens: int, packing: str, account: bool, as_json: bool
+    model: str,
+    names: tuple[str, ...],
+    tokens: int,
+    packing: str,
+    account: bool,
+    units: bool,
+    as_json: bool,
 ) -> None:
     """Cycles per token on RTL against the bandwidth bound.
 
@@ -25,6 +36,7 @@ def command(
     \b
     setun bench
     setun bench --config onchip-256 --account
+    setun bench --config board-256 --units
     """
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
@@ -36,6 +48,9 @@ def command(
         if name not in BENCH_CONFIGS:
             raise SetunError("configuration", f"must be one of {', '.join(BENCH_CONFIGS)}", name)
     image = load_model(model)
+    if units:
+        _units(sized_for(image, ChipConfig(**BENCH_CONFIGS[(names or ("board-256",))[0]])), as_json)
+        return
     results = []
     with stages() as start:
         for name in names or tuple(BENCH_CONFIGS):
@@ -62,3 +77,12 @@ def command(
         return table(rows, list(rows[0]))
 
     emit(values, as_json, text)
+
+
+def _units(config: "ChipConfig", as_json: bool) -> None:
+    from setun.units import unit_costs
+
+    with stages() as start:
+        costs = list(unit_costs(config, start))
+    columns = ("unit", "lut4", "ff", "block_ram", "multipliers", "fmax_mhz")
+    emit(costs, as_json, lambda: table(costs, columns))

@@ -1,0 +1,61 @@
+"""The chip on a board: dry run, refusals, and the whole way to a bitstream (slow)."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from setun.cli import cli
+
+
+def invoke(*args: str) -> tuple[int, str, BaseException | None]:
+    result = CliRunner().invoke(cli, list(args))
+    return result.exit_code, result.stdout, result.exception
+
+
+def test_dry_run_writes_the_design(tmp_path: Path) -> None:
+    code, out, _ = invoke(
+        "build", "--board", "ulx3s-85f", "-o", str(tmp_path / "out"), "--dry-run", "--json"
+    )
+    assert code == 0
+    plan = json.loads(out)
+    assert sum(plan["block_ram"][0].values()) <= plan["block_ram"][1] == 208
+    assert "LOCATE" in (tmp_path / "out" / "setun.lpf").read_text()
+    assert "module \\setun" in (tmp_path / "out" / "setun.il").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--board", "nothing"], "board: must be one of"),
+        (["--board", "ulx3s-85f", "--model", "nothing"], "model nothing"),
+        (["--board", "ulx3s-85f", "--set", "rows=3"], "rows: must be a power of two"),
+        (["--board", "ulx3s-85f", "--set", "color=1"], "option color"),
+        (["--board", "ulx3s-85f", "--clock", "1"], "MHz"),
+        (["--board", "ulx3s-85f", "--set", "baud=40000000"], "baud"),
+        (["--board", "ulx3s-85f", "--set", "weight_words=20000"], "DP16KD of 208"),
+        (["--board", "ulx3s-85f", "--set", "weight_words=9"], "weight_words 5028 of 9"),
+    ],
+)
+def test_refusals_leave_nothing(tmp_path: Path, args: list[str], words: str) -> None:
+    out = tmp_path / "out"
+    code, stdout, error = invoke("build", *args, "-o", str(out), "--dry-run", "--json")
+    assert code != 0 and stdout == ""
+    assert words in str(error)
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2700)
+def test_demo_model_meets_timing_on_ulx3s(tmp_path: Path) -> None:
+    """The bitstream that the README promises, at 50 MHz, with the demo model in its memories."""
+    code, out, error = invoke("build", "--board", "ulx3s-85f", "-o", str(tmp_path), "--json")
+    assert code == 0, error
+    report = json.loads(out)
+    assert report["timing_met"] and report["fmax_mhz"] >= report["clock_mhz"] >= 50.0
+    assert report["cycles_per_token"] > 5028
+    assert report["tokens_per_second"] == pytest.approx(50e6 / report["cycles_per_token"])
+    assert (tmp_path / "setun.bit").stat().st_size > 100_000
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    print(out)
