@@ -201,7 +201,7 @@ class Sink(wiring.Component):
         m.submodules.multiply = multiply = FloatMultiplier(fmt)
         scale, self.squared = Signal(fmt.width), Signal(fmt.width, name="squared")
         step = FloatMultiplier.latency
-        time = Signal(range(2 * step + 3))
+        time = Signal(range(step + 3))
         ready = time > step
         with m.If(time <= step):
             m.d.comb += [multiply.a.eq(self.scale.payload), multiply.b.eq(command.scale)]
@@ -209,12 +209,12 @@ class Sink(wiring.Component):
             m.d.comb += [multiply.a.eq(scale), multiply.b.eq(scale)]
         with m.If(time == step):
             m.d.sync += scale.eq(multiply.o)
-        with m.If(time == 2 * step + 1):
+        # A vector may be shorter than the multiplier: its square arrives all the same.
+        with m.If(delayed(m, time == step + 1, step, "squaring", reset=True)):
             m.d.sync += self.squared.eq(multiply.o)
         with m.If(last):
-            # A vector shorter than the multiplier leaves the square to no one: it has no GLU.
             m.d.sync += time.eq(0)
-        with m.Elif((self.command.valid & self.scale.valid) & (time != 2 * step + 2)):
+        with m.Elif((self.command.valid & self.scale.valid) & (time != step + 2)):
             m.d.sync += time.eq(time + 1)
         m.d.comb += [
             self.command.ready.eq(last),
