@@ -1,4 +1,4 @@
-"""What the golden model says of single vectors."""
+"""What the golden model's arithmetic makes of single vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.compiler import Image
 from setun.firmware.formats import Format
-from setun.firmware.isa import Instruction, MeanSquare, Op
+from setun.firmware.functions import sigmoid
+from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]
@@ -45,3 +46,35 @@ def quantised(
     golden._array_stat = array_sum
     golden.feed(0)
     return seen["codes"].astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
+
+
+def kernel(fmt: Format, which: Kernel, y: Bits, a: Bits, h: Bits, c: Bits) -> Bits:
+    """Bits that a kernel makes of rows y, operands a, old states h and gates c."""
+    r = fmt.round
+    y, a, h, c = (fmt.from_bits(v) for v in (y, a, h, c))
+    if which is Kernel.SILU:
+        o = r(y * sigmoid(fmt, y))
+    elif which is Kernel.ADD:
+        o = r(a + y)
+    elif which is Kernel.GLU:
+        o = r(y * r(a * sigmoid(fmt, a)))
+    elif which is Kernel.MLGRU:
+        u = r(c * sigmoid(fmt, -y))
+        o = r(r(r(1.0 - u) * h) + r(u * a))
+    else:
+        o = y
+    return fmt.to_bits(o).astype(np.int64)
+
+
+def scaled(fmt: Format, rows: Bits, scale: int, factor: int) -> Bits:
+    """Bits of rows times (scale * factor), both given as bits."""
+    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
+    return fmt.to_bits(fmt.round(rows.astype(np.float64)) * s).astype(np.int64)
+
+
+def row_statistic(fmt: Format, rows: Bits, scale: int, factor: int, shift: int) -> int:
+    """Bits of the sum of squares of scaled rows, from accumulators without their low bits."""
+    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
+    leading = rows >> shift
+    total = fmt.round(float((leading * leading).sum()) * 4.0**shift)
+    return int(fmt.to_bits(total * fmt.round(s * s))[0])
