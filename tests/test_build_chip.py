@@ -32,7 +32,7 @@ def test_dry_run_writes_the_design(tmp_path: Path) -> None:
         (["--board", "ulx3s-85f", "--model", "nothing"], "model nothing"),
         (["--board", "ulx3s-85f", "--set", "rows=3"], "rows: must be a power of two"),
         (["--board", "ulx3s-85f", "--set", "color=1"], "option color"),
-        (["--board", "ulx3s-85f", "--clock", "1"], "MHz"),
+        (["--board", "ulx3s-85f", "--clock", "900"], "MHz"),
         (["--board", "ulx3s-85f", "--set", "baud=40000000"], "baud"),
         (["--board", "ulx3s-85f", "--set", "weight_words=20000"], "DP16KD of 208"),
         (["--board", "ulx3s-85f", "--set", "weight_words=9"], "weight_words 5028 of 9"),

@@ -1,0 +1,108 @@
+"""Verbs that run chips: run, demo, generate, bench, through the command line."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from setun.cli import cli
+from setun.firmware.config import ChipConfig
+
+SMALL = ("--set", "columns=8", "--set", "rows=4", "--set", "lanes=4")
+
+
+def invoke(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, [str(a) for a in args])
+    return result.exit_code, result.stdout, str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def model(shared: Path) -> Path:
+    return shared / "vectors" / "hgrn_bit" / "a_h64_l2"
+
+
+def run_json(*args: object) -> dict[str, object]:
+    code, out, error = invoke("run", *args, "--json")
+    assert code == 0, error
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_run_gives_the_same_tokens_on_golden_and_chip(model: Path) -> None:
+    common = (model, "--prompt-ids", "5,6,7", "-n", 9, "--temperature", 0.8, "--seed", 3)
+    golden = run_json(*common)
+    chip = run_json(*common, "--backend", "sim", *SMALL)
+    assert golden["tokens"] == chip["tokens"] and len(golden["tokens"]) == 9  # type: ignore[arg-type]
+    assert chip["golden_match"] is True
+    assert chip["cycles_per_token"] > 0 and chip["tokens_per_second"] > 0  # type: ignore[operator]
+    assert golden["tokens"] != run_json(*common[:-1], 4)["tokens"]
+
+
+def test_run_with_waves(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "chip.fst"
+    run_json(model, "--prompt-ids", 1, "-n", 1, "--backend", "sim", *SMALL, "--waves", file)
+    assert file.stat().st_size > 1000
+
+
+def test_run_streams_text() -> None:
+    code, out, error = invoke("run", "shakespeare", "--prompt", "ROMEO:", "-n", 20)
+    assert code == 0, error
+    assert out.startswith("\n") and len(out.splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--prompt", "a€"], "vocabulary"),
+        (["--prompt-ids", "70"], "from 0 to 64"),
+        ([], "at least one token"),
+        (["--prompt", "a", "-n", "0"], "token count"),
+        (["--prompt", "a", "--temperature", "-1"], "temperature"),
+        (["--prompt", "a", "--seed", "-1"], "seed"),
+        (["--prompt", "a", "--waves", "x.fst"], "--backend sim"),
+        (["--prompt", "a", "--backend", "serial"], "--port"),
+        (["--prompt", "a", "--backend", "serial", "--port", "/nowhere"], "/nowhere"),
+        (["--prompt", "a", "--set", "rows"], "KEY=VALUE"),
+    ],
+)
+def test_run_refusals(args: list[str], words: str) -> None:
+    code, out, error = invoke("run", "shakespeare", *args, "--json")
+    assert code != 0 and out == ""
+    assert words in error and "\n" not in error
+
+
+def test_generate_is_deterministic_and_its_config_is_read_back(model: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    code, out, error = invoke("generate", "-o", first, "--model", model, *SMALL, "--json")
+    assert code == 0, error
+    result = json.loads(out)
+    assert set(result["ports"]) == {"clk", "rst", "rx", "tx"}
+    text = (first / "setun.v").read_text()
+    assert "module setun(" in text and "$meminit" not in text
+    config = ChipConfig.from_dict(tomllib.loads((first / "config.toml").read_text()))
+    assert config.to_dict() == result["config"]
+    code, _, error = invoke(
+        "generate", "-o", second, "--model", model, "--config", first / "config.toml"
+    )
+    assert code == 0, error
+    assert (second / "setun.v").read_bytes() == text.encode()
+
+
+@pytest.mark.slow
+def test_demo_and_bench_on_the_shipped_model() -> None:
+    code, out, error = invoke("demo", "-n", 64, "--json")
+    assert code == 0, error
+    demo = json.loads(out)
+    assert demo["golden_match"] is True and len(demo["tokens"]) == 64 and demo["text"].strip()
+    code, out, error = invoke("bench", "--config", "onchip-256", "-n", 4, "--json", "--account")
+    assert code == 0, error
+    (row,) = json.loads(out)
+    assert row["bound_cycles_per_token"] == 5028
+    assert row["roofline_fraction"] == pytest.approx(5028 / row["cycles_per_token"])
+    assert row["account"]["array_busy"] == pytest.approx(5028, rel=0.02)
+
+
+def test_bench_names_its_configurations() -> None:
+    code, out, error = invoke("bench", "--config", "huge")
+    assert code != 0 and out == "" and "onchip-256" in error
