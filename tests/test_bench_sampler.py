@@ -1,0 +1,55 @@
+"""Sampler against the golden model's."""
+
+import numpy as np
+import pytest
+from bench.runner import run_bench
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.formats import Format
+from setun.firmware.functions import seed_state
+from setun.hw.sampler import Sampler
+from setun.sim import golden
+
+
+@pytest.mark.parametrize(
+    ("lanes", "fmt"), [(1, (8, 9)), (4, (6, 9)), (8, (8, 7))], ids=["1", "4-e6m9", "8-e8m7"]
+)
+def test_tokens(lanes: int, fmt: tuple[int, int]) -> None:
+    vector = Format(*fmt)
+    rng = np.random.default_rng(71)
+    jobs, arrays = [], {}
+
+    def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
+        k = len(jobs)
+        bits = vector.to_bits(logits.ravel()).astype(np.int64).reshape(logits.shape)
+        sampler = golden.Sampler(vector, temperature and 1.0 / temperature, seed)
+        arrays[f"logits{k}"] = bits
+        arrays[f"tokens{k}"] = np.array([sampler(vector.from_bits(row)) for row in bits])
+        factor = None if temperature is None else int(vector.to_bits(1.0 / temperature)[0])
+        gaps = (0,) if k % 2 else (0, 0, 1, 7)
+        jobs.append({"kind": kind, "factor": factor, "seed": seed_state(seed), "gaps": gaps})
+
+    def usual(tokens: int, count: int) -> np.ndarray:
+        return rng.normal(0, 3, (tokens, count))
+
+    for count in (1, 2, 65, 8 * lanes):
+        add("greedy", usual(4, count), None)
+        add("sampled", usual(6, count), 0.8, seed=count)
+    # Ties: the lowest index wins, wherever the equals lie.
+    tied = rng.choice([-1.5, 0.0, 2.25], (6, 37))
+    add("greedy ties", tied, None)
+    add("all equal", np.zeros((3, 37)), None)
+    add("all equal, sampled", np.zeros((12, 37)), 1.0, seed=5)
+    add("all negative", -abs(usual(4, 37)) - 0.1, None)
+    add("first or last", np.where(np.arange(37) % 36 == 0, 5.0, -5.0)[None].repeat(4, 0), 0.5)
+    for temperature in (0.05, 20.0):
+        add(f"temperature {temperature}", usual(6, 65), temperature, seed=9)
+    # Keys saturate at 2048.
+    add("saturated", usual(6, 33) * 2000, 0.5, seed=3)
+    add("bounds", rng.choice([vector.largest, -vector.largest, vector.smallest], (4, 33)), None)
+    for seed in (0, 1, 0xFFFFFFFF):
+        add(f"seed {seed}", usual(3, 65), 1.0, seed=seed)
+    assert len({tuple(arrays[f"tokens{k}"]) for k in range(len(jobs))}) > 10
+    config = ChipConfig(lanes=lanes, columns=lanes, rows=lanes, vector=vector)
+    parameters = {"lanes": lanes, "format": fmt, "generations": jobs}
+    run_bench(Sampler(config), "units.sampler", parameters=parameters, arrays=arrays, seed=71)
