@@ -46,8 +46,8 @@ class Core(wiring.Component):
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)
-        width = memories.weights.width
-        m.submodules.reader = reader = WeightReader(c.weight_words, width)
+        weights = memories.weights
+        m.submodules.reader = reader = WeightReader(c.weight_words, weights.width, weights.latency)
 
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
@@ -77,6 +77,7 @@ class Core(wiring.Component):
             memories.program.read_address.eq(sequencer.program_address),
             reader.restart.eq(sequencer.restart_weights),
             reader.data.eq(memories.weights.read_data),
+            reader.hold.eq(memories.weights.bus.strobe),
             memories.weights.read_address.eq(reader.address),
             array.weights.payload.eq(unpack_weights(m, c, reader.o.payload[: c.weight_bits])),
             array.weights.valid.eq(reader.o.valid),

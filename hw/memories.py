@@ -110,15 +110,18 @@ class Memories(wiring.Component):
         contents = placement.spaces if placement else {}
         w, v = config.vector.width, config.lanes
 
-        def store(space: Space, name: str = "", writable: bool = False) -> Store:
+        def store(
+            space: Space, name: str = "", *, writable: bool = False, far: bool = False
+        ) -> Store:
             shape = shapes(config)[space]
             return Store(
                 name or space.name.lower(), element=shape.element, elements=shape.elements,
                 depth=shape.depth, init=shape.words(contents.get(space, ())), writable=writable,
+                far=far,
             )  # fmt: skip
 
         self.program = store(Space.PROGRAM)
-        self.weights = store(Space.WEIGHTS)
+        self.weights = store(Space.WEIGHTS, far=True)
         self.constants = store(Space.CONSTANTS)
         self.gates = store(Space.GATES)
         self.state = store(Space.STATE, writable=True)

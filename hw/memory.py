@@ -6,7 +6,9 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-BUS_LATENCY = 4  # cycles from a bus strobe until its read data may be taken
+from setun.hw.pipeline import delayed
+
+BUS_LATENCY = 5  # cycles from a bus strobe until its read data may be taken
 
 # Words a DP16KD block holds at each data width; the 9, 18 and 36 bit shapes use the parity bits.
 _BLOCK_SHAPES = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
@@ -72,18 +74,21 @@ class Store(wiring.Component):
         Initial words.
     writable
         The core writes too (vector and state memory); the bus then only reads.
+    far
+        Register addresses before the blocks: a memory of a hundred blocks spans the FPGA, and
+        the way there takes most of a cycle.
 
     Members
     -------
     read_address : In
-        Word to read; `read_data : Out` shows it in the next cycle.
+        Word to read; `read_data : Out` shows it `latency` cycles later.
     write_enable, write_address, write_data : In
         Only if `writable`: one word per cycle, visible to reads of the next cycle.
     bus : In
         See `bus_signature`. Words are written when their last element arrives, so elements are
         written in ascending order.
 
-    Latency 1 cycle, throughput one word per cycle.
+    Latency 1 cycle, 2 if `far`; throughput one word per cycle.
     """
 
     def __init__(
@@ -95,7 +100,9 @@ class Store(wiring.Component):
         depth: int,
         init: Sequence[int] = (),
         writable: bool = False,
+        far: bool = False,
     ) -> None:
+        self.latency = 2 if far else 1
         self.name = name
         self.element, self.elements, self.depth = element, elements, depth
         self.init = list(init)
@@ -123,15 +130,17 @@ class Store(wiring.Component):
         address = Signal.like(self.read_address)
         m.d.comb += address.eq(Mux(self.bus.strobe, bus_word, self.read_address))
 
-        write_enable, write_address, write_data = self._write_port(m, sub, bus_word)
-        self._segments(m, address, write_enable, write_address, write_data)
+        ports = [address, *self._write_port(m, sub, bus_word)]
+        near = self.latency - 1
+        self._segments(
+            m, *(delayed(m, p, near, f"port{k}", reset=True) for k, p in enumerate(ports))
+        )
 
         taken = Signal.like(sub)
         with m.If(self.bus.strobe):
             m.d.sync += taken.eq(sub)
-        strobed = Signal()
+        strobed = delayed(m, self.bus.strobe, self.latency, "strobed", reset=True)
         held = Signal(self.width)
-        m.d.sync += strobed.eq(self.bus.strobe)
         with m.If(strobed):
             m.d.sync += held.eq(self.read_data)
         m.d.sync += self.bus.read_data.eq(held.word_select(taken, self.element))

@@ -1,7 +1,7 @@
 """Weight path: sequential reader of weight memory and the unpackers of its two packings."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
@@ -10,39 +10,66 @@ from setun.firmware.config import ChipConfig
 class WeightReader(wiring.Component):
     """Streams weight memory from its start, one word per cycle.
 
+    Parameters
+    ----------
+    depth, width
+        Of the memory.
+    latency
+        Cycles from its address to its data.
+
     Members
     -------
     restart : In(1)
         Begin again at word 0: a token reads the whole model once, in order.
     address : Out, data : In
-        Read port of the memory, data one cycle later.
+        Read port of the memory.
+    hold : In(1)
+        Somebody else has the port in this cycle.
     o : Out(stream)
-        Words in order. The address stays put while a word waits, so the block RAM's own output
-        register is the only buffer.
+        Words in order. Up to `AHEAD` are read before they are wanted, so that nothing but a
+        register drives the memory's address.
 
-    Latency: 2 cycles from `restart` to the first word.
+    Latency: `latency` + 3 cycles from `restart` to the first word.
     """
 
-    def __init__(self, depth: int, width: int) -> None:
+    AHEAD = 8
+
+    def __init__(self, depth: int, width: int, latency: int = 1) -> None:
+        self.latency = latency
         super().__init__(
             {
                 "restart": In(1),
                 "address": Out(range(max(depth, 2))),
                 "data": In(width),
+                "hold": In(1),
                 "o": Out(stream.Signature(width)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        current = Signal.like(self.address)
-        running = Signal()
+        queue = fifo.SyncFIFO(width=len(self.data), depth=self.AHEAD)
+        m.submodules.queue = ResetInserter(self.restart)(queue)
+        running, read = Signal(), Signal()
+        ahead = Signal(range(self.AHEAD + 1))
+        taken = self.o.valid & self.o.ready
         m.d.comb += [
-            self.address.eq(Mux(self.restart, 0, current + (self.o.valid & self.o.ready))),
-            self.o.payload.eq(self.data),
-            self.o.valid.eq(running),
+            read.eq(running & ~self.hold & (ahead != self.AHEAD)),
+            queue.w_data.eq(self.data),
+            self.o.payload.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
         ]
-        m.d.sync += [current.eq(self.address), running.eq(running | self.restart)]
+        arriving = Signal(self.latency)
+        m.d.comb += queue.w_en.eq(arriving[-1])
+        with m.If(self.restart):
+            m.d.sync += [self.address.eq(0), running.eq(1), ahead.eq(0), arriving.eq(0)]
+        with m.Else():
+            m.d.sync += [
+                self.address.eq(self.address + read),
+                ahead.eq(ahead + read - taken),
+                arriving.eq(Cat(read, arriving)),
+            ]
         return m
 
 

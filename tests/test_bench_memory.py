@@ -47,7 +47,7 @@ def parts() -> tuple[Parts, dict[str, object]]:
         about = {"element": element, "elements": elements, "depth": depth}
         contents = words(rng, depth, element * elements)
         name = f"p{element}x{elements}x{depth}"
-        units[name] = WeightPath(Store(name, **about))
+        units[name] = WeightPath(Store(name, far=element == 32, **about))
         paths.append({"name": name, "words": contents, "period": PERIOD_STEPS, **about})
     units["unpackers"] = Unpackers(CONFIGS)
     return Parts(units), {

@@ -9,8 +9,10 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.hw.array import TernaryArray
+from setun.hw.generation import Generation
 from setun.hw.memories import SlotMemory
 from setun.hw.memory import Store, bus_signature
+from setun.hw.sequencer import Sequencer
 from setun.hw.weights import WeightReader, decode_trits, unpack_weights
 
 
@@ -81,7 +83,7 @@ class WeightPath(wiring.Component):
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.reader = WeightReader(store.depth, store.width)
+        self.reader = WeightReader(store.depth, store.width, store.latency)
         super().__init__(
             {
                 "bus": In(bus_signature()),
@@ -99,6 +101,7 @@ class WeightPath(wiring.Component):
         m.d.comb += [
             reader.restart.eq(self.restart),
             store.read_address.eq(reader.address),
+            reader.hold.eq(store.bus.strobe),
             reader.data.eq(store.read_data),
         ]
         return m
@@ -127,4 +130,46 @@ class Unpackers(wiring.Component):
             packed = getattr(self, f"packed{k}")
             part.d.comb += getattr(self, f"weights{k}").eq(unpack_weights(part, config, packed))
             m.submodules[f"unpack{k}"] = part
+        return m
+
+
+class ControlHarness(wiring.Component):
+    """`Generation` and `Sequencer` joined as in the core; the bench plays every other unit.
+
+    Members: those of both but the ports between them; `run_body` and `run_head` are shown.
+    """
+
+    BETWEEN = ("run_body", "run_head", "idle", "fault")
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.sequencer, self.generation = Sequencer(config), Generation(config)
+        self.shared = {
+            name: member
+            for unit in (self.sequencer, self.generation)
+            for name, member in unit.signature.members.items()
+            if name not in (*self.BETWEEN, "body_token")
+            and not (unit is self.sequencer and name == "token")
+        }
+        super().__init__({**self.shared, "run_body": Out(1), "run_head": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.sequencer = sequencer = self.sequencer
+        m.submodules.generation = generation = self.generation
+        for name, member in self.shared.items():
+            inner = name in generation.signature.members
+            mine, unit = getattr(self, name), getattr(generation if inner else sequencer, name)
+            if member.is_signature:
+                wiring.connect(m, wiring.flipped(mine), unit)
+            else:
+                m.d.comb += mine.eq(unit) if member.flow is Out else unit.eq(mine)
+        m.d.comb += [
+            sequencer.token.eq(generation.body_token),
+            sequencer.run_body.eq(generation.run_body),
+            sequencer.run_head.eq(generation.run_head),
+            generation.idle.eq(sequencer.idle),
+            generation.fault.eq(sequencer.fault),
+            self.run_body.eq(generation.run_body),
+            self.run_head.eq(generation.run_head),
+        ]
         return m
