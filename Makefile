@@ -10,10 +10,10 @@ demo: $(VENV)/.sim
 	$(BIN)/setun demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto -m slow
 
 lint: $(VENV)/.dev $(TYPES)
 	$(BIN)/ruff check .
