@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from setun.firmware.checkpoint import Checkpoint
 from setun.firmware.errors import SetunError
 from setun.firmware.ternary import absmean
+from setun.sim.products import product
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.integer[Any]]
@@ -98,7 +99,7 @@ class BitLinear:
 
     def __call__(self, x: Array, trace: Trace | None = None, name: str = "") -> Array:
         q, a = absmax(rms_norm(x, self.gain, BITLINEAR_EPS))
-        y: Array = (q @ self.codes.T * (self.scale / a)).astype(np.float32, copy=False)
+        y: Array = (product(q, self.codes.T) * (self.scale / a)).astype(np.float32, copy=False)
         if trace is not None:
             trace |= {name: y, name + ".xq": q.astype(np.int8), name + ".xscale": a[..., 0]}
         return y
