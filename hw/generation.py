@@ -110,7 +110,8 @@ class Generation(wiring.Component):
                     m.d.comb += prompts.r_en.eq(1)
                     m.d.sync += self.body_token.eq(prompts.r_data)
                     m.next = "FEED"
-                with m.Elif(self.generate.valid):
+                # A token just queued is not readable yet, and comes first all the same.
+                with m.Elif(self.generate.valid & (prompts.level == 0)):
                     m.d.comb += [self.generate.ready.eq(1), self.load_seed.eq(1)]
                     m.d.sync += [
                         self.greedy.eq(request.greedy),
