@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from bench.runner import run_bench
-from units.harness import ArrayHarness, Parts, Unpackers
+from units.harness import ArrayHarness, Parts
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.ternary import TRIT_DECODE
 from setun.hw.array import DotRow
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
@@ -14,15 +13,17 @@ COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 
 def test_rows() -> None:
     rng = np.random.default_rng(21)
-    arrays, described = {}, []
+    arrays: dict[str, np.ndarray] = {}
+    described = []
     units = {f"row{n}": DotRow(n) for n in COLUMNS}
     for name, unit in units.items():
         n = unit.columns
         codes = rng.integers(-127, 128, (400, n))
         weights = rng.integers(-1, 2, (400, n))
         top = np.where(rng.random((60, n)) < 0.5, -127, 127)
-        # Corners: extreme codes times all zero, all one, all minus one, the signs, their opposite.
-        for k, corner in enumerate((0 * top, 0 * top + 1, 0 * top - 1, np.sign(top), -np.sign(top))):
+        # Corners: extreme codes times zeros, ones, minus ones, the signs and their opposite.
+        corners = (0 * top, 0 * top + 1, 0 * top - 1, np.sign(top), -np.sign(top))
+        for k, corner in enumerate(corners):
             codes[k * 60 : (k + 1) * 60], weights[k * 60 : (k + 1) * 60] = top, corner
         codes[:6], codes[60:66], codes[120:126] = 127, 127, -127
         arrays |= {f"{name}_codes": codes, f"{name}_weights": weights}

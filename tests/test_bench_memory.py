@@ -1,5 +1,7 @@
 """Stores, weight reader and weight unpackers against lists and the packers of the firmware."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from bench.runner import run_bench
@@ -11,7 +13,7 @@ from setun.hw.memory import Store, segments
 
 PERIOD_STEPS = 10_000  # of the benches' clock, in picoseconds
 
-# Element bits, elements, depth: a weight word of 13 elements, a program, constants, single elements.
+# Element bits, elements, depth: words of 13 and of 4 elements, single elements, pairs.
 STORES = [(32, 13, 530), (32, 4, 40), (16, 1, 600), (18, 2, 3)]
 WRITABLE = [(18, 8, 40), (17, 1, 530)]
 CONFIGS = [
@@ -33,7 +35,7 @@ def parts() -> tuple[Parts, dict[str, object]]:
     rng = np.random.default_rng(31)
     units, stores, writable, paths = {}, [], [], []
     for element, elements, depth in STORES:
-        about = {"element": element, "elements": elements, "depth": depth}
+        about: dict[str, Any] = {"element": element, "elements": elements, "depth": depth}
         init = words(rng, min(depth, 20), element * elements)
         name = f"s{element}x{elements}x{depth}"
         units[name] = Store(name, init=init, **about)

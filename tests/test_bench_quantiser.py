@@ -1,6 +1,7 @@
 """Normaliser-quantiser and scale unit against the golden model."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,15 +52,15 @@ def kinds(
         pytest.param(2, 4, (5, 10), (1, 2, 3, 100), marks=pytest.mark.slow),
     ],
 )
-def test_vectors(
-    lanes: int, columns: int, fmt: tuple[int, int], lengths: tuple[int, ...]
-) -> None:
+def test_vectors(lanes: int, columns: int, fmt: tuple[int, int], lengths: tuple[int, ...]) -> None:
     vector = Format(*fmt)
     config = ChipConfig(
         columns=columns, rows=8, lanes=lanes, vector=vector, max_columns=max(lengths)
     )
     rng = np.random.default_rng(41)
-    jobs, arrays, scales = [], {}, []
+    jobs: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[np.int64]] = {}
+    scales: list[int] = []
     array_sum = vector.round1(37.5)
     for n in lengths:
         for kind, *operands in kinds(rng, vector, n):
@@ -68,7 +69,8 @@ def test_vectors(
             for mode in turn:
                 k = len(jobs)
                 bits = [vector.to_bits(v).astype(np.int64) for v in operands]
-                codes, scale = quantised(vector, *bits, mode, EPS, array_sum)
+                x, outer, gain = bits
+                codes, scale = quantised(vector, x, outer, gain, mode, EPS, array_sum)
                 arrays |= dict(zip((f"x{k}", f"outer{k}", f"gain{k}"), bits, strict=True))
                 arrays[f"codes{k}"] = codes
                 scales.append(scale)

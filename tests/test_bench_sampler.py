@@ -1,5 +1,7 @@
 """Sampler against the golden model's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from bench.runner import run_bench
@@ -17,7 +19,8 @@ from setun.sim import golden
 def test_tokens(lanes: int, fmt: tuple[int, int]) -> None:
     vector = Format(*fmt)
     rng = np.random.default_rng(71)
-    jobs, arrays = [], {}
+    jobs: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
 
     def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
         k = len(jobs)

@@ -1,6 +1,5 @@
 """Cocotb benches of the ternary array and its rows."""
 
-from collections import deque
 from typing import Any
 
 import cocotb
@@ -35,7 +34,6 @@ async def rows(dut: Any) -> None:
     await context.start(dut)
     edge = FallingEdge(dut.clk)
     units = context.parameters()["rows"]
-    pending: dict[str, deque[tuple[int, int]]] = {u["name"]: deque() for u in units}
     got: dict[str, list[int]] = {u["name"]: [] for u in units}
     count = len(arrays[f"{units[0]['name']}_codes"])
     latest = max(u["latency"] for u in units)

@@ -1,5 +1,7 @@
 """What the golden model's arithmetic makes of single vectors."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ def quantised(
 ) -> tuple[Bits, int]:
     """Codes and scale bits of one vector, all operands as bit patterns; by `GoldenModel`."""
     n = len(x)
+    # In float64, against the image's rule: float32 does not hold the largest numbers.
     quantise = Instruction(op=Op.QUANTISE, n=n, immediate=1.0 / n, mean_square=mean_square)
     end = Instruction(op=Op.END)
     image = Image(
@@ -33,7 +36,7 @@ def quantised(
         tokenizer_json=None,
         matrices=(),
         pairs=np.stack([fmt.from_bits(outer), fmt.from_bits(gain)], 1),
-        embedding=fmt.from_bits(x)[None],  # float64: the largest numbers exceed float32
+        embedding=fmt.from_bits(x)[None],  # type: ignore[arg-type]
         gates=np.zeros((1, n), np.float32),
         program=(
             Instruction(op=Op.SCALARS, constants=eps[0], immediate=eps[1]),
@@ -41,7 +44,7 @@ def quantised(
             quantise, end, end,
         ),
     )  # fmt: skip
-    seen: dict[str, NDArray[np.float64]] = {}
+    seen: dict[str, Any] = {}
     golden = GoldenModel(image, fmt, trace=lambda _, unit, values: seen.update({unit: values}))
     golden._array_stat = array_sum
     golden.feed(0)
@@ -51,18 +54,18 @@ def quantised(
 def kernel(fmt: Format, which: Kernel, y: Bits, a: Bits, h: Bits, c: Bits) -> Bits:
     """Bits that a kernel makes of rows y, operands a, old states h and gates c."""
     r = fmt.round
-    y, a, h, c = (fmt.from_bits(v) for v in (y, a, h, c))
+    row, operand, old, gate = (fmt.from_bits(v) for v in (y, a, h, c))
     if which is Kernel.SILU:
-        o = r(y * sigmoid(fmt, y))
+        o = r(row * sigmoid(fmt, row))
     elif which is Kernel.ADD:
-        o = r(a + y)
+        o = r(operand + row)
     elif which is Kernel.GLU:
-        o = r(y * r(a * sigmoid(fmt, a)))
+        o = r(row * r(operand * sigmoid(fmt, operand)))
     elif which is Kernel.MLGRU:
-        u = r(c * sigmoid(fmt, -y))
-        o = r(r(r(1.0 - u) * h) + r(u * a))
+        u = r(gate * sigmoid(fmt, -row))
+        o = r(r(r(1.0 - u) * old) + r(u * operand))
     else:
-        o = y
+        o = row
     return fmt.to_bits(o).astype(np.int64)
 
 

@@ -6,6 +6,7 @@ instruction k wrote: the finder feeds a token to every such copy and reads the v
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from bench.mismatch import compare
@@ -68,7 +69,7 @@ def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> 
     ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
     program = (*image.program[: step.index + 1], *image.program[ends[0] :])
     golden = GoldenModel(replace(image, program=program), config.vector)
-    values: dict[tuple[str, str], NDArray[np.float64]] = {}
+    values: dict[tuple[str, str], Any] = {}
     golden.trace = lambda note, unit, x: values.__setitem__((note, unit), x)
     golden.feed(token)
     if step.instruction.op is Op.EMBED:

@@ -18,8 +18,10 @@ class Bus:
 
     def __init__(self, dut: Any, name: str) -> None:
         self.edge = FallingEdge(dut.clk)
-        for port in ("strobe", "write", "address", "write_data", "read_data"):
-            setattr(self, port, getattr(dut, f"{name}__bus__{port}"))
+        ports = ("strobe", "write", "address", "write_data", "read_data")
+        self.strobe, self.write, self.address, self.write_data, self.read_data = (
+            getattr(dut, f"{name}__bus__{port}") for port in ports
+        )
         self.strobe.value = 0
 
     async def _strobe(self, write: int, address: int, data: int) -> None:
@@ -129,6 +131,7 @@ async def core_writes(dut: Any) -> None:
         }
         contents: list[int] = [0] * depth
         port["write_enable"].value = 1
+        recent = 0
         for w in range(depth):
             contents[w] = rng.getrandbits(width)
             port["write_address"].value = w
@@ -138,7 +141,7 @@ async def core_writes(dut: Any) -> None:
             target, word = rng.randrange(depth), rng.getrandbits(width)
             enable = rng.random() < 0.7
             # Half of the reads follow a recent write; never the word being written now.
-            read = recent if cycle and rng.random() < 0.5 else rng.randrange(depth)
+            read = recent if rng.random() < 0.5 else rng.randrange(depth)
             if enable and read == target:
                 read = (read + 1) % depth
             port["write_enable"].value = int(enable)

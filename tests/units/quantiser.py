@@ -9,10 +9,10 @@ from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, ReadOnly
-from units.array import fields, signed
 
 from setun.firmware.config import SLOTS
 from setun.firmware.formats import Format
+from units.array import fields, signed
 
 
 class Surroundings:

@@ -7,9 +7,9 @@ import numpy as np
 from bench import context
 from bench.mismatch import compare
 from cocotb.triggers import FallingEdge, ReadOnly
-from units.array import fields
 
 from setun.firmware.formats import Format
+from units.array import fields
 
 
 class Watch:

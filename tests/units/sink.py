@@ -1,6 +1,7 @@
 """Cocotb benches of the sink: commands back to back on memories that they share."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import cocotb
@@ -9,13 +10,13 @@ from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSource
 from cocotb.triggers import FallingEdge, ReadOnly
-from units import expect
-from units.array import fields
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
 from setun.firmware.isa import Kernel
 from setun.hw.sink import sink_command
+from units import expect
+from units.array import fields
 
 BUFFER = 40  # words of a vector; more than the pipeline is long
 BUFFERS = 4
@@ -30,8 +31,8 @@ class Memories:
         rng = np.random.default_rng(seed)
         fmt = config.vector
         shape = (BUFFER * BUFFERS, config.lanes)
-        self.vector, self.state = (fmt.to_bits(rng.normal(size=shape)) for _ in range(2))
-        self.vector, self.state = self.vector.astype(np.int64), self.state.astype(np.int64)
+        self.vector = fmt.to_bits(rng.normal(size=shape)).astype(np.int64)
+        self.state = fmt.to_bits(rng.normal(size=shape)).astype(np.int64)
         self.gates = fmt.to_bits(rng.uniform(0, 1, shape)).astype(np.int64)
         self.done = 0
         self.logits: list[tuple[int, list[int]]] = []
@@ -43,13 +44,13 @@ class Memories:
 
     async def serve(self) -> None:
         dut, w, cycle = self.dut, self.config.vector.width, 0
-        vector = state = 0
         size = len(self.vector)
+        vector_word = state_word = gate_word = np.zeros(self.config.lanes, np.int64)
         while True:
             await FallingEdge(dut.clk)
-            dut.vector_data.value = fields(vector_word, w) if cycle else 0
-            dut.state_data.value = fields(state_word, w) if cycle else 0
-            dut.gate_data.value = fields(gate_word, w) if cycle else 0
+            dut.vector_data.value = fields(vector_word, w)
+            dut.state_data.value = fields(state_word, w)
+            dut.gate_data.value = fields(gate_word, w)
             await ReadOnly()
             # A read in the cycle of a write sees the old word.
             vector, state = int(dut.vector_address.value), int(dut.state_address.value)
@@ -161,13 +162,12 @@ async def play(
             scales.append(scale)
         model.run(command, rows, scale)
     layout = sink_command(config)
-    ports = (
-        StreamSource(dut, "command", stall=stalls[0], layout=layout),
-        StreamSource(dut, "groups", stall=stalls[1]),
-        StreamSource(dut, "scale", stall=stalls[2]),
-    )
-    words = ([c for c, _, _ in commands], groups, scales)
-    tasks = [cocotb.start_soon(p.send(w)) for p, w in zip(ports, words, strict=True)]
+    order = StreamSource(dut, "command", stall=stalls[0], layout=layout)
+    tasks = [
+        cocotb.start_soon(order.send([c for c, _, _ in commands])),
+        cocotb.start_soon(StreamSource(dut, "groups", stall=stalls[1]).send(groups)),
+        cocotb.start_soon(StreamSource(dut, "scale", stall=stalls[2]).send(scales)),
+    ]
     for task in tasks:
         await task
     for _ in range(60):  # longer than the sink and its statistic
@@ -182,7 +182,7 @@ async def play(
     compare("array_sum", model.array_sum, int(dut.array_sum.value), fmt, unit=f"Sink {name}")
     assert not dut.busy.value
     times = [t for t, _ in memories.logits]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert not gaps or min(gaps) >= config.lanes, f"{name}: logits every {min(gaps)} cycles"
 
 
