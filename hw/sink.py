@@ -140,8 +140,10 @@ class Sink(wiring.Component):
             tag.source.eq(command.source + word),
             tag.address.eq(command.destination + word),
         ]
-        reading = delayed(m, tag, self.convert_latency, "reading", reset=True)
-        entering = delayed(m, reading, 1, "entering", reset=True)
+        # Block RAM is slow to answer: its data are registered before they meet any logic.
+        reading = delayed(m, tag, self.convert_latency - 1, "reading", reset=True)
+        arriving = delayed(m, reading, 1, "arriving", reset=True)
+        entering = delayed(m, arriving, 1, "entering", reset=True)
         leaving = delayed(m, entering, KernelLane.latency, "leaving", reset=True)
         gated = reading.kernel == Kernel.MLGRU
         m.d.comb += [
@@ -153,16 +155,18 @@ class Sink(wiring.Component):
             m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
             m.submodules[f"scale{k}"] = multiply = FloatMultiplier(fmt)
             m.submodules[f"lane{k}"] = lane = KernelLane(fmt)
-            state = Mux(self.fresh & ~entering.from_state, 0, self.state_data[k])
+            old = self.state_data[k]
+            operand = Mux(arriving.from_state, old, self.vector_data[k])
+            state = Mux(self.fresh & ~arriving.from_state, 0, old)
             m.d.comb += [
                 convert.a.eq(sums[k]),
                 multiply.a.eq(convert.o),
                 multiply.b.eq(late_scale),
                 lane.kernel.eq(entering.kernel),
                 lane.y.eq(multiply.o),
-                lane.a.eq(Mux(entering.from_state, self.state_data[k], self.vector_data[k])),
-                lane.h.eq(state),
-                lane.c.eq(self.gate_data[k]),
+                lane.a.eq(delayed(m, operand, 1, f"a{k}")),
+                lane.h.eq(delayed(m, state, 1, f"h{k}")),
+                lane.c.eq(delayed(m, self.gate_data[k], 1, f"c{k}")),
                 self.write_data[k].eq(lane.o),
                 self.logits.payload[k].eq(multiply.o),
             ]
