@@ -162,7 +162,7 @@ def test_prompts(images: dict[str, Image]) -> None:
     with pytest.raises(SetunError, match="needs a tokenizer"):
         prompt_ids(image, "text", None)
     demo = load_model("shakespeare")
-    with pytest.raises(SetunError, match="U.20AC. at position 3"):
+    with pytest.raises(SetunError, match="position 3"):
         prompt_ids(demo, "to €", None)
     with pytest.raises(SetunError, match="at least one token"):
         prompt_ids(demo, "", None)
