@@ -34,7 +34,15 @@ def test_rows() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(4, 4), (32, 8), (8, 16), (64, 8)])
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (4, 4),
+        (32, 8),
+        pytest.param(8, 16, marks=pytest.mark.slow),
+        pytest.param(64, 8, marks=pytest.mark.slow),
+    ],
+)
 def test_matvecs(columns: int, rows: int) -> None:
     longest = 6 * columns
     config = ChipConfig(columns=columns, rows=rows, lanes=4, max_columns=longest)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 from bench.runner import run_bench
 from units.harness import Parts, Unpackers, WeightPath
 
@@ -57,24 +56,15 @@ def parts() -> tuple[Parts, dict[str, object]]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ["bus_loads", "core_writes", "weight_reader"])
-def test_memory(case: str) -> None:
-    component, parameters = parts()
-    run_bench(component, "units.memory", testcase=case, parameters=parameters, seed=31)
-
-
-def test_unpackers() -> None:
+def test_memory() -> None:
     rng = np.random.default_rng(32)
-    arrays = {"decode": TRIT_DECODE}
+    arrays: dict[str, np.ndarray] = {"decode": TRIT_DECODE}
     for k, config in enumerate(CONFIGS):
         codes = rng.integers(-1, 2, (60, config.macs)).astype(np.int8)
         pack = pack_2b if config.packing == "2b" else pack_trits
         arrays |= {f"codes{k}": codes.astype(np.int64), f"packed{k}": pack(codes)}
     component, parameters = parts()
-    run_bench(
-        component, "units.memory", testcase="unpackers",
-        parameters={"configs": parameters["configs"]}, arrays=arrays, seed=32,
-    )  # fmt: skip
+    run_bench(component, "units.memory", parameters=parameters, arrays=arrays, seed=31)
 
 
 def test_segments_cover_the_depth() -> None:

@@ -44,16 +44,18 @@ def test_kernels() -> None:
     check(jobs, seed=61)
 
 
-CONFIGS = [
-    ChipConfig(lanes=1, columns=8, rows=4, max_columns=384),
-    ChipConfig(lanes=4, columns=8, rows=16, max_columns=1024, vector=Format(6, 9)),
-    ChipConfig(lanes=8, columns=8, rows=8, max_columns=384),
-]
-
-
-@pytest.mark.parametrize("case", ["chains", "statistics"])
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.lanes}of{c.rows}")
-def test_sink(config: ChipConfig, case: str) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        ChipConfig(lanes=1, columns=8, rows=4, max_columns=384),
+        ChipConfig(lanes=4, columns=8, rows=16, max_columns=1024, vector=Format(6, 9)),
+        pytest.param(
+            ChipConfig(lanes=8, columns=8, rows=8, max_columns=384), marks=pytest.mark.slow
+        ),
+    ],
+    ids=lambda c: f"{c.lanes}of{c.rows}",
+)
+def test_sink(config: ChipConfig) -> None:
     sink = Sink(config)
     parameters = {"config": config.to_dict(), "sum_width": sink.sum_width, "commands": 40}
-    run_bench(sink, "units.sink", testcase=case, parameters=parameters, seed=62)
+    run_bench(sink, "units.sink", parameters=parameters, seed=62)
