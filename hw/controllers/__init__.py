@@ -1,0 +1,1 @@
+"""Controllers of external memories, behind the one interface of `port`."""
