@@ -1,4 +1,4 @@
-"""The one interface of external memories: what a controller shows to the weight DMA and the link."""
+"""The one interface of external memories: what a controller shows to weight DMA and link."""
 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -26,6 +26,8 @@ def controller_members(beat: int, capacity: int) -> dict[str, wiring.Member]:
     capacity
         Bytes.
 
+    Members
+    -------
     read : In(stream of `read_request`)
         Bursts, answered in order; several may be accepted before the first is answered, so that
         row changes and latency hide behind the data before. No burst crosses a boundary of
