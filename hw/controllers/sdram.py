@@ -1,0 +1,413 @@
+"""SDR SDRAM: pages streamed through open rows of four banks, refresh and the link in between."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, wiring
+from amaranth.lib.wiring import Out
+
+from setun.hw.controllers.port import MAX_BEATS, controller_members
+from setun.hw.controllers.sdram_timing import BANKS, SdramPart, sdram_pins, sdram_timing
+from setun.hw.pipeline import delayed
+
+# {ras_n, cas_n, we_n}
+NOP, ACTIVATE, READ, WRITE, PRECHARGE, REFRESH, LOAD_MODE = 7, 3, 5, 4, 2, 1, 0
+A10 = 1 << 10  # in PRECHARGE: of all banks
+BURST = 2  # beats of a READ: every other cycle is free for the rows' commands
+
+
+def slots(cycles: int) -> int:
+    """Row slots to skip so that two row commands are at least `cycles` apart."""
+    return max(0, -(-cycles // 2) - 1)
+
+
+class SdramController(wiring.Component):
+    """Reads of one SDR SDRAM at the pace of its pins.
+
+    Beats are numbered row, bank, column: a sequential read walks the banks, and the next bank's
+    row opens while this one's streams. Commands for columns and for rows take turns, one cycle
+    each, and a READ delivers two beats, so opening rows costs no beat; refreshing does, and is
+    put off while reads wait, several refreshes to one interruption.
+
+    Parameters
+    ----------
+    part
+        The part and its figures.
+    clock_hz
+        Of the domain `sync`, and of the part.
+    round_trip
+        Edges that the board adds between the registers of the command pins and that of `dq_i`,
+        beyond the CAS latency; 1 when the part samples the pins one edge after they change and
+        its data return within the cycle. One more for every register in the pads.
+    cas_latency
+        None takes the lowest that the clock allows.
+    power_up_us
+        Replaces the part's pause before the first command, to shorten simulations.
+    postponed
+        Refreshes put off, at most, while reads wait; 1 to 7.
+
+    Members
+    -------
+    read, o, bus_req, bus_rsp, ready
+        See `setun.hw.controllers.port.controller_members`.
+    pins : Out
+        See `setun.hw.controllers.sdram_timing.sdram_pins`; every output is a register, and so
+        is what `dq_i` enters. The part's clock is made by the top level.
+
+    Attributes
+    ----------
+    burst
+        Beats of a page: a row's columns. No read crosses a boundary of them.
+    timing
+        What the controller counts.
+
+    Latency from a request to its first beat, row open: 7 + CAS latency + `round_trip` cycles, and
+    one more in every other cycle. Throughput one beat a cycle, if requests are 16 beats or more,
+    aligned to two beats, and two in one bank are in the same row; less the refreshes.
+    """
+
+    def __init__(
+        self,
+        part: SdramPart,
+        clock_hz: float,
+        *,
+        round_trip: int = 1,
+        cas_latency: int | None = None,
+        power_up_us: float | None = None,
+        postponed: int = 4,
+    ) -> None:
+        self.part = part
+        self.timing = sdram_timing(part, clock_hz, cas_latency=cas_latency, power_up_us=power_up_us)
+        self.burst = part.columns
+        self.return_delay = 1 + self.timing.cas_latency + round_trip
+        self.postponed = postponed
+        # All that is on its way when nobody takes it, and the way of a place given back.
+        self.depth = 16 if self.return_delay <= 6 else 32
+        members = controller_members(part.dq, part.capacity)
+        super().__init__(members | {"pins": Out(sdram_pins(part))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        part = self.part
+        column_bits = (part.columns - 1).bit_length()
+        self._access = data.StructLayout(
+            {
+                "pair": column_bits - 1,
+                "bank": 2,
+                "row": (part.rows - 1).bit_length(),
+                "left": range(MAX_BEATS // 2 + 1),  # pairs after this one
+                "skip_first": 1,  # the first pair's first beat is not wanted
+                "skip_last": 1,  # nor the last pair's second
+                "link": 1,
+                "write": 1,
+            }
+        )
+        # The access that columns are read of, and the one whose row is made ready meanwhile.
+        self.current = Signal(self._access)
+        self.next = Signal(self._access)
+        self.current_valid, self.next_valid = Signal(), Signal()
+        self.current_open, self.next_open = Signal(), Signal()
+        self.row_slot = Signal()
+        self.pause = Signal()
+        m.d.sync += self.row_slot.eq(~self.row_slot)
+
+        self._intake(m)
+        self._columns(m)
+        self._return(m)
+        self._refresh_timer(m)
+        self._rows(m)
+        self._drive(m)
+        return m
+
+    def _intake(self, m: Module) -> None:
+        """Take requests into `next`: reads first, then the link's one at a time."""
+        self.link_busy, self.link_data = Signal(), Signal(32)
+        read, link = self.read, self.bus_req
+        free = Signal()
+        m.d.comb += [
+            free.eq(self.ready & ~self.next_valid),
+            read.ready.eq(free),
+            link.ready.eq(free & ~read.valid & ~self.link_busy),
+        ]
+        beats_of_word = 32 // self.part.dq
+        word_bits = beats_of_word.bit_length() - 1
+        start = Signal.like(read.payload.address)
+        beats = Signal.like(read.payload.beats)
+        with m.If(read.valid):
+            m.d.comb += [start.eq(read.payload.address), beats.eq(read.payload.beats)]
+        with m.Else():
+            m.d.comb += [
+                start.eq(Cat(Const(0, word_bits), link.payload.address)),
+                beats.eq(beats_of_word),
+            ]
+        new = self.next
+        pair_bits = len(new.pair)
+        with m.If(free):
+            m.d.sync += [
+                Cat(new.pair, new.bank, new.row).eq(start[1:]),
+                new.left.eq((beats - ~start[0]) >> 1),
+                new.skip_first.eq(start[0]),
+                new.skip_last.eq(start[0] ^ beats[0]),
+                new.link.eq(~read.valid),
+                new.write.eq(~read.valid & link.payload.write),
+                self.next_valid.eq(read.valid | (link.valid & link.ready)),
+            ]
+        assert pair_bits + 2 + len(new.row) == len(start) - 1
+        with m.If(link.valid & link.ready):
+            m.d.sync += [self.link_busy.eq(1), self.link_data.eq(link.payload.data)]
+
+    def _columns(self, m: Module) -> None:
+        """READ or WRITE of a pair of beats in every column slot, as far as `o` has room."""
+        current = self.current
+        self.issue, self.last = Signal(), Signal()
+        # Places of the queue not promised to beats on their way, less the two of the next pair.
+        spare = Signal(range(-2, self.depth - 1), init=self.depth - 2)
+        quiet = Signal(range(self.return_delay + 5))
+        taken = Signal(2)
+        with m.If(self.row_slot):
+            may = Mux(current.write, quiet == 0, current.link | (spare >= 0))
+            m.d.sync += [
+                self.issue.eq(self.current_valid & self.current_open & may & ~self.pause),
+                self.last.eq(current.left == 0),
+            ]
+        with m.Else():
+            with m.If(self.issue):
+                m.d.sync += [
+                    current.pair.eq(current.pair + 1),
+                    current.left.eq(current.left - 1),
+                    current.skip_first.eq(0),
+                ]
+                with m.If(current.write):
+                    m.d.sync += self.link_busy.eq(0)
+                with m.Elif(~current.link):
+                    one = current.skip_first | (self.last & current.skip_last)
+                    m.d.comb += taken.eq(Mux(one, 1, 2))
+            with m.If((self.issue & self.last) | ~self.current_valid):
+                m.d.sync += self.current_valid.eq(0)
+                with m.If(self.next_open):
+                    m.d.sync += [
+                        current.eq(self.next),
+                        self.current_valid.eq(1),
+                        self.current_open.eq(1),
+                        self.next_valid.eq(0),
+                        self.next_open.eq(0),
+                    ]
+        m.d.sync += spare.eq(spare - taken + (self.o.valid & self.o.ready))
+        # Nobody drives the data pins for a cycle between the part's beats and ours.
+        with m.If(self.issue & ~self.row_slot & ~current.write):
+            m.d.sync += quiet.eq(self.return_delay + 3)
+        with m.Elif(quiet != 0):
+            m.d.sync += quiet.eq(quiet - 1)
+
+        # What the pair's second cycle needs when `current` may be another access already.
+        self.second_write, self.second_skip = Signal(), Signal()
+        self.second_read, self.second_link = Signal(), Signal()
+        with m.If(~self.row_slot):
+            m.d.sync += [
+                self.second_write.eq(self.issue & current.write),
+                self.second_read.eq(self.issue & ~current.write),
+                self.second_skip.eq(self.last & current.skip_last),
+                self.second_link.eq(current.link),
+            ]
+
+    def _return(self, m: Module) -> None:
+        """Route beats that come back to `o` or to the link."""
+        current, dq = self.current, self.part.dq
+        wanted, link = Signal(), Signal()
+        with m.If(self.row_slot):
+            m.d.comb += wanted.eq(self.second_read & ~self.second_skip)
+            m.d.comb += link.eq(self.second_link)
+        with m.Else():
+            m.d.comb += wanted.eq(self.issue & ~current.write & ~current.skip_first)
+            m.d.comb += link.eq(current.link)
+        beat = Signal(dq)
+        m.d.sync += beat.eq(self.pins.dq_i)
+        to_queue = delayed(m, wanted & ~link, self.return_delay, "to_queue", reset=True)
+        to_link = delayed(m, wanted & link, self.return_delay, "to_link", reset=True)
+
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=dq, depth=self.depth)
+        m.d.comb += [
+            queue.w_data.eq(beat),
+            queue.w_en.eq(to_queue),
+            self.o.payload.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+        ]
+        word = Signal(32)
+        m.d.comb += self.bus_rsp.payload.eq(word)
+        with m.If(self.bus_rsp.valid & self.bus_rsp.ready):
+            m.d.sync += [self.bus_rsp.valid.eq(0), self.link_busy.eq(0)]
+        whole: Value = to_link
+        if dq < 32:
+            half = Signal()
+            m.d.sync += half.eq(half ^ to_link)
+            whole = to_link & half
+        with m.If(to_link):
+            m.d.sync += word.eq(Cat(word[dq:], beat) if dq < 32 else beat)
+        with m.If(whole):
+            m.d.sync += self.bus_rsp.valid.eq(1)
+
+    def _refresh_timer(self, m: Module) -> None:
+        """Count the refreshes that are due; `due` when they should be made now."""
+        interval = self.timing.refresh_interval
+        count = Signal(range(interval))
+        self.tick = Signal()
+        m.d.sync += [
+            count.eq(Mux(self.tick, 0, count + 1)),
+            self.tick.eq(count == interval - 2),
+        ]
+        self.debt = Signal(4, init=self.part.init_refreshes)
+        self.refreshed, self.powered = Signal(), Signal()
+        with m.If(self.tick & self.powered & ~self.refreshed):
+            m.d.sync += self.debt.eq(self.debt + 1)
+        with m.If(self.refreshed & ~(self.tick & self.powered)):
+            m.d.sync += self.debt.eq(self.debt - 1)
+        idle = ~self.current_valid & ~self.next_valid
+        self.due = Signal()
+        m.d.sync += self.due.eq((self.debt >= self.postponed) | (idle & (self.debt != 0)))
+
+    def _rows(self, m: Module) -> None:
+        """Open the rows that accesses need, refresh, initialise: one command per row slot."""
+        t, part = self.timing, self.part
+        row_bits = (part.rows - 1).bit_length()
+        self.row_command, self.row_address = Signal(3, init=NOP), Signal(part.address_pins)
+        self.bank, row = Signal(2), Signal(row_bits)
+        bank = self.bank
+        opened = Signal(BANKS)
+        rows = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
+        for_current, is_open, same_row, bank_in_use = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += bank_in_use.eq(self.current_valid & (self.current.bank == bank))
+
+        longest = max(t.rcd, t.rp, t.rrd, t.rfc, t.mrd)
+        wait = Signal(range(slots(longest) + 2))
+        with m.If(self.row_slot & (wait != 0)):
+            m.d.sync += wait.eq(wait - 1)
+        go = Signal()
+        m.d.comb += go.eq(self.row_slot & (wait == 0))
+        # From ACTIVATE, or the last beat written, to PRECHARGE of whichever bank.
+        hold = max(t.ras, t.wr + BURST - 1)
+        held = Signal(range(hold + 1))
+        with m.If(self.issue & ~self.row_slot & self.current.write):
+            m.d.sync += held.eq(hold - 1)
+        with m.Elif(held != 0):
+            m.d.sync += held.eq(held - 1)
+
+        with m.FSM():
+            with m.State("POWER"):
+                ticks = -(-t.power_up // t.refresh_interval)
+                left = Signal(range(ticks + 1), init=ticks)
+                with m.If(self.tick):
+                    m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    m.d.sync += self.powered.eq(1)
+                    m.next = "DRAIN"
+            with m.State("IDLE"):
+                with m.If(self.due):
+                    # A READ of this cycle must not be cut short.
+                    m.d.sync += [self.pause.eq(1), self.next_open.eq(0), wait.eq(1)]
+                    m.next = "DRAIN"
+                with m.Elif(self.current_valid & ~self.current_open):
+                    # Its row was closed for a refresh; so were all others.
+                    m.d.sync += [
+                        bank.eq(self.current.bank),
+                        row.eq(self.current.row),
+                        for_current.eq(1),
+                    ]
+                    m.next = "ACTIVATE"
+                with m.Elif(self.next_valid & ~self.next_open):
+                    m.d.sync += [
+                        bank.eq(self.next.bank),
+                        row.eq(self.next.row),
+                        for_current.eq(0),
+                    ]
+                    m.next = "LOOK"
+            with m.State("LOOK"):
+                m.d.sync += [
+                    is_open.eq(opened.bit_select(bank, 1)),
+                    same_row.eq(rows[bank] == row),
+                ]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                with m.If(~is_open):
+                    m.next = "ACTIVATE"
+                with m.Elif(same_row):
+                    m.d.sync += self.next_open.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(self.due):
+                    m.next = "IDLE"
+                with m.Elif(go & (held == 0) & ~bank_in_use):
+                    m.d.comb += self.row_command.eq(PRECHARGE)
+                    m.d.sync += [opened.bit_select(bank, 1).eq(0), wait.eq(slots(t.rp))]
+                    m.next = "ACTIVATE"
+            with m.State("ACTIVATE"):
+                m.d.comb += self.row_address.eq(row)
+                with m.If(go):
+                    m.d.comb += self.row_command.eq(ACTIVATE)
+                    m.d.sync += [
+                        opened.bit_select(bank, 1).eq(1),
+                        rows[bank].eq(row),
+                        wait.eq(max(slots(t.rrd), -(-(t.rcd - 3) // 2), 0)),
+                        held.eq(hold - 1),
+                    ]
+                    m.next = "OPENED"
+            with m.State("OPENED"):
+                # The soonest READ is 3 cycles behind the ACTIVATE if `wait` was zero.
+                with m.If(wait == 0):
+                    with m.If(for_current):
+                        m.d.sync += self.current_open.eq(1)
+                    with m.Else():
+                        m.d.sync += self.next_open.eq(1)
+                    m.next = "IDLE"
+            with m.State("DRAIN"):
+                m.d.comb += self.row_address.eq(A10)
+                m.d.sync += self.current_open.eq(0)
+                with m.If(go & (held == 0)):
+                    m.d.comb += self.row_command.eq(PRECHARGE)
+                    m.d.sync += [opened.eq(0), wait.eq(slots(t.rp))]
+                    m.next = "REFRESH"
+            with m.State("REFRESH"):
+                with m.If(self.debt == 0):
+                    with m.If(wait == 0):
+                        m.d.sync += self.pause.eq(0)
+                        m.next = "MODE"
+                        with m.If(self.ready):
+                            m.next = "IDLE"
+                with m.Elif(go):
+                    m.d.comb += [self.row_command.eq(REFRESH), self.refreshed.eq(1)]
+                    m.d.sync += wait.eq(slots(t.rfc))
+            with m.State("MODE"):
+                m.d.comb += self.row_address.eq(t.cas_latency << 4 | BURST.bit_length() - 1)
+                with m.If(go):
+                    m.d.comb += self.row_command.eq(LOAD_MODE)
+                    m.d.sync += wait.eq(slots(t.mrd))
+                    m.next = "START"
+            with m.State("START"):
+                with m.If(wait == 0):
+                    m.d.sync += self.ready.eq(1)
+                    m.next = "IDLE"
+
+    def _drive(self, m: Module) -> None:
+        """The registers of the pins."""
+        pins, current, dq = self.pins, self.current, self.part.dq
+        masks = len(pins.dqm)
+        write = Signal()
+        m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dq_oe.eq(write)]
+        command = Cat(pins.we_n, pins.cas_n, pins.ras_n)
+        with m.If(self.row_slot):
+            m.d.comb += write.eq(self.second_write)
+            m.d.sync += [
+                command.eq(self.row_command),
+                pins.a.eq(self.row_address),
+                pins.ba.eq(self.bank),
+                pins.dq_o.eq(self.link_data[-dq:]),
+                pins.dqm.eq((self.second_write & self.second_skip).replicate(masks)),
+            ]
+        with m.Else():
+            m.d.comb += write.eq(self.issue & current.write)
+            m.d.sync += [
+                command.eq(Mux(self.issue, Mux(current.write, WRITE, READ), NOP)),
+                pins.a.eq(Cat(Const(0, 1), current.pair)),
+                pins.ba.eq(current.bank),
+                pins.dq_o.eq(self.link_data[:dq]),
+                pins.dqm.eq((write & current.skip_first).replicate(masks)),
+            ]
+        with m.If(~self.ready):
+            m.d.sync += pins.dqm.eq(-1)
