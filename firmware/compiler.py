@@ -10,7 +10,7 @@ Two exact pieces of algebra remove work from the chip (`hgrn_bit` names on the l
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,8 +108,9 @@ class _Builder:
         outer: str | None,
         *,
         mean_square: MeanSquare = MeanSquare.OWN,
-        sync: bool = True,
+        sync: bool = False,
     ) -> None:
+        """Quantise a projection's input, in step with the matvec that makes it if there is one."""
         inner = self.tensors[f"{projection}.norm.weight"]
         n = inner.size
         w = np.ones_like(inner) if outer is None else self.tensors[outer]
@@ -118,10 +119,15 @@ class _Builder:
         block[:n, 1] = w * inner
         start = sum(len(p) for p in self.pairs)
         self.pairs.append(block)
+        before = self.program[-1]
+        stream = (before.op is Op.MATVEC and before.kernel is not Kernel.MLGRU
+                  and (before.dst, before.n) == (src, n))  # fmt: skip
+        if stream:
+            self.program[-1] = replace(before, feeds=True)
         self.program.append(
             Instruction(
                 op=Op.QUANTISE, n=n, src=src, constants=start, immediate=1.0 / n,
-                mean_square=mean_square, sync=sync, note=projection,
+                mean_square=mean_square, sync=sync, stream=stream, note=projection,
             )
         )  # fmt: skip
 
@@ -165,11 +171,11 @@ def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
         p = f"model.layers.{layer}"
         h = layer * aligned(c.inner_size)
         norm = f"{p}.attn_norm.weight"
-        b.quantise(f"{p}.attn.i_proj", x, norm)
+        b.quantise(f"{p}.attn.i_proj", x, norm, sync=layer == 0)
         b.project(f"{p}.attn.i_proj", Kernel.SILU, dst=t)
-        b.quantise(f"{p}.attn.f_proj", x, norm, sync=False)
+        b.quantise(f"{p}.attn.f_proj", x, norm)
         b.project(f"{p}.attn.f_proj", Kernel.MLGRU, src=t, dst=h)
-        b.quantise(f"{p}.attn.g_proj", x, norm, sync=False)
+        b.quantise(f"{p}.attn.g_proj", x, norm)
         b.project(f"{p}.attn.g_proj", Kernel.GLU, src=h, dst=t, from_state=True)
         b.quantise(f"{p}.attn.o_proj", t, f"{p}.attn.g_norm.weight", mean_square=MeanSquare.ARRAY)
         b.project(f"{p}.attn.o_proj", Kernel.ADD, src=x, dst=x)
@@ -181,7 +187,7 @@ def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
         b.quantise(f"{p}.mlp.down_proj", t, None, mean_square=MeanSquare.NONE)
         b.project(f"{p}.mlp.down_proj", Kernel.ADD, src=x, dst=x)
     b.program.append(Instruction(op=Op.END))
-    b.quantise("lm_head", x, "model.norm.weight")
+    b.quantise("lm_head", x, "model.norm.weight", sync=True)
     head = "model.embeddings" if c.tie_word_embeddings else "lm_head"
     b.project(head, Kernel.SAMPLE)
     b.program.append(Instruction(op=Op.END))

@@ -100,6 +100,15 @@ class ChipConfig:
         return round(self.clock_hz / self.baud)
 
     @property
+    def panel(self) -> int:
+        """Row groups that the array takes through a block of columns before the next block.
+
+        As many as cycles pass until the next block's codes are made, and few enough that the
+        first rows are done early.
+        """
+        return min(max(4, self.columns // self.lanes), 16)
+
+    @property
     def slot_words(self) -> int:
         """Array words (`columns` codes) of one activation slot."""
         return -(-self.max_columns // self.columns)

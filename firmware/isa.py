@@ -73,10 +73,12 @@ class Instruction:
     constants: int | float = 0
     immediate: int | float = 0
     sync: bool = False  # QUANTISE: wait until every earlier matvec has been stored
+    stream: bool = False  # QUANTISE: take the maxima while the matvec before stores the vector
     mean_square: MeanSquare = MeanSquare.OWN  # QUANTISE
     kernel: Kernel = Kernel.COPY  # MATVEC
     keep: bool = False  # MATVEC: leave the slot for the next matvec
     from_state: bool = False  # MATVEC with GLU: a is read from the state
+    feeds: bool = False  # MATVEC: the next instruction is a QUANTISE with `stream` of its rows
     stat_shift: int = 0  # MATVEC: bits dropped from accumulators before they are squared
     note: str = ""  # for people: which tensor
 
@@ -84,9 +86,10 @@ class Instruction:
     def flags(self) -> int:
         """The 12 flag bits of word 0."""
         if self.op is Op.QUANTISE:
-            return int(self.sync) | self.mean_square << 1
+            return int(self.sync) | self.mean_square << 1 | self.stream << 3
         if self.op is Op.MATVEC:
-            return self.kernel | self.keep << 3 | self.from_state << 4 | self.stat_shift << 5
+            low = self.kernel | self.keep << 3 | self.from_state << 4
+            return low | self.stat_shift << 5 | self.feeds << 10
         return 0
 
     def encode(self, fmt: Format) -> NDArray[np.uint32]:
@@ -112,7 +115,7 @@ class Instruction:
         if self.op is Op.SCALARS:
             return f"eps_outer={self.constants:g} eps_inner={self.immediate:g}"
         if self.op is Op.QUANTISE:
-            sync = " sync" if self.sync else ""
+            sync = f"{' sync' if self.sync else ''}{' stream' if self.stream else ''}"
             ms = self.mean_square.name.lower()
             return f"slot <- v[{self.src}:+{self.n}] gains={self.constants} mean_square={ms}{sync}"
         if self.op is Op.MATVEC:
@@ -125,5 +128,6 @@ class Instruction:
                 Kernel.ADD: f"v[{self.dst}:+{self.n}] = {a} + y",
                 Kernel.SAMPLE: f"token = sample(y[:{self.n}])",
             }[self.kernel]
-            return f"{to} scale={self.immediate:.4g}{' keep' if self.keep else ''}"
+            marks = f"{' keep' if self.keep else ''}{' feeds' if self.feeds else ''}"
+            return f"{to} scale={self.immediate:.4g}{marks}"
         return ""

@@ -13,7 +13,9 @@ vector    5     one number of vector memory (for debugging)
 ========= ===== ==============================================================
 
 A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits.
-Matrices follow each other in execution order, padded with zeros to whole words.
+Matrices follow each other in execution order, padded with zeros to whole words. A matrix is cut
+into panels of `ChipConfig.panel` row groups, a panel into blocks of `columns` columns; within a
+block the groups follow each other.
 """
 
 from dataclasses import dataclass
@@ -116,8 +118,10 @@ def _weights(image: Image, config: ChipConfig) -> Words:
         rows, columns = matrix.codes.shape
         padded = np.zeros((aligned(rows, q), aligned(columns, p)), np.int8)
         padded[:rows, :columns] = matrix.codes
-        groups = padded.reshape(-1, q, padded.shape[1] // p, p).transpose(0, 2, 1, 3)
-        words.append(groups.reshape(-1, p * q))
+        groups = padded.reshape(-1, q, padded.shape[1] // p, p)
+        for start in range(0, len(groups), config.panel):
+            blocks = groups[start : start + config.panel].transpose(2, 0, 1, 3)
+            words.append(blocks.reshape(-1, p * q))
     codes = np.concatenate(words)
     if config.packing == "2b":
         packed = pack_2b(codes.ravel()).reshape(len(codes), -1)

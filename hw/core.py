@@ -108,6 +108,11 @@ class Core(wiring.Component):
 
         m.d.comb += [
             quantiser.array_sum.eq(sink.array_sum),
+            quantiser.settled.eq(sink.settled),
+            quantiser.coming.eq(sink.coming),
+            quantiser.rows.eq(sink.write_data),
+            sink.listening.eq(quantiser.listening),
+            array.written.eq(quantiser.slot_enable),
             quantiser.eps_outer.eq(sequencer.eps_outer),
             quantiser.eps_inner.eq(sequencer.eps_inner),
             sink.fresh.eq(generation.fresh),

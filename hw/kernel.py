@@ -1,6 +1,8 @@
 """Kernels: what one lane does to a row of the array (SiLU, MLGRU, GLU, residual)."""
 
-from amaranth.hdl import Module, Mux
+from typing import ClassVar
+
+from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,18 +18,29 @@ class KernelLane(wiring.Component):
     Members
     -------
     kernel : In(3)
-        `Kernel` of the element, constant from its entry to its exit.
-    y, a, h, c : In(fmt.width)
-        Row, operand from memory, old state, 1 - lower bound.
+        `Kernel` of the element, constant from `EARLY` cycles before its entry to its exit.
+    y, h, c : In(fmt.width)
+        Row, old state, 1 - lower bound.
+    a : In(fmt.width)
+        Operand from memory, `EARLY` cycles before the others: silu(a) is made meanwhile.
     o : Out(fmt.width)
         COPY y; SILU y*s(y); ADD a + y; GLU y*(a*s(a));
         MLGRU (1-u)*h + u*a with u = c*s(-y). Each product and sum is rounded.
 
-    Latency `latency` cycles for every kernel, throughput one element per cycle. Four multipliers,
-    two adders, one sigmoid. (MatMul-free LM, arXiv 2406.02528, equations 9-11.)
+    Latency `LATENCY[kernel]` cycles, throughput one element per cycle. Elements of kernels with
+    different latencies must not be under way together. Three multipliers, two adders, one
+    sigmoid. (MatMul-free LM, arXiv 2406.02528, equations 9-11.)
     """
 
-    latency = Sigmoid.latency + 2 * FloatMultiplier.latency + 2 * FloatAdder.latency
+    EARLY = 3
+    _blended = Sigmoid.latency + 2 * FloatMultiplier.latency
+    LATENCY: ClassVar[dict[Kernel, int]] = {
+        Kernel.COPY: FloatAdder.latency,
+        Kernel.ADD: FloatAdder.latency,
+        Kernel.SILU: Sigmoid.latency + FloatMultiplier.latency,
+        Kernel.GLU: _blended - EARLY,
+        Kernel.MLGRU: _blended + 2 * FloatAdder.latency,
+    }
 
     def __init__(self, fmt: Format) -> None:
         self.fmt = fmt
@@ -45,61 +58,42 @@ class KernelLane(wiring.Component):
         m.submodules.forget = forget = FloatMultiplier(fmt)
         m.submodules.complement = complement = FloatAdder(fmt)
         m.submodules.join = join = FloatAdder(fmt)
-
         sign = 1 << (fmt.width - 1)
         one = fmt.bias << fmt.mantissa
-        k0, y0, a0 = self.kernel, self.y, self.a
-        silu_of_a = k0 == Kernel.GLU
-        negated = Mux(k0 == Kernel.MLGRU, sign, 0)
-        m.d.comb += sigmoid.a.eq(Mux(silu_of_a, a0, y0) ^ negated)
+        glu, gated = self.kernel == Kernel.GLU, self.kernel == Kernel.MLGRU
+        adds = (self.kernel == Kernel.ADD) | (self.kernel == Kernel.COPY)
 
-        n = Sigmoid.latency
-        k1, y1, a1, h1, c1 = (
-            delayed(m, value, n, f"{name}1")
-            for name, value in (("k", k0), ("y", y0), ("a", a0), ("h", self.h), ("c", self.c))
-        )
-        with m.Switch(k1):
-            with m.Case(Kernel.MLGRU):
-                m.d.comb += gate.b.eq(c1)
-            with m.Case(Kernel.GLU):
-                m.d.comb += gate.b.eq(a1)
-            with m.Default():
-                m.d.comb += gate.b.eq(y1)
-        m.d.comb += gate.a.eq(sigmoid.o)
-
-        n = FloatMultiplier.latency
-        k2, y2, a2, h2 = (
-            delayed(m, value, n, f"{name}2")
-            for name, value in (("k", k1), ("y", y1), ("a", a1), ("h", h1))
-        )
+        # Times count from y's entry; with GLU the gate starts `EARLY` cycles before.
+        at_gate = Sigmoid.latency
+        at_blend = at_gate + FloatMultiplier.latency
+        after_blend = at_blend + FloatMultiplier.latency
+        at_forget = at_blend + FloatAdder.latency
+        at_join = at_forget + FloatMultiplier.latency
+        y = self._line(m, self.y, at_gate, "y")
+        a = self._line(m, self.a, self.EARLY + at_blend, "a")
+        h = self._line(m, self.h, at_forget, "h")
+        c = self._line(m, self.c, at_gate, "c")
+        blended = delayed(m, blend.o, at_join - after_blend, "blended")
         m.d.comb += [
+            sigmoid.a.eq(Mux(glu, self.a, self.y ^ Mux(gated, sign, 0))),
+            gate.a.eq(sigmoid.o),
+            gate.b.eq(Mux(glu, a[at_gate], Mux(gated, c[at_gate], y[at_gate]))),
             blend.a.eq(gate.o),
-            blend.b.eq(Mux(k2 == Kernel.GLU, y2, a2)),
+            blend.b.eq(Mux(glu, y[at_blend - self.EARLY], a[self.EARLY + at_blend])),
             complement.a.eq(one),
             complement.b.eq(gate.o ^ sign),
-        ]
-        # What goes on to the last adder: the row itself, silu(row) or, later, blend's product.
-        through2 = Mux(k2 == Kernel.SILU, gate.o, y2)
-
-        k3, a3, through3 = (
-            delayed(m, value, n, f"{name}3")
-            for name, value in (("k", k2), ("a", a2), ("through", through2))
-        )
-        blended = (k3 == Kernel.GLU) | (k3 == Kernel.MLGRU)
-        through3 = Mux(blended, blend.o, through3)
-        m.d.comb += [
             forget.a.eq(complement.o),
-            forget.b.eq(delayed(m, h2, FloatAdder.latency, "h4")),
+            forget.b.eq(h[at_forget]),
+            join.a.eq(Mux(gated, blended, self.y)),
+            join.b.eq(Mux(gated, forget.o, Mux(self.kernel == Kernel.ADD, a[self.EARLY], 0))),
+            self.o.eq(Mux(adds | gated, join.o, Mux(glu, blend.o, gate.o))),
         ]
-        n = FloatAdder.latency
-        k5, a5, through5 = (
-            delayed(m, value, n, f"{name}5")
-            for name, value in (("k", k3), ("a", a3), ("through", through3))
-        )
-        with m.Switch(k5):
-            with m.Case(Kernel.MLGRU):
-                m.d.comb += join.b.eq(forget.o)
-            with m.Case(Kernel.ADD):
-                m.d.comb += join.b.eq(a5)
-        m.d.comb += [join.a.eq(through5), self.o.eq(join.o)]
         return m
+
+    @staticmethod
+    def _line(m: Module, value: Value, cycles: int, name: str) -> list[Value]:
+        """`value` and its delays by 1 to `cycles` cycles."""
+        line = [value]
+        for k in range(cycles):
+            line.append(delayed(m, line[-1], 1, f"{name}{k + 1}"))
+        return line

@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.isa import MeanSquare
 from setun.hw.arith import BlockSquare, CodeQuantiser, CodeReciprocal, FloatMultiplier
 from setun.hw.pipeline import delayed, larger, tree, tree_latency
 from setun.hw.scale import SUM_BITS, ScaleUnit, statistics
@@ -18,6 +19,7 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
             "source": unsigned(16),
             "constants": unsigned(24),
             "mean_square": unsigned(2),
+            "stream": unsigned(1),
             "inverse_n": unsigned(config.vector.width),
         }
     )
@@ -25,6 +27,8 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
 
 class Quantiser(wiring.Component):
     """Two passes over a vector: maxima first, then codes and sums of squares.
+
+    With `stream` the first pass watches the sink store the vector, and costs no time of its own.
 
     Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain: the absmax quantiser is
     scale-invariant, so 1/rms is left to the scale. Squares are integers aligned to the largest
@@ -36,17 +40,23 @@ class Quantiser(wiring.Component):
         See `quantise_command`. Taken at once if a slot is free.
     vector_address : Out, vector_data : In, constant_address : Out, constant_data : In
         Read ports, data one cycle later: V elements; V outer gains and V gains.
+    listening : Out(1), coming : In(1), rows : In(V floats)
+        A `stream` command waits for its vector; one word of it is in `rows` a cycle after every
+        strobe of `coming`, when it is written to memory too.
     slot_enable, slot, slot_address, slot_data : Out
         Write port of the slot memory, P codes a word; the last word is filled up with zeros.
     filled : Out(stream of words)
-        One item per slot, once its last word is written.
+        One item per slot, before its first word is written; `slot_enable` tells how far it is.
     scale : Out(stream of fmt.width)
         One item per slot, about 20 cycles after `filled`.
     array_sum, eps_outer, eps_inner : In
         See `ScaleUnit`.
+    settled : In(1)
+        `array_sum` is that of the last rows stored.
     busy : Out(1)
 
-    Latency for n elements: 2*ceil(n/V) + 2*log2(V) + 17 cycles until `filled`.
+    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles. One
+    vector takes ceil(n/V) (`stream`) or 2*ceil(n/V) cycles, and 2*log2(V) + 12.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -59,6 +69,9 @@ class Quantiser(wiring.Component):
                 "vector_data": In(data.ArrayLayout(w, v)),
                 "constant_address": Out(24),
                 "constant_data": In(data.ArrayLayout(w, 2 * v)),
+                "listening": Out(1),
+                "coming": In(1),
+                "rows": In(data.ArrayLayout(w, v)),
                 "slot_enable": Out(1),
                 "slot": Out(range(SLOTS)),
                 "slot_address": Out(range(max(config.slot_words, 2))),
@@ -66,6 +79,7 @@ class Quantiser(wiring.Component):
                 "filled": Out(stream.Signature(range(config.slot_words + 1))),
                 "scale": Out(stream.Signature(w)),
                 "array_sum": In(w),
+                "settled": In(1),
                 "eps_outer": In(w),
                 "eps_inner": In(w),
                 "busy": Out(1),
@@ -76,6 +90,7 @@ class Quantiser(wiring.Component):
         m = Module()
         fmt, v = self.config.vector, self.config.lanes
         command = self.command.payload
+        column_bits = self.config.columns.bit_length() - 1
         word, words, used = Signal(16), Signal(16), Signal(range(SLOTS + 1))
         start, issue, second = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -85,8 +100,11 @@ class Quantiser(wiring.Component):
         ]
         final = issue & (word + 1 == words)
         flags = Cat(issue & ~second, issue & second, final)
-        x, g, t, flags = self._products(m, flags)
-        largest, gained_exponent, own_exponent, found = self._maxima(m, x, g, t, flags, start)
+        # The last maximum and its reciprocal are there when the second pass's first products are.
+        found = delayed(m, final & ~second, tree_latency(v) + 2, "found", reset=True)
+        assert 1 + CodeReciprocal.latency < 2 + FloatMultiplier.latency
+        x, g, t, flags = self._products(m, flags, self.listening)
+        largest, gained_exponent, own_exponent = self._maxima(m, x, g, t, flags, start)
 
         m.submodules.reciprocal = reciprocal = CodeReciprocal(fmt)
         m.d.comb += reciprocal.a.eq(largest)
@@ -100,7 +118,7 @@ class Quantiser(wiring.Component):
             ]
             codes.append(code.o)
         coded = delayed(m, flags, CodeQuantiser.latency, "coded", reset=True)
-        written = self._collect(m, codes, coded, start)
+        self._collect(m, codes, coded, start)
         gained_sum, summed = self._squares(m, g, gained_exponent, flags, start, "gained")
         own_sum, _ = self._squares(m, x, own_exponent, flags, start, "own")
 
@@ -118,8 +136,7 @@ class Quantiser(wiring.Component):
             unit.eps_inner.eq(self.eps_inner),
             unit.i.payload.eq(statistic),
             unit.i.valid.eq(pending),
-            fills.w_data.eq(self.slot_address + 1),
-            fills.w_en.eq(written),
+            fills.w_data.eq((command.n + (self.config.columns - 1)) >> column_bits),
         ]
         with m.If(unit.i.ready):
             m.d.sync += pending.eq(0)
@@ -133,13 +150,19 @@ class Quantiser(wiring.Component):
                 m.d.comb += start.eq(self.command.valid & (used != SLOTS))
                 with m.If(start):
                     m.next = "MAXIMA"
+                    with m.If(command.stream):
+                        m.next = "LISTEN"
+            with m.State("LISTEN"):
+                m.d.comb += [self.listening.eq(1), issue.eq(self.coming)]
+                with m.If(final):
+                    m.next = "FOUND"
             with m.State("MAXIMA"):
                 m.d.comb += issue.eq(1)
                 with m.If(final):
                     m.next = "FOUND"
             with m.State("FOUND"):
-                # The table is read while the second pass forms its products.
                 with m.If(found):
+                    m.d.comb += fills.w_en.eq(1)
                     m.next = "CODES"
             with m.State("CODES"):
                 m.d.comb += [issue.eq(1), second.eq(1)]
@@ -147,7 +170,8 @@ class Quantiser(wiring.Component):
                     m.next = "SUMS"
             with m.State("SUMS"):
                 # The last sums arrive after the last code word, so the slot is complete too.
-                with m.If(summed & ~pending):
+                settled = self.settled | (command.mean_square != MeanSquare.ARRAY)
+                with m.If(summed & ~pending & settled):
                     m.d.comb += self.command.ready.eq(1)
                     m.d.sync += [
                         pending.eq(1),
@@ -165,15 +189,16 @@ class Quantiser(wiring.Component):
         return m
 
     def _products(
-        self, m: Module, flags: Value
+        self, m: Module, flags: Value, listening: Value
     ) -> tuple[list[Value], list[Value], list[Value], Value]:
         """x, x*outer, x*gain of every lane and their flags: 2 + multiplier cycles after issue."""
+        heard = delayed(m, listening, 1, "heard", reset=True)
         v, latency = self.config.lanes, FloatMultiplier.latency
         own: list[Value] = []
         outer_products: list[Value] = []
         gain_products: list[Value] = []
         for k in range(v):
-            x = delayed(m, self.vector_data[k], 1, f"x{k}")
+            x = delayed(m, Mux(heard, self.rows[k], self.vector_data[k]), 1, f"x{k}")
             own.append(delayed(m, x, latency, f"own{k}"))
             for name, constant, products in (
                 ("outer", self.constant_data[k], outer_products),
@@ -188,8 +213,8 @@ class Quantiser(wiring.Component):
 
     def _maxima(
         self, m: Module, x: list[Value], g: list[Value], t: list[Value], flags: Value, start: Value
-    ) -> tuple[Value, Value, Value, Value]:
-        """Largest |t|, exponents of the largest |g| and |x|; a flag when the first pass is in."""
+    ) -> tuple[Value, Value, Value]:
+        """Largest |t|, exponents of the largest |g| and |x| of the first pass."""
         fmt = self.config.vector
         here = delayed(m, flags, tree_latency(len(x)), "first", reset=True)
         maxima = []
@@ -205,8 +230,7 @@ class Quantiser(wiring.Component):
             with m.Elif(here[0] & (best > held)):
                 m.d.sync += held.eq(best)
             maxima.append(held)
-        found = delayed(m, here[0] & here[2], 1, "found", reset=True)
-        return maxima[0], maxima[1], maxima[2], found
+        return maxima[0], maxima[1], maxima[2]
 
     def _squares(
         self, m: Module, values: list[Value], exponent: Value, flags: Value, start: Value, name: str
@@ -228,8 +252,8 @@ class Quantiser(wiring.Component):
             m.d.sync += [total.eq(total + joined), complete.eq(here[2])]
         return total, complete
 
-    def _collect(self, m: Module, codes: list[Value], flags: Value, start: Value) -> Value:
-        """Codes of V lanes into words of P; a strobe when the slot's last word is written."""
+    def _collect(self, m: Module, codes: list[Value], flags: Value, start: Value) -> None:
+        """Codes of V lanes into words of P, written to the slot."""
         parts = self.config.columns // self.config.lanes
         part = Signal(range(max(parts, 2)))
         held = Signal(8 * self.config.columns)
@@ -247,4 +271,3 @@ class Quantiser(wiring.Component):
             m.d.sync += [part.eq(0), held.eq(0), self.slot_address.eq(self.slot_address + 1)]
         with m.Elif(valid):
             m.d.sync += [part.eq(part + 1), held.eq(joined)]
-        return final

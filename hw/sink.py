@@ -22,6 +22,7 @@ def sink_command(config: ChipConfig) -> data.StructLayout:
             "kernel": unsigned(3),
             "keep": unsigned(1),
             "from_state": unsigned(1),
+            "feeds": unsigned(1),
             "stat_shift": unsigned(5),
             "source": unsigned(16),
             "destination": unsigned(16),
@@ -49,18 +50,23 @@ class Sink(wiring.Component):
         The state reads as zero: nothing has been fed since the reset.
     logits : Out(stream of V floats)
         Rows of the SAMPLE kernel; taken at least every V cycles.
-    array_sum : Out(fmt.width)
-        Sum of squares of the last matvec's rows, from the leading 12 bits of its accumulators.
+    listening : In(1), coming : Out(1)
+        A command that `feeds` waits for the quantiser to listen; `coming` announces every word of
+        it one cycle before it is written.
+    array_sum : Out(fmt.width), settled : Out(1)
+        Sum of squares of the last matvec's rows, from the leading 12 bits of its accumulators;
+        settled when none is under way.
     done : Out(1)
         Strobe: a command's last row is stored.
     busy : Out(1)
 
     A command may read what the one before wrote: its reads wait until the same word is stored.
-    Latency from `groups` to the write: `latency` cycles.
+    A command with another kernel waits until the lanes are empty. Latency from `groups` to the
+    write: 5 cycles and `KernelLane.LATENCY`.
     """
 
-    convert_latency = FloatFromInt.latency + FloatMultiplier.latency
-    latency = 1 + convert_latency + KernelLane.latency
+    convert_latency = 1 + FloatFromInt.latency + FloatMultiplier.latency
+    latency = convert_latency + max(KernelLane.LATENCY.values())
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
@@ -85,7 +91,10 @@ class Sink(wiring.Component):
                 "write_data": Out(words),
                 "fresh": In(1),
                 "logits": Out(stream.Signature(words)),
+                "listening": In(1),
+                "coming": Out(1),
                 "array_sum": Out(w),
+                "settled": Out(1),
                 "done": Out(1),
                 "busy": Out(1),
             }
@@ -111,7 +120,12 @@ class Sink(wiring.Component):
         stored = Signal()
         clear = (ahead == 0) | (word + ahead < before)
         pace = Signal(range(max(v, 2)))
-        m.d.comb += issue.eq(scale_ready & self.groups.valid & clear & (pace == 0))
+        kernel = Signal(3)  # of what is under way
+        free = (flying == 0) | (kernel == command.kernel)
+        heard = ~command.feeds | (word != 0) | self.listening
+        m.d.comb += issue.eq(scale_ready & self.groups.valid & clear & free & heard & (pace == 0))
+        with m.If(issue):
+            m.d.sync += kernel.eq(command.kernel)
         m.d.sync += flying.eq(flying + issue - stored)
         with m.If(issue & final):
             m.d.sync += [word.eq(0), before.eq(words), ahead.eq(flying + 1 - stored)]
@@ -126,59 +140,66 @@ class Sink(wiring.Component):
         with m.Elif(pace != 0):
             m.d.sync += pace.eq(pace - 1)
 
-        # Tags travel with the rows; memory is read when the rows leave the scaling multiplier.
-        tag = Signal(
-            data.StructLayout(
-                {"valid": 1, "final": 1, "kernel": 3, "from_state": 1, "source": 16, "address": 16}
-            )
-        )
+        # Tags travel with the rows and leave where their kernel's pipeline ends.
+        tag = Signal(data.StructLayout({"valid": 1, "final": 1, "feeds": 1, "address": 16}))
         m.d.comb += [
             tag.valid.eq(issue),
             tag.final.eq(final),
-            tag.kernel.eq(command.kernel),
-            tag.from_state.eq(command.from_state),
-            tag.source.eq(command.source + word),
+            tag.feeds.eq(command.feeds),
             tag.address.eq(command.destination + word),
         ]
-        # Block RAM is slow to answer: its data are registered before they meet any logic.
-        reading = delayed(m, tag, self.convert_latency - 1, "reading", reset=True)
-        arriving = delayed(m, reading, 1, "arriving", reset=True)
-        entering = delayed(m, arriving, 1, "entering", reset=True)
-        leaving = delayed(m, entering, KernelLane.latency, "leaving", reset=True)
-        gated = reading.kernel == Kernel.MLGRU
+        exits = {k: self.convert_latency + n for k, n in KernelLane.LATENCY.items()}
+        exits[Kernel.SAMPLE] = self.convert_latency
+        leaving, upcoming = Signal.like(tag), Signal.like(tag)
+        here: Value = tag
+        for cycle in range(1, self.latency + 1):
+            ending = [kernel == k for k, end in exits.items() if end == cycle]
+            ended = [kernel == k for k, end in exits.items() if end == cycle - 1]
+            following = Signal.like(tag, name=f"tag{cycle}")
+            m.d.sync += following.eq(here)
+            with m.If(Cat(*ended).any()):
+                m.d.sync += following.valid.eq(0)
+            with m.If(Cat(*ending).any()):
+                m.d.comb += [upcoming.eq(here), leaving.eq(following)]
+            here = following
+
+        # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
+        gated, sampling = kernel == Kernel.MLGRU, kernel == Kernel.SAMPLE
+        source = Signal(16)
         m.d.comb += [
-            self.vector_address.eq(reading.source),
-            self.state_address.eq(Mux(gated, reading.address, reading.source)),
+            source.eq(command.source + word),
+            self.vector_address.eq(source),
+            self.state_address.eq(Mux(command.kernel == Kernel.MLGRU, tag.address, source)),
         ]
+        from_state = delayed(m, command.from_state, 1, "from_state")
         late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
+        wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
+        assert wait == KernelLane.EARLY
         for k in range(v):
             m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
             m.submodules[f"scale{k}"] = multiply = FloatMultiplier(fmt)
             m.submodules[f"lane{k}"] = lane = KernelLane(fmt)
-            old = self.state_data[k]
-            operand = Mux(arriving.from_state, old, self.vector_data[k])
-            state = Mux(self.fresh & ~arriving.from_state, 0, old)
+            operand = Mux(from_state, self.state_data[k], self.vector_data[k])
+            state = Mux(self.fresh, 0, self.state_data[k])
             m.d.comb += [
                 convert.a.eq(sums[k]),
                 multiply.a.eq(convert.o),
                 multiply.b.eq(late_scale),
-                lane.kernel.eq(entering.kernel),
+                lane.kernel.eq(kernel),
                 lane.y.eq(multiply.o),
                 lane.a.eq(delayed(m, operand, 1, f"a{k}")),
-                lane.h.eq(delayed(m, state, 1, f"h{k}")),
-                lane.c.eq(delayed(m, self.gate_data[k], 1, f"c{k}")),
+                lane.h.eq(delayed(m, state, 1 + wait, f"h{k}")),
+                lane.c.eq(delayed(m, self.gate_data[k], 1 + wait, f"c{k}")),
                 self.write_data[k].eq(lane.o),
                 self.logits.payload[k].eq(multiply.o),
             ]
-        sampling = entering.kernel == Kernel.SAMPLE
-        kept = leaving.kernel == Kernel.MLGRU
-        stores = leaving.valid & (leaving.kernel != Kernel.SAMPLE)
         m.d.comb += [
-            self.logits.valid.eq(entering.valid & sampling),
+            self.logits.valid.eq(leaving.valid & sampling),
             stored.eq(leaving.valid),
-            self.write_vector.eq(stores & ~kept),
-            self.write_state.eq(stores & kept),
+            self.write_vector.eq(leaving.valid & ~sampling & ~gated),
+            self.write_state.eq(leaving.valid & gated),
             self.write_address.eq(leaving.address),
+            self.coming.eq(upcoming.valid & upcoming.feeds),
             self.done.eq(leaving.valid & leaving.final),
             self.busy.eq(self.command.valid | (flying != 0)),
         ]
@@ -262,5 +283,8 @@ class Sink(wiring.Component):
             multiply.a.eq(convert.o),
             multiply.b.eq(self.squared),
         ]
+        underway = Signal(range(at + 8))
+        m.d.sync += underway.eq(underway + (issue & final) - done)
+        m.d.comb += self.settled.eq(underway == 0)
         with m.If(done):
             m.d.sync += self.array_sum.eq(multiply.o)

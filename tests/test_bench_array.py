@@ -6,7 +6,7 @@ from bench.runner import run_bench
 from units.harness import ArrayHarness, Parts
 
 from setun.firmware.config import ChipConfig
-from setun.hw.array import DotRow
+from setun.hw.dot import DotRow
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -53,6 +53,7 @@ def test_matvecs(columns: int, rows: int) -> None:
         "max_columns": longest,
         "sum_width": harness.array.sum_width,
         "slot_stride": harness.slot_stride,
+        "panel": config.panel,
         "matvecs": 4,
     }
     run_bench(harness, "units.array", testcase="matvecs", parameters=parameters, seed=22)

@@ -75,7 +75,9 @@ def test_vectors(lanes: int, columns: int, fmt: tuple[int, int], lengths: tuple[
                 arrays[f"codes{k}"] = codes
                 scales.append(scale)
                 inverse = int(vector.to_bits(1.0 / n)[0])
-                jobs.append({"kind": kind, "mean_square": int(mode), "inverse_n": inverse})
+                stream = int(rng.random() < 0.5)
+                jobs.append({"kind": kind, "mean_square": int(mode), "inverse_n": inverse,
+                             "stream": stream})  # fmt: skip
     arrays["scales"] = np.array(scales)
     parameters = {
         "lanes": lanes,

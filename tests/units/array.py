@@ -62,7 +62,9 @@ class ArrayBench:
         p = context.parameters()
         self.dut = dut
         self.columns, self.rows, self.width = p["columns"], p["rows"], p["sum_width"]
-        self.slot_stride = p["slot_stride"]
+        self.slot_stride, self.panel = p["slot_stride"], p["panel"]
+        self.random = context.generator("slots")
+        self.writing = stalls["written"]
         self.edge = FallingEdge(dut.clk)
         self.command = StreamSource(dut, "command", stall=stalls["command"])
         self.filled = StreamSource(dut, "filled", stall=stalls["filled"])
@@ -76,7 +78,7 @@ class ArrayBench:
         return -(-rows // self.rows)
 
     async def write_slots(self, slots: list[np.ndarray]) -> None:
-        """Codes into the slot memory, a word a cycle, while fewer than SLOTS wait."""
+        """Codes into the slot memory, a word a cycle at most, while fewer than SLOTS wait."""
         p = self.columns
         for number, codes in enumerate(slots):
             while self.used == SLOTS:
@@ -85,13 +87,15 @@ class ArrayBench:
             words = -(-len(codes) // p)
             padded = np.zeros(words * p, np.int64)
             padded[: len(codes)] = codes
+            self.ready.put_nowait(words)
             for w in range(words):
+                while self.random.random() < self.writing:
+                    await self.edge
                 self.dut.slot_enable.value = 1
                 self.dut.slot_address.value = number % SLOTS * self.slot_stride + w
                 self.dut.slot_data.value = fields(padded[w * p : (w + 1) * p], 8)
                 await self.edge
-            self.dut.slot_enable.value = 0
-            self.ready.put_nowait(words)
+                self.dut.slot_enable.value = 0
 
     async def fill(self, count: int) -> None:
         for _ in range(count):
@@ -118,10 +122,12 @@ class ArrayBench:
         padded = np.zeros((-(-rows // q) * q, -(-columns // p) * p), np.int64)
         padded[:rows, :columns] = matrix
         pairs = np.abs(padded) + 2 * (padded < 0)
+        panel = self.panel * q
         return [
             fields(pairs[r : r + q, c : c + p], 2)
-            for r in range(0, padded.shape[0], q)
-            for c in range(0, padded.shape[1], p)
+            for start in range(0, len(pairs), panel)
+            for c in range(0, pairs.shape[1], p)
+            for r in range(start, min(start + panel, len(pairs)), q)
         ]
 
     async def run(self, jobs: list[dict[str, Any]], slots: list[np.ndarray]) -> list[np.ndarray]:
@@ -190,11 +196,11 @@ def make_jobs(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[np.n
 @cocotb.test()
 async def matvecs(dut: Any) -> None:
     """Matvecs under every pattern of stalls, one pattern after the other."""
-    calm = dict.fromkeys(("command", "filled", "weights", "sink"), 0.0)
+    calm = dict.fromkeys(("command", "filled", "written", "weights", "sink"), 0.0)
     patterns = [
         calm,
         *({**calm, name: 0.7} for name in calm),
-        {"command": 0.3, "filled": 0.3, "weights": 0.3, "sink": 0.3},
+        dict.fromkeys(calm, 0.3),
         {**calm, "sink": 0.93},
     ]
     await context.start(dut)

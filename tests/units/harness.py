@@ -35,7 +35,7 @@ class ArrayHarness(wiring.Component):
     """`TernaryArray` on its slot memory, joined as in the core; slots are written by the bench.
 
     Members: the array's streams and flags; `slot_enable`, `slot_address`, `slot_data` of the
-    slot memory's write port.
+    slot memory's write port, whose strobe is the array's `written`.
     """
 
     PORTS = ("command", "filled", "weights", "o", "busy", "wait_codes", "wait_sink",
@@ -67,6 +67,7 @@ class ArrayHarness(wiring.Component):
                 wiring.connect(m, wiring.flipped(mine), unit)
         m.d.comb += [
             slots.write_enable.eq(self.slot_enable),
+            array.written.eq(self.slot_enable),
             slots.write_address.eq(self.slot_address),
             slots.write_data.eq(self.slot_data),
             slots.read_address.eq(Cat(array.code_address, array.code_slot)),

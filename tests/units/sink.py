@@ -37,6 +37,9 @@ class Memories:
         self.done = 0
         self.logits: list[tuple[int, list[int]]] = []
         self.stores = 0
+        self.listening = random.Random(seed)
+        self.announced: list[bool] = []  # `coming`, cycle by cycle
+        self.heard: list[list[int]] = []  # words written a cycle after it
 
     def lanes(self, word: int) -> list[int]:
         w = self.config.vector.width
@@ -51,6 +54,7 @@ class Memories:
             dut.vector_data.value = fields(vector_word, w)
             dut.state_data.value = fields(state_word, w)
             dut.gate_data.value = fields(gate_word, w)
+            dut.listening.value = int(self.listening.random() < 0.1)
             await ReadOnly()
             # A read in the cycle of a write sees the old word.
             vector, state = int(dut.vector_address.value), int(dut.state_address.value)
@@ -61,6 +65,10 @@ class Memories:
                 if getattr(dut, f"write_{name}").value:
                     self.stores += 1
                     memory[int(dut.write_address.value)] = self.lanes(int(dut.write_data.value))
+            if self.announced and self.announced[-1]:
+                assert dut.write_vector.value, "announced, but not written"
+                self.heard.append(self.lanes(int(dut.write_data.value)))
+            self.announced.append(bool(dut.coming.value))
             if dut.logits__valid.value:
                 self.logits.append((cycle, self.lanes(int(dut.logits__payload.value))))
             cycle += 1
@@ -75,6 +83,7 @@ class Model:
         self.gates = memories.gates
         self.logits: list[list[int]] = []
         self.array_sum = 0
+        self.heard: list[list[int]] = []
 
     def run(self, command: dict[str, int], rows: Words, scale: int) -> None:
         fmt, v = self.config.vector, self.config.lanes
@@ -96,6 +105,8 @@ class Model:
         o = expect.kernel(fmt, which, y, a, h, self.gates[target].ravel())
         memory = self.state if which is Kernel.MLGRU else self.vector
         memory[target] = o.reshape(-1, v)
+        if command["feeds"]:
+            self.heard += o.reshape(-1, v).tolist()
 
 
 def draw(
@@ -117,6 +128,7 @@ def draw(
         "kernel": int(kernel),
         "keep": 0,
         "from_state": int(from_state),
+        "feeds": int(rng.random() < 0.3 and kernel not in (Kernel.MLGRU, Kernel.SAMPLE)),
         "stat_shift": shift + rng.randrange(3),
         "source": source,
         "destination": rng.choice([source, *bases]),
@@ -179,6 +191,9 @@ async def play(
     compare("state memory", model.state, memories.state, fmt, unit=f"Sink {name}")
     compare("logits", np.array(model.logits), np.array([v for _, v in memories.logits]), fmt,
             unit=f"Sink {name}")  # fmt: skip
+    compare("announced words", np.array(model.heard), np.array(memories.heard), fmt,
+            unit=f"Sink {name}")  # fmt: skip
+    assert dut.settled.value
     compare("array_sum", model.array_sum, int(dut.array_sum.value), fmt, unit=f"Sink {name}")
     assert not dut.busy.value
     times = [t for t, _ in memories.logits]
