@@ -82,7 +82,9 @@ class _Walk:
         self.at = 0
         self.op = Instruction(op=Op.END)
         self.written: dict[int, int] = {}  # start of each vector and its elements
-        self.slots: list[int] = []  # columns of each quantised vector not used up
+        self.slots: list[tuple[int, int]] = []  # columns, source of quantised vectors in wait
+        self.flying: set[int] = set()  # vectors that may still be on their way to memory
+        self.before = self.op
         self.matrices = iter(image.matrices)
         self.scalars = False
         self.array_stat = False
@@ -102,6 +104,8 @@ class _Walk:
             self.at, self.op = at, op
             self.need((self.op.op is Op.MODEL) == (self.at == 0), "a program starts with MODEL")
             self.need(self.ends < 2, "nothing follows the second END")
+            streams = self.op.op is Op.QUANTISE and self.op.stream
+            self.need(self.before.feeds == streams, "feeds and stream go together, in this order")
             for name in ("n", "src", "dst"):
                 value = getattr(self.op, name)
                 self.need(0 <= value <= LONGEST, f"{name} must fit 16 bits", value)
@@ -117,6 +121,7 @@ class _Walk:
                 self.matvec()
             elif self.op.op is Op.END:
                 self.end()
+            self.before = self.op
         self.need(self.ends == 2, "a program has two ENDs", self.ends)
         unused = next(self.matrices, None)
         self.need(unused is None, "every matrix is used", unused and f"{unused.name[:80]} left")
@@ -140,7 +145,15 @@ class _Walk:
         self.need(op.immediate == 1.0 / op.n, f"immediate must be 1/{op.n}", op.immediate)
         own = op.mean_square is not MeanSquare.ARRAY
         self.need(own or self.array_stat, "no matvec with a GLU came before")
-        self.slots.append(op.n)
+        if op.stream:
+            made = (self.before.dst, self.before.n)
+            self.need(made == (op.src, op.n), "streams what the matvec before makes", op.src)
+            # The quantiser must be free to listen, or matvec and quantiser wait for each other.
+            self.need(not self.slots, "no vector waits when one streams", len(self.slots))
+        if op.stream or op.sync:
+            self.flying.clear()
+        self.need(op.src not in self.flying, f"v[{op.src}] may not be stored yet")
+        self.slots.append((op.n, op.src))
         self.need(len(self.slots) <= SLOTS, f"at most {SLOTS} vectors wait for the array")
 
     def matvec(self) -> None:
@@ -151,8 +164,8 @@ class _Walk:
             self.refuse("nothing was quantised for it")
         rows, columns = matrix.codes.shape
         self.need(op.n == rows, f"{matrix.name[:80]} has {rows} rows", op.n)
-        self.need(self.slots[0] == columns, f"{matrix.name[:80]} has {columns} columns",
-                  self.slots[0])  # fmt: skip
+        self.need(self.slots[0][0] == columns, f"{matrix.name[:80]} has {columns} columns",
+                  self.slots[0][0])  # fmt: skip
         scale = matrix.scale / 127.0
         self.need(op.immediate == scale, f"immediate must be {scale}", op.immediate)
         self.need(0 <= op.stat_shift <= LARGEST_SHIFT, "shifts by 31 bits at most", op.stat_shift)
@@ -172,7 +185,12 @@ class _Walk:
             self.need(op.n == vocabulary, f"must have {vocabulary} rows", op.n)
             self.samples += 1
         else:
+            waiting = [source for _, source in self.slots[op.keep :]]
+            self.need(op.dst not in waiting, f"v[{op.dst}] may not be quantised yet")
             self.write(op.dst)
+            self.flying.add(op.dst)
+        stored = op.kernel not in (Kernel.MLGRU, Kernel.SAMPLE)
+        self.need(stored or not op.feeds, "only a stored vector feeds")
         self.need(self.ends == 0 or op.kernel is Kernel.SAMPLE, "a head only samples")
         self.array_stat |= op.kernel is Kernel.GLU
 
@@ -182,6 +200,7 @@ class _Walk:
             self.need(bool(self.written), "a body embeds its token")
         else:
             self.need(self.samples == 1, "a head samples once", self.samples)
+        self.flying.clear()
         self.ends += 1
 
     def read(self, start: int) -> None:

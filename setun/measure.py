@@ -18,7 +18,7 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
     "onchip-256": {"columns": 32, "rows": 8, "lanes": 8},
     "board-256": {"columns": 32, "rows": 8, "lanes": 4},  # what boards.ulx3s-85f suggests
-    "onchip-512": {"columns": 64, "rows": 8, "lanes": 8},
+    "onchip-512": {"columns": 32, "rows": 16, "lanes": 16},
 }
 
 

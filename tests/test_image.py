@@ -206,6 +206,28 @@ def drop(at: int) -> Callable[[list[dict[str, Any]]], None]:
     return lambda program: program.pop(at) and None
 
 
+def streamed(matvec: int, quantise: int) -> Callable[[list[dict[str, Any]]], None]:
+    def change(program: list[dict[str, Any]]) -> None:
+        program[matvec]["feeds"] = program[quantise]["stream"] = True
+
+    return change
+
+
+def unstreamed(program: list[dict[str, Any]]) -> None:
+    """A quantiser that neither waits nor streams."""
+    program[8]["feeds"] = program[9]["stream"] = False
+
+
+def streamed_behind_another(program: list[dict[str, Any]]) -> None:
+    """Two quantised vectors wait before the matvec that feeds."""
+    program.insert(8, dict(program[7]))
+
+
+def overtaken(program: list[dict[str, Any]]) -> None:
+    """i writes x, which f's quantiser still has to read."""
+    program[4], program[5] = program[5], {**program[4], "dst": 0}
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -228,8 +250,20 @@ def drop(at: int) -> Callable[[list[dict[str, Any]]], None]:
         (edit(4, dst=1 << 15), "must be aligned and end within"),
         (edit(4, dst=65), "must be aligned"),
         (edit(4, dst=0, kernel="SAMPLE"), "must be in the head"),
-        (edit(4, keep=True), "down_proj has 256 columns; found 64"),
+        (edit(4, keep=True), "no vector waits when one streams"),
+        (lambda p: p.insert(-3, {**p[14], "stream": False, "sync": True}), "columns; found"),
         (edit(4, stat_shift=90), "31 bits"),
+        (edit(4, feeds=True), "feeds and stream go together"),
+        (edit(5, stream=True), "feeds and stream go together"),
+        (edit(8, feeds=False), "feeds and stream go together"),
+        (edit(9, stream=False, sync=True), "feeds and stream go together"),
+        (edit(9, src=0), "what the matvec before makes"),
+        (streamed(6, 7), "only a stored vector feeds"),
+        (streamed(4, 5), "what the matvec before makes"),
+        (streamed_behind_another, "no vector waits when one streams"),
+        (unstreamed, "may not be stored yet"),
+        (edit(4, dst=0), "may not be stored yet"),
+        (overtaken, "may not be quantised yet"),
         (edit(6, dst=128), "must be the state of a layer"),
         (edit(6, dst=32), "must be the state of a layer"),
         (edit(2, immediate=31), "rows take 32 pairs"),
@@ -245,7 +279,7 @@ def drop(at: int) -> Callable[[list[dict[str, Any]]], None]:
         (drop(-1), "two ENDs"),
         (drop(-2), "every quantised vector is used"),
         (lambda p: p.append({"op": "END"}), "nothing follows"),
-        (lambda p: p.insert(3, p[3]), "columns"),
+        (lambda p: p.insert(3, p[3]), "no vector waits when one streams"),
         (lambda p: p.insert(5, p[0]), "starts with MODEL"),
         (lambda p: p.clear(), "canonical"),
         (lambda p: p[3].pop("op"), "needs an op"),

@@ -51,8 +51,14 @@ def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: s
     for matrix in image.matrices:
         rows, columns = matrix.codes.shape
         across, down = -(-columns // p), -(-rows // q)
-        block = codes[at : at + across * down].reshape(down, across, q, p)
-        whole = block.transpose(0, 2, 1, 3).reshape(down * q, across * p)
+        whole = np.zeros((down * q, across * p), np.int8)
+        word = at
+        for panel in range(0, down, config.panel):
+            for column in range(across):
+                for row in range(panel, min(panel + config.panel, down)):
+                    tile = slice(row * q, row * q + q), slice(column * p, column * p + p)
+                    whole[tile] = codes[word]
+                    word += 1
         np.testing.assert_array_equal(whole[:rows, :columns], matrix.codes, err_msg=matrix.name)
         assert not whole[rows:].any() and not whole[:, columns:].any()
         at += across * down
@@ -96,7 +102,10 @@ def test_program_words(image: Image) -> None:
         if i.op is Op.MATVEC:
             assert word[0] >> 4 & 7 == i.kernel
             assert bool(word[0] >> 7 & 1) == i.keep and bool(word[0] >> 8 & 1) == i.from_state
-            assert word[0] >> 9 & 127 == i.stat_shift
+            assert word[0] >> 9 & 31 == i.stat_shift
+            assert bool(word[0] >> 14 & 1) == i.feeds
+        elif i.op is Op.QUANTISE:
+            assert bool(word[0] >> 4 & 1) == i.sync and bool(word[0] >> 7 & 1) == i.stream
         if isinstance(i.immediate, float):
             value = float(config.vector.from_bits(np.uint32(word[3])))
             assert value == config.vector.round1(i.immediate)

@@ -28,9 +28,9 @@ BODY = (
     Instruction(op=Op.QUANTISE, n=20, src=64, constants=32, immediate=0.05, sync=True),
     Instruction(op=Op.MATVEC, n=33, dst=128, immediate=0.5, kernel=Kernel.COPY, keep=True),
     Instruction(op=Op.MATVEC, n=33, src=128, dst=192, immediate=0.25, kernel=Kernel.GLU,
-                from_state=True, stat_shift=5),
+                from_state=True, stat_shift=5, feeds=True),
     Instruction(op=Op.QUANTISE, n=33, src=192, constants=64, immediate=0.125,
-                mean_square=MeanSquare.ARRAY),
+                mean_square=MeanSquare.ARRAY, stream=True),
     Instruction(op=Op.MATVEC, n=20, src=64, dst=64, immediate=1.5, kernel=Kernel.ADD),
     Instruction(op=Op.QUANTISE, n=20, src=64, immediate=0.05, mean_square=MeanSquare.NONE,
                 sync=True),
@@ -60,14 +60,16 @@ def expected(config: ChipConfig, program: Sequence[Instruction], token: int) -> 
         elif i.op is Op.QUANTISE:
             commands.append(("quantise", {
                 "n": i.n, "source": i.src // v, "constants": int(i.constants) // v,
-                "mean_square": int(i.mean_square), "inverse_n": bits(i.immediate),
+                "mean_square": int(i.mean_square), "stream": int(i.stream),
+                "inverse_n": bits(i.immediate),
             }))  # fmt: skip
         elif i.op is Op.MATVEC:
             groups = {"groups": -(-i.n // config.rows), "keep": int(i.keep)}
             commands.append(("array", groups))
             commands.append(("sink", {
                 "rows": i.n, "kernel": int(i.kernel), "keep": int(i.keep),
-                "from_state": int(i.from_state), "stat_shift": i.stat_shift,
+                "from_state": int(i.from_state), "feeds": int(i.feeds),
+                "stat_shift": i.stat_shift,
                 "source": i.src // v, "destination": i.dst // v, "scale": bits(i.immediate),
             }))  # fmt: skip
     return commands
