@@ -60,9 +60,10 @@ class SdramController(wiring.Component):
     timing
         What the controller counts.
 
-    Latency from a request to its first beat, row open: 7 + CAS latency + `round_trip` cycles, and
-    one more in every other cycle. Throughput one beat a cycle, if requests are 16 beats or more,
-    aligned to two beats, and two in one bank are in the same row; less the refreshes.
+    Latency from a request to its first beat, row open: 10 + CAS latency + `round_trip` cycles, and
+    one more in every other cycle; some 3 more if the bank is idle, 6 if another row is open.
+    Throughput one beat a cycle less the refreshes, if requests are of 8 beats or more, aligned to
+    two, and one that changes a bank's row does not follow an access to that bank.
     """
 
     def __init__(
