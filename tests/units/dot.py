@@ -31,7 +31,9 @@ async def rows(dut: Any) -> None:
                 getattr(dut, f"{name}__weights").value = fields(pairs, 2)
         await edge
     for unit in units:
-        codes, pairs = (arrays[f"{k}{unit['columns']}"].astype(np.int64) for k in ("codes", "pairs"))
+        codes, pairs = (
+            arrays[f"{k}{unit['columns']}"].astype(np.int64) for k in ("codes", "pairs")
+        )
         weights = (pairs & 1) * (1 - (pairs & 2))
         compare("sums", (codes * weights).sum(1), got[unit["name"]],
                 unit=unit["name"], width=unit["width"])  # fmt: skip
