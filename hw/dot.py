@@ -165,6 +165,7 @@ class DotRow(wiring.Component):
 
     def _join(self, m: Module, sums: list[Value], middle: int, late: int) -> Value:
         """Sum of two; `middle` is the first column of the second."""
+        a, b = sums
         one = self._weight(m, middle, late)
         columns = 2 * (middle & -middle)
-        return self._add(m, *sums, columns, C(1, 2), one, f"tree{columns}_{middle}")
+        return self._add(m, a, b, columns, C(1, 2), one, f"tree{columns}_{middle}")

@@ -103,7 +103,8 @@ def unit_report(
     -------
     dict
         unit, lut4 (each carry cell counts 2, each 16 × 4 RAM 4), comb (TRELLIS_COMB that
-        nextpnr takes: lut4 and what ends of carry chains cost), carry (CCU2C), ff, block_ram (18 kbit), multipliers (18 × 18), fmax_mhz, cells (by type).
+        nextpnr takes: lut4, constants and what ends of carry chains cost), carry (CCU2C), ff,
+        block_ram (18 kbit), multipliers (18 × 18), fmax_mhz, cells (by type).
     """
     alone = _Alone(factory())
     inputs, outputs = _members(alone.unit)
