@@ -1,5 +1,7 @@
 """The SDRAM controller on models of its parts: bursts, single words, refresh, efficiency."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,11 +54,19 @@ def test_sdram_for_long(seed: int) -> None:
         run_bench(component, "units.sdram", parameters=parameters, testcase=case, seed=seed)
 
 
-def test_sdram_efficiency() -> None:
+def test_sdram_efficiency(tmp_path: Path) -> None:
     units, about = {}, []
     for k, (name, mhz, round_trip) in enumerate(READERS):
         system = SdramSystem(PARTS[name], mhz * 1e6, round_trip=round_trip, depth=4)
         units[f"r{k}"] = SequentialReader(system)
         about.append({"name": f"r{k}", "part": name, "clock_hz": mhz * 1e6})
-    parameters = {"readers": about, "cycles": 106_000, "beats": 100_000}
+    results = tmp_path / "efficiency.json"
+    parameters = {"readers": about, "cycles": 106_000, "beats": 100_000, "results": str(results)}
     run_bench(Parts(units), "units.sdram", parameters=parameters, testcase="sequential", seed=45)
+    for found in json.loads(results.read_text()):
+        mhz, peak = found["clock_hz"] / 1e6, found["clock_hz"] * PARTS[found["part"]].dq / 8e6
+        print(
+            f"{found['part']} at {mhz:g} MHz: {found['beats']} beats in {found['cycles']} cycles,"
+            f" {found['efficiency']:.4f} of the pins' peak,"
+            f" {found['efficiency'] * peak:.1f} of {peak:g} MB/s"
+        )

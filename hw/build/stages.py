@@ -1,5 +1,6 @@
 """The stages from RTL text to bitstream, each kept by the hash of what goes in."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from setun.firmware.errors import SetunError
 from setun.hw.build.cache import Cache, digest
+from setun.hw.build.carries import release_carries
 from setun.hw.build.process import Children
 from setun.hw.build.toolchain import Tool, find_tool
 
@@ -94,13 +96,17 @@ class Flow:
         """Netlist folder (NAME.json, stat.json) and its key."""
         yosys = self._tool("yosys")
         script = SYNTHESIS.format(name=design.name)
-        key = digest("synthesis", design.name, design.rtlil, script, str(yosys))
+        key = digest("synthesis", "carries", design.name, design.rtlil, script, str(yosys))
 
         def produce(work: Path) -> None:
             self.progress("synthesise")
             (work / f"{design.name}.il").write_text(design.rtlil, "utf-8")
             (work / "synth.ys").write_text(script, "utf-8")
             self._run(yosys, ["-s", "synth.ys"], work, "yosys.log")
+            path = work / f"{design.name}.json"
+            netlist = json.loads(path.read_text("utf-8"))
+            release_carries(netlist)
+            path.write_text(json.dumps(netlist, indent=1), "utf-8")
 
         return self._get(key, produce, "yosys.log"), key
 

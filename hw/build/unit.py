@@ -37,6 +37,15 @@ class _Harness(Elaboratable):
         self.source = Signal()
         self.parity = Signal()
 
+    @staticmethod
+    def luts(outputs: int) -> int:
+        """LUT4 that the parity of so many outputs takes."""
+        count = 0
+        while outputs > 1:
+            count += outputs // 4 + (outputs % 4 > 1)
+            outputs = -(-outputs // 4)
+        return count
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain("sync", reset_less=True)
@@ -93,7 +102,8 @@ def unit_report(
     Returns
     -------
     dict
-        unit, lut4 (each carry cell counts 2, each 16 × 4 RAM 4), carry (CCU2C), ff,
+        unit, lut4 (each carry cell counts 2, each 16 × 4 RAM 4), comb (TRELLIS_COMB that
+        nextpnr takes: lut4, constants and what ends of carry chains cost), carry (CCU2C), ff,
         block_ram (18 kbit), multipliers (18 × 18), fmax_mhz, cells (by type).
     """
     alone = _Alone(factory())
@@ -107,10 +117,12 @@ def unit_report(
         timed = Design(name=name, rtlil=_rtlil(harness, name, pins))
         layout, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
         fmax, _ = report.timing(layout / "timing.json", clock_mhz)
+        placed, _ = report.utilisation(layout / "timing.json")["TRELLIS_COMB"]
     used = report.needs(cells)
     return {
         "unit": name,
         "lut4": used.get("TRELLIS_COMB", 0),
+        "comb": placed - _Harness.luts(len(Cat(*outputs))),
         "carry": cells.get("CCU2C", 0),
         "ff": used.get("TRELLIS_FF", 0),
         "block_ram": used.get("DP16KD", 0),

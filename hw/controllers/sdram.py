@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import Out
 
 from setun.hw.controllers.port import MAX_BEATS, controller_members
+from setun.hw.controllers.sdram_refresh import RefreshTimer
 from setun.hw.controllers.sdram_timing import BANKS, SdramPart, sdram_pins, sdram_timing
 from setun.hw.pipeline import delayed
 
@@ -59,9 +60,10 @@ class SdramController(wiring.Component):
     timing
         What the controller counts.
 
-    Latency from a request to its first beat, row open: 7 + CAS latency + `round_trip` cycles, and
-    one more in every other cycle. Throughput one beat a cycle, if requests are 16 beats or more,
-    aligned to two beats, and two in one bank are in the same row; less the refreshes.
+    Latency from a request to its first beat, row open: 10 + CAS latency + `round_trip` cycles, and
+    one more in every other cycle; some 3 more if the bank is idle, 6 if another row is open.
+    Throughput one beat a cycle less the refreshes, if requests are of 8 beats or more, aligned to
+    two, and one that changes a bank's row does not follow an access to that bank.
     """
 
     def __init__(
@@ -112,7 +114,6 @@ class SdramController(wiring.Component):
         self._intake(m)
         self._columns(m)
         self._return(m)
-        self._refresh_timer(m)
         self._rows(m)
         self._drive(m)
         return m
@@ -245,28 +246,13 @@ class SdramController(wiring.Component):
         with m.If(whole):
             m.d.sync += self.bus_rsp.valid.eq(1)
 
-    def _refresh_timer(self, m: Module) -> None:
-        """Count the refreshes that are due; `due` when they should be made now."""
-        interval = self.timing.refresh_interval
-        count = Signal(range(interval))
-        self.tick = Signal()
-        m.d.sync += [
-            count.eq(Mux(self.tick, 0, count + 1)),
-            self.tick.eq(count == interval - 2),
-        ]
-        self.debt = Signal(4, init=self.part.init_refreshes)
-        self.refreshed, self.powered = Signal(), Signal()
-        with m.If(self.tick & self.powered & ~self.refreshed):
-            m.d.sync += self.debt.eq(self.debt + 1)
-        with m.If(self.refreshed & ~(self.tick & self.powered)):
-            m.d.sync += self.debt.eq(self.debt - 1)
-        idle = ~self.current_valid & ~self.next_valid
-        self.due = Signal()
-        m.d.sync += self.due.eq((self.debt >= self.postponed) | (idle & (self.debt != 0)))
-
     def _rows(self, m: Module) -> None:
         """Open the rows that accesses need, refresh, initialise: one command per row slot."""
         t, part = self.timing, self.part
+        m.submodules.refresh = refresh = RefreshTimer(
+            interval=t.refresh_interval, postponed=self.postponed, first=part.init_refreshes
+        )
+        m.d.comb += refresh.idle.eq(~self.current_valid & ~self.next_valid)
         row_bits = (part.rows - 1).bit_length()
         self.row_command, self.row_address = Signal(3, init=NOP), Signal(part.address_pins)
         self.bank, row = Signal(2), Signal(row_bits)
@@ -294,13 +280,13 @@ class SdramController(wiring.Component):
             with m.State("POWER"):
                 ticks = -(-t.power_up // t.refresh_interval)
                 left = Signal(range(ticks + 1), init=ticks)
-                with m.If(self.tick):
+                with m.If(refresh.tick):
                     m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
-                    m.d.sync += self.powered.eq(1)
+                    m.d.sync += refresh.counting.eq(1)
                     m.next = "DRAIN"
             with m.State("IDLE"):
-                with m.If(self.due):
+                with m.If(refresh.due):
                     # A READ of this cycle must not be cut short.
                     m.d.sync += [self.pause.eq(1), self.next_open.eq(0), wait.eq(1)]
                     m.next = "DRAIN"
@@ -331,7 +317,7 @@ class SdramController(wiring.Component):
                 with m.Elif(same_row):
                     m.d.sync += self.next_open.eq(1)
                     m.next = "IDLE"
-                with m.Elif(self.due):
+                with m.Elif(refresh.due):
                     m.next = "IDLE"
                 with m.Elif(go & (held == 0) & ~bank_in_use):
                     m.d.comb += self.row_command.eq(PRECHARGE)
@@ -364,14 +350,14 @@ class SdramController(wiring.Component):
                     m.d.sync += [opened.eq(0), wait.eq(slots(t.rp))]
                     m.next = "REFRESH"
             with m.State("REFRESH"):
-                with m.If(self.debt == 0):
+                with m.If(~refresh.owed):
                     with m.If(wait == 0):
                         m.d.sync += self.pause.eq(0)
                         m.next = "MODE"
                         with m.If(self.ready):
                             m.next = "IDLE"
                 with m.Elif(go):
-                    m.d.comb += [self.row_command.eq(REFRESH), self.refreshed.eq(1)]
+                    m.d.comb += [self.row_command.eq(REFRESH), refresh.refreshed.eq(1)]
                     m.d.sync += wait.eq(slots(t.rfc))
             with m.State("MODE"):
                 m.d.comb += self.row_address.eq(t.cas_latency << 4 | BURST.bit_length() - 1)

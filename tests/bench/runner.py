@@ -40,6 +40,7 @@ def run_bench(
     seed: int = 1,
     waves: Path | None = None,
     top: str = "top",
+    cells: str = "",
 ) -> None:
     """Run the cocotb tests of `test_module` against `component`; fail as pytest does.
 
@@ -62,8 +63,10 @@ def run_bench(
         failing bench is run again with waves whatever this says, and its folder is kept.
     top
         Name of the Verilog top module.
+    cells
+        Verilog of the vendor cells that the component instantiates.
     """
-    text = to_verilog(component, top)
+    text = to_verilog(component, top) + cells
     wanted = waves or _wanted()
     run = Path(tempfile.mkdtemp(prefix=f"setun-{test_module.rpartition('.')[2]}-"))
     context = {"parameters": dict(parameters or {}), "seed": seed}

@@ -82,18 +82,29 @@ class SdramSystem(wiring.Component):
 class SequentialReader(wiring.Component):
     """Reads the part from address 0 on, without end, and checks every beat.
 
+    Parameters
+    ----------
+    size
+        Beats of a request; None is `MAX_BEATS`, or a page if that is less.
+    stride
+        From one request to the next, if not `size`.
+
     Members
     -------
     run : In
-        Offer requests of `MAX_BEATS`, or of a page if that is less.
+        Offer requests.
     beats, cycles, wrong : Out
         Beats received; cycles since the first one, that included; beats with wrong contents.
     violation, ready : Out
         Of the system.
     """
 
-    def __init__(self, system: SdramSystem) -> None:
+    def __init__(
+        self, system: SdramSystem, *, size: int | None = None, stride: int | None = None
+    ) -> None:
         self.system = system
+        self.size = size or min(MAX_BEATS, system.controller.burst)
+        self.stride = stride or self.size
         super().__init__(
             {
                 "run": In(1),
@@ -108,24 +119,26 @@ class SequentialReader(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.system = system = self.system
-        size = min(MAX_BEATS, system.controller.burst)
         read, o, dq = system.read, system.o, system.part.dq
         address = Signal.like(read.payload.address)
-        at = Signal.like(address)
+        at = Signal.like(address)  # of the next beat
+        left = Signal(range(self.size), init=self.size - 1)
         m.d.comb += [
             read.valid.eq(self.run),
             read.payload.address.eq(address),
-            read.payload.beats.eq(size),
+            read.payload.beats.eq(self.size),
             o.ready.eq(1),
             self.violation.eq(system.violation),
             self.ready.eq(system.ready),
         ]
         with m.If(read.valid & read.ready):
-            m.d.sync += address.eq(address + size)
+            m.d.sync += address.eq(address + self.stride)
         with m.If(o.valid | (self.beats != 0)):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         with m.If(o.valid):
-            m.d.sync += [self.beats.eq(self.beats + 1), at.eq(at + 1)]
+            m.d.sync += [self.beats.eq(self.beats + 1), at.eq(at + 1), left.eq(left - 1)]
+            with m.If(left == 0):
+                m.d.sync += [at.eq(at + self.stride - self.size + 1), left.eq(self.size - 1)]
             expected = (at * 0x9E3779B1)[32 - dq : 32]
             with m.If(o.payload != expected):
                 m.d.sync += self.wrong.eq(self.wrong + 1)
