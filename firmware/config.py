@@ -9,6 +9,10 @@ from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 
 PACKINGS = ("2b", "1.6b")
+# Bits per cycle at the pins of each memory that is not block RAM.
+BEATS = {"sdram-16": 16, "sdram-32": 32,
+         "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512}  # fmt: skip
+MEMORIES = ("onchip", *BEATS)
 SLOTS = 4  # quantised vectors in flight between the quantiser and the array
 
 
@@ -30,10 +34,15 @@ class ChipConfig:
         V, elements the vector units handle per cycle; a power of two up to 32.
     packing
         Weights in memory: "2b", or "1.6b" (five trits a byte).
+    memory
+        Where the weights lie: "onchip" (block RAM), "sdram-16" or "sdram-32" (one SDR SDRAM with
+        so many data pins), "axi4-64" to "axi4-512" (a bus of so many bits).
+    part
+        The SDRAM's name; "" for the usual one of its width.
     vector
         Number format of everything outside the array.
     weight_words
-        Depth of weight memory in array words (columns x rows weights each).
+        Words (columns x rows weights each) of weight memory, or those to use of an external one.
     constant_pairs
         Pairs (outer gain, gain) of constant memory; embedding rows take half a pair an element.
     instructions
@@ -50,6 +59,8 @@ class ChipConfig:
     rows: int = 8
     lanes: int = 8
     packing: str = "2b"
+    memory: str = "onchip"
+    part: str = ""
     vector: Format = field(default_factory=Format)
     weight_words: int = 5120
     constant_pairs: int = 12288
@@ -75,6 +86,12 @@ class ChipConfig:
             raise SetunError("array", "must be at most 64 columns by 64 rows", self.macs)
         if self.packing not in PACKINGS:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
+        if self.memory not in MEMORIES:
+            raise SetunError("memory", f"must be one of {', '.join(MEMORIES)}", self.memory)
+        if self.part and not self.memory.startswith("sdram"):
+            raise SetunError("part", "names an SDRAM", self.part, f"memory is {self.memory}")
+        if not (self.part.isascii() and self.part.isprintable() and len(self.part) <= 16):
+            raise SetunError("part", "must be up to 16 printable characters", self.part[:40])
         for name in ("weight_words", "constant_pairs", "instructions", "vector_elements",
                      "state_elements", "max_columns"):  # fmt: skip
             if not 1 <= getattr(self, name) <= 1 << 24:
@@ -91,8 +108,23 @@ class ChipConfig:
 
     @property
     def weight_bits(self) -> int:
-        """Bits of one weight word: the width of the weight port."""
+        """Bits of one weight word."""
         return 2 * self.macs if self.packing == "2b" else 8 * -(-self.macs // 5)
+
+    @property
+    def external(self) -> bool:
+        """Whether the weights lie outside the chip; words are then packed byte by byte."""
+        return self.memory in BEATS
+
+    @property
+    def weight_port(self) -> int:
+        """Bits of weights that memory delivers per cycle at best."""
+        return BEATS.get(self.memory, self.weight_bits)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of `weight_words` in an external memory, in whole 32-bit words."""
+        return -(-self.weight_words * self.weight_bits // 32) * 4
 
     @property
     def divisor(self) -> int:
@@ -136,7 +168,10 @@ class ChipConfig:
                         and all(type(bits) is int for bits in value)):  # fmt: skip
                     raise SetunError("vector", "must be two numbers of bits, [8, 9]", value)
                 values["vector"] = Format(*value)
-            elif name != "packing" and type(value) is not int:
+            elif name in ("packing", "memory", "part"):
+                if not isinstance(value, str):
+                    raise SetunError(f"option {name}", "must be text", value)
+            elif type(value) is not int:
                 raise SetunError(f"option {name}", "must be a whole number", value)
         return cls(**values)
 

@@ -4,7 +4,8 @@
 space     index one 32-bit word of the link's address space holds
 ========= ===== ==============================================================
 program   0     a quarter of an instruction
-weights   1     32 bits of a weight word; words start at powers of two
+weights   1     32 bits of a weight word; words start at powers of two, but
+                follow each other byte by byte in an external memory
 constants 2     one number: V outer gains, then V gains, and so on; embedding
                 rows lie behind them, element after element
 state     3     one number of the recurrent state
@@ -56,8 +57,13 @@ def weight_stride(config: ChipConfig) -> int:
     return 1 << (words - 1).bit_length()
 
 
+def bound_cycles(image: Image, config: ChipConfig) -> int:
+    """Cycles that a token's weights take at the memory's full rate: nothing can be faster."""
+    return -(-weight_words(image, config) * config.weight_bits // config.weight_port)
+
+
 def weight_words(image: Image, config: ChipConfig) -> int:
-    """Weight words that `image` takes, padding included: the cycles that bound a token."""
+    """Weight words that `image` takes, padding included."""
     p, q = config.columns, config.rows
     return sum(-(-m.codes.shape[0] // q) * -(-m.codes.shape[1] // p) for m in image.matrices)
 
@@ -129,6 +135,10 @@ def _weights(image: Image, config: ChipConfig) -> Words:
         whole = np.zeros((len(codes), aligned(codes.shape[1], 5)), np.int8)
         whole[:, : codes.shape[1]] = codes
         packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
+    if config.external:
+        whole = np.zeros(aligned(packed.size, 4), np.uint8)
+        whole[: packed.size] = packed.ravel()
+        return whole.view("<u4").astype(np.uint32)
     stride = np.zeros((len(codes), 4 * weight_stride(config)), np.uint8)
     stride[:, : packed.shape[1]] = packed
     return stride.reshape(-1).view("<u4").astype(np.uint32)

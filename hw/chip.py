@@ -27,18 +27,26 @@ class Chip(wiring.Component):
     -------
     rx : In(1), tx : Out(1)
         UART, 8N1, `config.baud`; rx may be asynchronous. Protocol: docs/link.md.
+    memory : Out
+        Pins of an external weight memory, if there is one.
     """
 
     def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
         self.config = config
         self.placement = placement
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+        self.core = Core(config, placement)
+        members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        if config.external:
+            members["memory"] = self.core.signature.members["memory"]
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         info = identity.encode(self.config)
         m.submodules.link = link = Link(info, self.config.divisor, len(COUNTERS))
-        m.submodules.core = core = Core(self.config, self.placement)
+        m.submodules.core = core = self.core
+        if self.config.external:
+            wiring.connect(m, wiring.flipped(self.memory), core.memory)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         for name, member in core_members(len(COUNTERS)).items():
             ours, theirs = getattr(link, name), getattr(core, name)

@@ -1,5 +1,7 @@
 """The core: memories, quantiser, array, sink, sampler and the sequencer that drives them."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
@@ -7,6 +9,7 @@ from amaranth.lib.wiring import Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.array import TernaryArray
+from setun.hw.external import ExternalWeights
 from setun.hw.generation import COUNTERS, Generation
 from setun.hw.link.signature import core_members
 from setun.hw.memories import Memories
@@ -27,14 +30,18 @@ class Core(wiring.Component):
     placement
         Initial memory contents; None leaves the chip blank, to be loaded over the link.
 
-    Members: the core's side of `setun.hw.link.link.Link`, documented there.
+    Members: the core's side of `setun.hw.link.link.Link`, documented there; `memory`, the pins
+    of an external weight memory.
     """
 
     def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
         self.config = config
         self.placement = placement
-        members = core_members(len(COUNTERS))
-        super().__init__({name: member.flip() for name, member in members.items()})
+        self.outside = ExternalWeights(config) if config.external else None
+        members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
+        if self.outside:
+            members["memory"] = self.outside.signature.members["memory"]
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -46,9 +53,7 @@ class Core(wiring.Component):
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)
-        weights = memories.weights
-        m.submodules.reader = reader = WeightReader(c.weight_words, weights.width, weights.latency)
-
+        self._weights(m, memories, sequencer.restart_weights, array)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
         for name in ("prompt", "prompt_space", "generate", "stop", "reset_state", "token", "done",
@@ -75,13 +80,6 @@ class Core(wiring.Component):
         m.d.comb += [
             sequencer.program_data.eq(memories.program.read_data),
             memories.program.read_address.eq(sequencer.program_address),
-            reader.restart.eq(sequencer.restart_weights),
-            reader.data.eq(memories.weights.read_data),
-            reader.hold.eq(memories.weights.bus.strobe),
-            memories.weights.read_address.eq(reader.address),
-            array.weights.payload.eq(unpack_weights(m, c, reader.o.payload[: c.weight_bits])),
-            array.weights.valid.eq(reader.o.valid),
-            reader.o.ready.eq(array.weights.ready),
             memories.constant_address.eq(quantiser.constant_address),
             quantiser.constant_data.eq(memories.constants.read_data),
             memories.vector_quantiser.read_address.eq(quantiser.vector_address),
@@ -148,6 +146,30 @@ class Core(wiring.Component):
             m.d.sync += count.eq(count + events[name])
             m.d.comb += self.counters[k].eq(count)
         return m
+
+    def _weights(self, m: Module, memories: Memories, restart: Value, array: TernaryArray) -> None:
+        """Weight words from wherever they lie, unpacked, to the array."""
+        reader: Any
+        if self.outside:
+            m.submodules.outside = reader = self.outside
+            wiring.connect(m, memories.weights_req, reader.weights_req)
+            wiring.connect(m, memories.weights_rsp, reader.weights_rsp)
+            wiring.connect(m, wiring.flipped(self.memory), reader.memory)
+        else:
+            store = memories.weights
+            m.submodules.reader = reader = WeightReader(store.depth, store.width, store.latency)
+            m.d.comb += [
+                reader.data.eq(store.read_data),
+                reader.hold.eq(store.bus.strobe),
+                store.read_address.eq(reader.address),
+            ]
+        packed = reader.o.payload[: self.config.weight_bits]
+        m.d.comb += [
+            reader.restart.eq(restart),
+            array.weights.payload.eq(unpack_weights(m, self.config, packed)),
+            array.weights.valid.eq(reader.o.valid),
+            reader.o.ready.eq(array.weights.ready),
+        ]
 
     def _slot_address(self, slot: Value, word: Value) -> Value:
         return Cat(word, slot)

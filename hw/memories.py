@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -85,6 +85,15 @@ class SlotMemory(wiring.Component):
         return m
 
 
+def weights_bus() -> dict[str, wiring.Member]:
+    """The link's port of an external weight memory, 32-bit words by number; writes are silent."""
+    request = data.StructLayout({"write": 1, "address": 32, "data": 32})
+    return {
+        "weights_req": Out(stream.Signature(request)),
+        "weights_rsp": In(stream.Signature(32)),
+    }
+
+
 class Memories(wiring.Component):
     """The stores, addressed by the link as `setun.firmware.placement.Space` says.
 
@@ -92,6 +101,8 @@ class Memories(wiring.Component):
     -------
     bus_req, bus_rsp
         The link's memory port; one request at a time, reads answered after `BUS_LATENCY` cycles.
+    weights_req, weights_rsp
+        Of an external weight memory: where requests for its space go.
     writing : Out(1)
         Strobe: the link writes.
     constant_address : In(24)
@@ -102,7 +113,8 @@ class Memories(wiring.Component):
         The sink's write port.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
-    `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory).
+    `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory). There are no
+    `weights` if they lie outside the chip.
     """
 
     def __init__(self, config: ChipConfig, placement: Placement | None) -> None:
@@ -121,7 +133,7 @@ class Memories(wiring.Component):
             )  # fmt: skip
 
         self.program = store(Space.PROGRAM)
-        self.weights = store(Space.WEIGHTS, far=True)
+        self.weights = None if config.external else store(Space.WEIGHTS, far=True)
         self.constants = store(Space.CONSTANTS)
         self.gates = store(Space.GATES)
         self.state = store(Space.STATE, writable=True)
@@ -131,6 +143,7 @@ class Memories(wiring.Component):
             {
                 "bus_req": In(stream.Signature(BUS_REQUEST)),
                 "bus_rsp": Out(stream.Signature(32)),
+                **({} if self.weights else weights_bus()),
                 "writing": Out(1),
                 "constant_address": In(24),
                 "embed": In(
@@ -154,7 +167,7 @@ class Memories(wiring.Component):
         m = Module()
         stores = {
             Space.PROGRAM: self.program,
-            Space.WEIGHTS: self.weights,
+            **({Space.WEIGHTS: self.weights} if self.weights else {}),
             Space.CONSTANTS: self.constants,
             Space.STATE: self.state,
             Space.GATES: self.gates,
@@ -166,15 +179,17 @@ class Memories(wiring.Component):
 
         request = self.bus_req.payload
         waited = Signal(range(BUS_LATENCY + 2))
-        accept = Signal()
+        accept, outside = Signal(), Signal()
         answer = Signal(32)
         m.d.comb += [
-            accept.eq(self.bus_req.valid & (waited == 0)),
+            accept.eq(self.bus_req.valid & (waited == 0) & ~outside),
             self.bus_req.ready.eq(accept),
             self.writing.eq(accept & request.write),
             self.bus_rsp.valid.eq(waited == BUS_LATENCY + 1),
             self.bus_rsp.payload.eq(answer),
         ]
+        if self.weights is None:
+            self._outside(m, outside, waited)
         space = Signal(3)
         with m.If(accept & ~request.write):
             m.d.sync += [waited.eq(1), space.eq(request.space)]
@@ -199,6 +214,34 @@ class Memories(wiring.Component):
 
         self._copier(m)
         return m
+
+    def _outside(self, m: Module, outside: Value, waited: Value) -> None:
+        """Requests for an external weight memory, `outside` while one is offered or under way."""
+        request = self.bus_req.payload
+        offered, reading = Signal(), Signal()
+        m.d.comb += [
+            offered.eq(
+                self.bus_req.valid & (request.space == Space.WEIGHTS) & (waited == 0) & ~reading
+            ),
+            outside.eq(offered | reading),
+            self.weights_req.valid.eq(offered),
+            self.weights_req.payload.write.eq(request.write),
+            self.weights_req.payload.address.eq(request.address),
+            self.weights_req.payload.data.eq(request.data),
+        ]
+        with m.If(offered):
+            m.d.comb += self.bus_req.ready.eq(self.weights_req.ready)
+            m.d.comb += self.writing.eq(self.weights_req.ready & request.write)
+            with m.If(self.weights_req.ready):
+                m.d.sync += reading.eq(~request.write)
+        with m.If(reading):
+            m.d.comb += [
+                self.bus_rsp.valid.eq(self.weights_rsp.valid),
+                self.bus_rsp.payload.eq(self.weights_rsp.payload),
+                self.weights_rsp.ready.eq(self.bus_rsp.ready),
+            ]
+            with m.If(self.weights_rsp.valid & self.bus_rsp.ready):
+                m.d.sync += reading.eq(0)
 
     def _copier(self, m: Module) -> None:
         """Vector memory's write port: the sink's, or the copy of an embedding row."""

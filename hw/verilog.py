@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from amaranth.back import verilog
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement
+from setun.firmware.placement import Placement, Space
 from setun.hw.chip import Chip
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
@@ -40,13 +40,14 @@ def chip_verilog(config: ChipConfig, placement: Placement | None = None) -> str:
 
 
 def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
-    """What `chip_verilog` would initialise the loadable memories with, by memory name.
+    """What `chip_verilog` would initialise the chip's own memories with, by memory name.
 
     Lets a simulator swap models without compiling the chip again.
     """
     found = {}
     for space, shape in shapes(config).items():
-        if space not in placement.spaces:
+        outside = config.external and space is Space.WEIGHTS
+        if outside or space not in placement.spaces:
             continue
         name = space.name.lower()
         words = shape.words(placement.spaces[space])

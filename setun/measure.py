@@ -9,25 +9,30 @@ from setun.backends.simulated import simulated_config
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.placement import weight_words
+from setun.firmware.placement import bound_cycles
 from setun.hw.generation import COUNTERS
 from setun.session import Result, stream
 
-# On-chip configurations of `setun bench`: array shapes by name, memories sized for the model.
+# Configurations of `setun bench`, memories sized for the model.
 BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
     "onchip-256": {"columns": 32, "rows": 8, "lanes": 8},
     "board-256": {"columns": 32, "rows": 8, "lanes": 4},  # what boards.ulx3s-85f suggests
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16},
+    "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000},
+    "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000},
 }
+# What they run unless told: weights beyond the chip need a model beyond the chip.
+BENCH_MODELS = {"sdram-16": "random-13m", "axi4-256": "random-370m-2l"}
+DEFAULT_MODEL = "shakespeare"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One model on one chip; the keys of `bench --json`, and `account`.
 
-    bound_cycles_per_token is the weight words a token reads: one per cycle is the bandwidth of
-    the weight port. `account` splits a token's cycles by what the array does.
+    bound_cycles_per_token is the weights a token reads over what the weight port or the memory's
+    pins deliver per cycle. `account` splits a token's cycles by what the array does.
     """
 
     config: str
@@ -66,7 +71,7 @@ def measure(
     waits = ("array_busy", "wait_codes", "wait_sink", "wait_weights")
     account = {key: spent[key] / share for key in waits}
     account["array_idle"] = spent["cycles"] / share - sum(account.values())
-    bound = weight_words(image, config)
+    bound = bound_cycles(image, config)
     return Measurement(
         config=name,
         model=model,

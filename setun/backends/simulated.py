@@ -6,6 +6,7 @@ from pathlib import Path
 
 import setun.firmware
 import setun.hw
+import setun.sim.memories
 from setun import __version__
 from setun.backends.base import Sampling
 from setun.backends.serial import SerialBackend
@@ -13,7 +14,8 @@ from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Values
 from setun.firmware.placement import place
-from setun.hw.verilog import TOP, chip_verilog, memory_contents
+from setun.hw.verilog import TOP
+from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
 from setun.sim.simulator.cache import build_once
 
@@ -22,14 +24,18 @@ SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time
 
 
 def simulated_config(config: ChipConfig) -> ChipConfig:
-    """`config` with a UART fast enough not to slow a simulation down; cycles do not change."""
-    return config.override(clock_hz=SIMULATED_CLOCK, baud=SIMULATED_BAUD)
+    """`config` with a UART fast enough not to slow a simulation down; cycles do not change.
+
+    An external memory keeps its clock: its times are in nanoseconds.
+    """
+    clock = config.clock_hz if config.external else SIMULATED_CLOCK
+    return config.override(clock_hz=clock, baud=SIMULATED_BAUD)
 
 
 def _sources() -> bytes:
     """Hash of everything that decides the Verilog of a configuration."""
     digest = hashlib.sha256(__version__.encode())
-    for package in (setun.firmware, setun.hw):
+    for package in (setun.firmware, setun.hw, setun.sim.memories):
         folder = Path(str(package.__file__)).parent
         for file in sorted(folder.rglob("*.py")):
             digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
@@ -37,11 +43,11 @@ def _sources() -> bytes:
 
 
 def blank_verilog(config: ChipConfig) -> str:
-    """Verilog of a blank chip, from the cache when the gateware has not changed."""
+    """Verilog of a blank chip and its memory, from the cache when neither has changed."""
     name = hashlib.sha256(_sources() + config.digest).hexdigest()[:32]
 
     def build(folder: Path) -> None:
-        (folder / "chip.v").write_text(chip_verilog(config))
+        (folder / "chip.v").write_text(system_verilog(config))
 
     folder, _ = build_once(cache_folder() / "verilog", name, build)
     return (folder / "chip.v").read_text()
@@ -70,7 +76,7 @@ class SimulatedBackend:
         waves: Path | None = None,
         progress: Callable[[str], None] = lambda stage: None,
     ) -> None:
-        contents = memory_contents(config, place(image, config))
+        contents = system_contents(config, place(image, config))
         progress("generate Verilog")
         executable = compile_chip(
             blank_verilog(config), TOP, config.divisor, waves=waves is not None, progress=progress

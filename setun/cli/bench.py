@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", default="shakespeare", show_default=True, help="Model to run.")
+@click.option("--model", help="Model to run.  [default: shakespeare, or random beyond the chip]")
 @click.option("--config", "names", metavar="NAME", multiple=True, help="Only these configurations.")
-@click.option("-n", "tokens", type=int, default=16, show_default=True, help="Tokens per run.")
-@click.option("--packing", type=click.Choice(["2b", "1.6b"]), default="2b", show_default=True)
+@click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
+@click.option("--packing", type=click.Choice(["2b", "1.6b"]), help="Weights in memory.")
 @click.option("--account", is_flag=True, help="Show where the cycles of a token go.")
 @click.option("--units", is_flag=True, help="Place each unit alone instead: cells and Fmax.")
 @json_option
 def command(
-    model: str,
+    model: str | None,
     names: tuple[str, ...],
-    tokens: int,
-    packing: str,
+    tokens: int | None,
+    packing: str | None,
     account: bool,
     units: bool,
     as_json: bool,
 ) -> None:
     """Cycles per token on RTL against the bandwidth bound.
 
-    Runs the compiled chip, checks every token, reads the chip's own counters. The bound is one
-    weight word per cycle: bits of packed weights per token over bits per cycle of the port.
+    Runs the compiled chip, checks every token, reads the chip's own counters. The bound is bits
+    of packed weights per token over bits per cycle of the weight port or the memory's pins.
 
     \b
     setun bench
@@ -41,22 +41,29 @@ def command(
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import sized_for
-    from setun.measure import BENCH_CONFIGS, measure
+    from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
     from setun.models.load import load_model
+    from setun.models.random import SHAPES, random_image
 
     for name in names:
         if name not in BENCH_CONFIGS:
             raise SetunError("configuration", f"must be one of {', '.join(BENCH_CONFIGS)}", name)
-    image = load_model(model)
     if units:
-        _units(sized_for(image, ChipConfig(**BENCH_CONFIGS[(names or ("board-256",))[0]])), as_json)
+        options = BENCH_CONFIGS[(names or ("board-256",))[0]]
+        _units(sized_for(load_model(model or DEFAULT_MODEL), ChipConfig(**options)), as_json)
         return
     results = []
     with stages() as start:
         for name in names or tuple(BENCH_CONFIGS):
-            config = sized_for(image, ChipConfig(**BENCH_CONFIGS[name], packing=packing))
+            which = model or BENCH_MODELS.get(name, DEFAULT_MODEL)
+            random = which in SHAPES
+            options = BENCH_CONFIGS[name] | ({"packing": packing} if packing else {})
+            start(f"compile {which}")
+            image = random_image(which) if random else load_model(which)
             start(f"run {name}")
-            results.append(measure(name, model, image, config, tokens))
+            config = sized_for(image, ChipConfig(**options))
+            count = tokens if tokens is not None else (2 if random else 16)
+            results.append(measure(name, which, image, config, count))
     values = [asdict(r) for r in results]
     if not account:
         for value in values:

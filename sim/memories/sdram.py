@@ -1,12 +1,15 @@
 """Model of an SDR SDRAM that latches the first violation of its datasheet."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.controllers.sdram_timing import BANKS, SdramPart, sdram_pins
+from setun.sim.memories.bulk import BulkStore
 from setun.sim.memories.sdram_rules import (
     POSTPONED,
     Command,
@@ -45,6 +48,8 @@ class SdramModel(wiring.Component):
         beyond `depth` too: only writes to them break the rule.
     power_up_us
         Replaces the part's pause after power-up, to shorten simulations.
+    bulk
+        Keep the beats in a `BulkStore`: for depths of a whole part. It starts as zeros.
 
     Members
     -------
@@ -70,7 +75,9 @@ class SdramModel(wiring.Component):
         init: Sequence[int] = (),
         patterned: bool = False,
         power_up_us: float | None = None,
+        bulk: bool = False,
     ) -> None:
+        self.bulk = bulk
         self.part, self.clock_hz = part, clock_hz
         self.depth = part.capacity * 8 // part.dq if depth is None else depth
         self.patterned = patterned
@@ -251,13 +258,22 @@ class SdramModel(wiring.Component):
             results.append((valid, address))
         return results[0], results[1]
 
+    def _ports(self, m: Module) -> tuple[Any, Any]:
+        """Read and write port of the beats."""
+        if not self.bulk:
+            m.submodules.store = store = memory.Memory(
+                shape=unsigned(self.part.dq), depth=self.depth, init=self.init
+            )
+            return store.read_port(), store.write_port(granularity=8)
+        m.submodules.store = bulk = BulkStore(self.part.dq, self.depth)
+        out = SimpleNamespace(addr=bulk.read_address, data=bulk.read_data, en=Signal())
+        into = SimpleNamespace(addr=bulk.write_address, data=bulk.write_data, en=bulk.write_enable)
+        return out, into
+
     def _store(self, m: Module, read: Value, source: Value, write: Value, target: Value) -> None:
         pins, dq = self.pins, self.part.dq
         lanes = dq // 8
-        m.submodules.store = store = memory.Memory(
-            shape=unsigned(dq), depth=self.depth, init=self.init
-        )
-        out, into = store.read_port(), store.write_port(granularity=8)
+        out, into = self._ports(m)
         mask_in, mask_out = Signal(dq), Signal(dq)
         if self.patterned:
             shifted = 32 - dq

@@ -110,7 +110,7 @@ def build_chip(
 
 
 def _verilator(waves: bool) -> list[str]:
-    options = ["--cc", "-O3", "--noassert", "--no-timing", "--x-assign", "fast"]
+    options = ["--cc", "-O3", "--assert", "--no-timing", "--x-assign", "fast"]
     options += ["--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--prefix", "Vchip"]
     options += ["--output-split", "20000", "--top-module", TOP, "--Mdir", ".", "chip.v"]
     return [*options, "--trace-fst"] if waves else options

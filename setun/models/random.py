@@ -1,0 +1,29 @@
+"""Models of any shape with random weights: what a memory and an array cost at a size."""
+
+import numpy as np
+
+from setun.firmware.checkpoint import Checkpoint, ModelConfig, expected_shapes
+from setun.firmware.compiler import Image, compile_checkpoint
+
+# (hidden, layers, intermediate) by name; the second is two layers of the MatMul-free LM's 370M.
+SHAPES = {"random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816)}
+VOCABULARY = 64
+
+
+def random_image(name: str, seed: int = 1) -> Image:
+    """The image of a random model of `SHAPES`; norms near 1, bounds and weights normal."""
+    hidden, layers, intermediate = SHAPES[name]
+    config = ModelConfig(
+        vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers,
+        intermediate_size=intermediate,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for tensor, shape in expected_shapes(config).items():
+        values = rng.standard_normal(shape, np.float32)
+        if tensor.endswith("norm.weight"):
+            values = 1.0 + 0.1 * values
+        elif len(shape) == 2 and "lower_bounds" not in tensor and "embeddings" not in tensor:
+            values *= shape[1] ** -0.5
+        tensors[tensor] = values.astype(np.float32)
+    return compile_checkpoint(Checkpoint(config, tensors, None))
