@@ -9,6 +9,8 @@ from bench.runner import run_bench
 from units.harness import Parts
 from units.sdram_harness import SdramSystem, SequentialReader
 
+from setun.hw.build import unit_report
+from setun.hw.controllers.sdram import SdramController
 from setun.hw.controllers.sdram_timing import PARTS
 
 # Part, clock in MHz, round trip, CAS latency (None: lowest), stall of both sides.
@@ -70,3 +72,14 @@ def test_sdram_efficiency(tmp_path: Path) -> None:
             f" {found['efficiency']:.4f} of the pins' peak,"
             f" {found['efficiency'] * peak:.1f} of {peak:g} MB/s"
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "mhz"), [("IS42S16160-7", 100), ("MT48LC4M32B2-7", 143)])
+def test_sdram_alone_on_ecp5(name: str, mhz: int) -> None:
+    cost = unit_report(lambda: SdramController(PARTS[name], mhz * 1e6), "sdram", clock_mhz=mhz)
+    print(
+        f"{name} at {mhz} MHz: {cost['lut4']} LUT4, {cost['ff']} FF,"
+        f" {cost['block_ram']} block RAM, Fmax {cost['fmax_mhz']:.1f} MHz"
+    )
+    assert cost["fmax_mhz"] >= 120.0

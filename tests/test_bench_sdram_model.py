@@ -10,14 +10,21 @@ from units.sdram_harness import RawPart, SdramSystem, SequentialReader
 from units.sdram_scripts import CLOCK_HZ, DEPTH, PART, POWER_UP_US
 
 from setun.firmware.errors import SetunError
-from setun.hw.controllers.sdram_timing import AS4C32M16SB, IS42S16160, PARTS, Span, sdram_timing
+from setun.hw.controllers.sdram_timing import (
+    AS4C32M16SB,
+    IS42S16160,
+    PARTS,
+    Command,
+    Span,
+    sdram_timing,
+)
 from setun.sim.memories.sdram import SdramModel
-from setun.sim.memories.sdram_rules import Command, Rule, describe
+from setun.sim.memories.sdram_rules import Rule, describe
 
 # What the part asks for beyond what the controller knows of, and the rule that it then finds
 # broken; a wrong return delay only corrupts the data.
 MUTANTS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("tRCD", {"rcd": Span(cycles=5)}, {}, "T_RCD"),
+    ("tRCD", {"rcd": Span(cycles=8)}, {}, "T_RCD"),
     ("tRP", {"rp": Span(cycles=7)}, {}, "T_RP"),
     ("tRAS", {"ras": Span(cycles=16), "rc": Span(cycles=16)}, {}, "T_RAS"),
     ("tRC", {"rc": Span(cycles=18)}, {}, "T_RC"),

@@ -44,6 +44,8 @@ class Axi4Reader(wiring.Component):
         The memory may be used: no burst and no word is begun before.
     base : In(address_bits)
         Where the chip's bytes begin. Its 12 low bits count as zeros; constant while in use.
+    pending : Out(range(outstanding + 1))
+        Bursts on offer or not fully answered, a word's read included.
     error : Out(1), clear : In(1)
         A response other than OKAY came since the last `clear`.
     axi : Out
@@ -69,11 +71,13 @@ class Axi4Reader(wiring.Component):
             raise ValueError(f"must be 4 KB to the address space, in whole beats: {capacity=}")
         self.data_bits, self.capacity, self.outstanding = data_bits, capacity, outstanding
         self.burst = min(MAX_BEATS, BOUNDARY * 8 // data_bits)
+        self.reading, self.writing = Signal(), Signal()  # a word of the link is on its way
         super().__init__(
             {
                 **controller_members(data_bits, capacity),
                 "enable": In(1),
                 "base": In(address_bits),
+                "pending": Out(range(outstanding + 1)),
                 "error": Out(1),
                 "clear": In(1),
                 "axi": Out(axi4(data_bits, address_bits, id_bits)),
@@ -89,19 +93,18 @@ class Axi4Reader(wiring.Component):
                 m.d.comb += getattr(axi, channel + pin).eq(value)
         m.d.comb += self.ready.eq(self.enable)
 
-        unfinished = Signal(range(self.outstanding + 1))  # bursts, on offer or answered in part
-        reading, writing = Signal(), Signal()  # a word of the link is on its way
+        reading, writing = self.reading, self.writing
         burst, word, finished = Signal(), Signal(), Signal()
         m.d.comb += [
             self.read.ready.eq(
                 self.enable
                 & (~axi.arvalid | axi.arready)
-                & (unfinished != self.outstanding)
+                & (self.pending != self.outstanding)
                 & ~(reading | writing)
             ),
             bus.ready.eq(
                 self.enable
-                & (unfinished == 0)
+                & (self.pending == 0)
                 & ~(self.read.valid | reading | writing | self.bus_rsp.valid)
             ),
             burst.eq(self.read.valid & self.read.ready),
@@ -109,7 +112,7 @@ class Axi4Reader(wiring.Component):
             finished.eq(axi.rvalid & axi.rready & axi.rlast),
         ]
         begun = burst | (word & ~bus.payload.write)
-        m.d.sync += unfinished.eq(unfinished + begun - finished)
+        m.d.sync += self.pending.eq(self.pending + begun - finished)
         with m.If(~axi.arvalid | axi.arready):
             m.d.sync += axi.arvalid.eq(begun)
 
@@ -124,7 +127,7 @@ class Axi4Reader(wiring.Component):
                 address.eq(Cat(offset[:12], self.base[12:] + offset[12:])),
                 axi.arlen.eq(Mux(word, 0, self.read.payload.beats - 1)),
             ]
-        self._word(m, word, lane, reading, writing)
+        self._word(m, word, lane)
 
         failed = Signal()
         m.d.comb += failed.eq(
@@ -134,9 +137,10 @@ class Axi4Reader(wiring.Component):
         m.d.sync += self.error.eq((self.error & ~self.clear) | failed)
         return m
 
-    def _word(self, m: Module, word: Signal, lane: Value, reading: Signal, writing: Signal) -> None:
+    def _word(self, m: Module, word: Signal, lane: Value) -> None:
         """The link's word: data and strobes of a write, or its place in the beat read."""
         axi, bus = self.axi, self.bus_req
+        reading, writing = self.reading, self.writing
         place = Signal(range(self.data_bits // 32))
         with m.If(word):
             m.d.sync += [

@@ -1,6 +1,6 @@
 """Weight DMA: the weight image of an external memory as a stream of weight words."""
 
-from amaranth.hdl import Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,6 +61,9 @@ class WeightDma(wiring.Component):
             raise ValueError(f"queue must hold two bursts of {burst} beats: depth {depth}")
         self.beat, self.weight_bits, self.burst = beat, weight_bits, burst
         self.total = capacity * 8 // beat
+        self.bursts = -(-self.total // burst)
+        self.running = Signal()  # the end has not been reached
+        self.following = Signal(range(max(self.bursts, 2)))  # number of the next burst
         self.gearbox = Gearbox(beat, weight_bits)
         self.queue_bits = max(beat, weight_bits)
         words = max(LEAST_QUEUE, -(-depth * beat // self.queue_bits))
@@ -69,7 +72,16 @@ class WeightDma(wiring.Component):
         widens = beat < weight_bits
         self.beat_cost = self.gearbox.i_units if widens else 1
         self.word_cost = self.gearbox.o_units if widens else 1
-        self.room = self.queue_words * self.word_cost
+        self.most = self.queue_words * self.word_cost
+        # What is on its way: beats asked for and not answered, restarts before included, and
+        # of these the ones from before the last restart. The top bit of the first stops
+        # requests, so that restarts in a row do not pile up more than it counts.
+        reach = max(self.most // self.beat_cost, burst)
+        self.pending = Signal(reach.bit_length() + 1)
+        self.stale = Signal.like(self.pending)
+        self.room = Signal(range(self.most + 1), init=self.most)
+        # One word more than room is counted for: a buffered FIFO's output register.
+        self.queue = fifo.SyncFIFOBuffered(width=self.queue_bits, depth=self.queue_words + 1)
         super().__init__(
             {
                 "restart": In(1),
@@ -83,18 +95,11 @@ class WeightDma(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        issue, arrives, taken = Signal(), Signal(), Signal()
-        self._requests(m, issue, taken)
+        arrives, taken = Signal(), Signal()
+        asked = self._requests(m, taken)
 
-        # Beats of the requests made and not yet answered, those of earlier passes included.
-        # Its top bit stops requests: restarts in a row must not pile up more than it counts.
-        reach = max(self.room // self.beat_cost, self.burst)
-        pending = Signal(reach.bit_length() + 1)
-        stale = Signal.like(pending)  # of these, from before the last restart
-        asked = Signal(range(self.burst + 1))
+        pending, stale, queue = self.pending, self.stale, self.queue
         m.d.comb += [
-            asked.eq(Mux(issue, self._beats(self._next), 0)),
-            self._crowded.eq(pending[-1]),
             self.quiet.eq(pending == 0),
             self.i.ready.eq(1),
             arrives.eq(self.i.valid & (stale == 0)),
@@ -105,8 +110,6 @@ class WeightDma(wiring.Component):
         with m.Elif(self.i.valid & ~arrives):
             m.d.sync += stale.eq(stale - 1)
 
-        # One word more than room is counted for: a buffered FIFO's output register.
-        queue = fifo.SyncFIFOBuffered(width=self.queue_bits, depth=self.queue_words + 1)
         m.submodules.queue = ResetInserter(self.restart)(queue)
         m.submodules.gearbox = gearbox = ResetInserter(self.restart)(self.gearbox)
         m.d.comb += taken.eq(queue.r_rdy & queue.r_en)
@@ -132,39 +135,35 @@ class WeightDma(wiring.Component):
             wiring.connect(m, wiring.flipped(self.o), gearbox.o)
         return m
 
-    def _requests(self, m: Module, issue: Signal, taken: Signal) -> None:
-        """Requests by credit; `issue` puts the next one on offer."""
-        shift = (self.burst - 1).bit_length()
-        bursts = -(-self.total // self.burst)
-        running, self._crowded = Signal(), Signal()
-        self._next = Signal(range(max(bursts, 2)))
-        room = Signal(range(self.room + 1), init=self.room)
-        waits = Signal()
+    def _requests(self, m: Module, taken: Signal) -> Value:
+        """Requests by credit; the beats put on offer in this cycle."""
+        rest = self.total % self.burst
+        waits, issue = Signal(), Signal()
+        running, following = self.running, self.following
+        last, beats = Signal(), Signal(range(self.burst + 1))
+        asked = Signal.like(beats)
         m.d.comb += [
             waits.eq(self.read.valid & ~self.read.ready),
             issue.eq(
                 running
-                & (room >= self.burst * self.beat_cost)
-                & ~(self._crowded | waits | self.hold | self.restart)
+                & (self.room >= self.burst * self.beat_cost)
+                & ~(self.pending[-1] | waits | self.hold | self.restart)
             ),
+            last.eq(following == self.bursts - 1),
+            beats.eq(Mux(last, rest, self.burst) if rest else self.burst),
+            asked.eq(Mux(issue, beats, 0)),
         ]
         with m.If(~waits):
             m.d.sync += self.read.valid.eq(issue)
         with m.If(issue):
             m.d.sync += [
-                self.read.payload.address.eq(self._next << shift),
-                self.read.payload.beats.eq(self._beats(self._next)),
-                self._next.eq(self._next + 1),
+                self.read.payload.address.eq(following << (self.burst - 1).bit_length()),
+                self.read.payload.beats.eq(beats),
+                following.eq(following + 1),
+                running.eq(~last),
             ]
-            with m.If(self._next == bursts - 1):
-                m.d.sync += running.eq(0)
-        spent = Mux(issue, self._beats(self._next) * self.beat_cost, 0)
-        m.d.sync += room.eq(room - spent + Mux(taken, self.word_cost, 0))
+        spent = asked * self.beat_cost
+        m.d.sync += self.room.eq(self.room - spent + Mux(taken, self.word_cost, 0))
         with m.If(self.restart):
-            m.d.sync += [running.eq(1), self._next.eq(0), room.eq(self.room)]
-
-    def _beats(self, burst: Signal) -> Signal:
-        """Beats of a burst: the memory's last may be short."""
-        rest = self.total % self.burst
-        last = self.total // self.burst
-        return Mux(burst == last, rest, self.burst) if rest else Const(self.burst)
+            m.d.sync += [running.eq(1), following.eq(0), self.room.eq(self.most)]
+        return asked

@@ -32,6 +32,9 @@ class Gearbox(wiring.Component):
     def __init__(self, i_bits: int, o_bits: int) -> None:
         self.unit = gcd(i_bits, o_bits)
         self.i_units, self.o_units = i_bits // self.unit, o_bits // self.unit
+        # Towards wider words: where the next beat begins in its word, and whether the beat
+        # between the two registers completes one.
+        self.start, self.completes = Signal(range(self.o_units)), Signal()
         super().__init__(
             {"i": In(stream.Signature(i_bits)), "o": Out(stream.Signature(o_bits))},
         )
@@ -60,8 +63,7 @@ class Gearbox(wiring.Component):
         waits there and moves to the front when the word is taken.
         """
         a, b = self.i_units, self.o_units
-        start = Signal(range(b))  # where the next beat begins in its word
-        wraps = Signal()
+        start, wraps = self.start, Signal()
         after = Signal(range(b))
         m.d.comb += [wraps.eq(start >= b - a), after.eq(start + a - Mux(wraps, b, 0))]
         spans = a + b - 1
@@ -73,14 +75,16 @@ class Gearbox(wiring.Component):
             enable = Cat(enables)
         else:
             turn = Signal(range(a))  # registered: the beat waits for it alone
-            beat, enable = Signal(len(self.i.payload)), Signal(spans)
+            beat = Signal(len(self.i.payload), reset_less=True)
+            enable = Signal(spans)
             last, valid = Signal(), Signal()
+            m.d.comb += self.completes.eq(valid & last)
             rotated = rotate(self._units(self.i.payload), turn)
             lanes = self._units(beat)
         step = Signal()
         m.d.comb += step.eq(~self.o.valid | self.o.ready)
 
-        gathered = [Signal(self.unit, name=f"unit{p}") for p in range(spans)]
+        gathered = [Signal(self.unit, name=f"unit{p}", reset_less=True) for p in range(spans)]
         m.d.comb += self.o.payload.eq(Cat(gathered[:b]))
         with m.If(step):
             m.d.sync += self.o.valid.eq(valid & last)
@@ -115,8 +119,10 @@ class Gearbox(wiring.Component):
         and one rotation orders them.
         """
         a, b = self.i_units, self.o_units
-        beat = Signal(len(self.i.payload))
-        left = Signal((b - 1) * self.unit)
+        beat = Signal(len(self.i.payload), reset_less=True)
+        left = Signal((b - 1) * self.unit, reset_less=True)
+        word = Signal(len(self.o.payload), reset_less=True)
+        m.d.comb += self.o.payload.eq(word)
         loaded = Signal()
         start = Signal(range(a), init=b - 1)  # of the window, from the first unit left over
         ends, step = Signal(), Signal()
@@ -148,9 +154,10 @@ class Gearbox(wiring.Component):
         if b == 1:
             m.d.comb += step.eq(~self.o.valid | self.o.ready)
             with m.If(step):
-                m.d.sync += [self.o.valid.eq(loaded), self.o.payload.eq(lanes[0])]
+                m.d.sync += [self.o.valid.eq(loaded), word.eq(lanes[0])]
             return
-        chosen, turn, valid = Signal(len(self.o.payload)), Signal(range(b)), Signal()
+        chosen = Signal(len(self.o.payload), reset_less=True)
+        turn, valid = Signal(range(b)), Signal()
         leave = Signal()
         m.d.comb += [leave.eq(~self.o.valid | self.o.ready), step.eq(~valid | leave)]
         with m.If(step):
@@ -162,7 +169,7 @@ class Gearbox(wiring.Component):
         with m.If(leave):
             m.d.sync += [
                 self.o.valid.eq(valid),
-                self.o.payload.eq(Cat(rotate(self._units(chosen), turn))),
+                word.eq(Cat(rotate(self._units(chosen), turn))),
             ]
 
 

@@ -1,17 +1,21 @@
 """SDR SDRAM: pages streamed through open rows of four banks, refresh and the link in between."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from setun.hw.controllers.port import MAX_BEATS, controller_members
 from setun.hw.controllers.sdram_refresh import RefreshTimer
-from setun.hw.controllers.sdram_timing import BANKS, SdramPart, sdram_pins, sdram_timing
-from setun.hw.pipeline import delayed
+from setun.hw.controllers.sdram_return import ReadReturn
+from setun.hw.controllers.sdram_timing import (
+    A10,
+    BANKS,
+    Command,
+    SdramPart,
+    sdram_pins,
+    sdram_timing,
+)
 
-# {ras_n, cas_n, we_n}
-NOP, ACTIVATE, READ, WRITE, PRECHARGE, REFRESH, LOAD_MODE = 7, 3, 5, 4, 2, 1, 0
-A10 = 1 << 10  # in PRECHARGE: of all banks
 BURST = 2  # beats of a READ: every other cycle is free for the rows' commands
 
 
@@ -107,9 +111,10 @@ class SdramController(wiring.Component):
         self.next = Signal(self._access)
         self.current_valid, self.next_valid = Signal(), Signal()
         self.current_open, self.next_open = Signal(), Signal()
-        self.row_slot = Signal()
+        # Two registers, not one and its inverse: they are wanted all over the controller.
+        self.row_slot, self.column_slot = Signal(), Signal(init=1)
         self.pause = Signal()
-        m.d.sync += self.row_slot.eq(~self.row_slot)
+        m.d.sync += [self.row_slot.eq(self.column_slot), self.column_slot.eq(~self.column_slot)]
 
         self._intake(m)
         self._columns(m)
@@ -140,7 +145,6 @@ class SdramController(wiring.Component):
                 beats.eq(beats_of_word),
             ]
         new = self.next
-        pair_bits = len(new.pair)
         with m.If(free):
             m.d.sync += [
                 Cat(new.pair, new.bank, new.row).eq(start[1:]),
@@ -151,7 +155,6 @@ class SdramController(wiring.Component):
                 new.write.eq(~read.valid & link.payload.write),
                 self.next_valid.eq(read.valid | (link.valid & link.ready)),
             ]
-        assert pair_bits + 2 + len(new.row) == len(start) - 1
         with m.If(link.valid & link.ready):
             m.d.sync += [self.link_busy.eq(1), self.link_data.eq(link.payload.data)]
 
@@ -193,7 +196,7 @@ class SdramController(wiring.Component):
                     ]
         m.d.sync += spare.eq(spare - taken + (self.o.valid & self.o.ready))
         # Nobody drives the data pins for a cycle between the part's beats and ours.
-        with m.If(self.issue & ~self.row_slot & ~current.write):
+        with m.If(self.issue & self.column_slot & ~current.write):
             m.d.sync += quiet.eq(self.return_delay + 3)
         with m.Elif(quiet != 0):
             m.d.sync += quiet.eq(quiet - 1)
@@ -201,7 +204,7 @@ class SdramController(wiring.Component):
         # What the pair's second cycle needs when `current` may be another access already.
         self.second_write, self.second_skip = Signal(), Signal()
         self.second_read, self.second_link = Signal(), Signal()
-        with m.If(~self.row_slot):
+        with m.If(self.column_slot):
             m.d.sync += [
                 self.second_write.eq(self.issue & current.write),
                 self.second_read.eq(self.issue & ~current.write),
@@ -211,7 +214,7 @@ class SdramController(wiring.Component):
 
     def _return(self, m: Module) -> None:
         """Route beats that come back to `o` or to the link."""
-        current, dq = self.current, self.part.dq
+        current = self.current
         wanted, link = Signal(), Signal()
         with m.If(self.row_slot):
             m.d.comb += wanted.eq(self.second_read & ~self.second_skip)
@@ -219,32 +222,18 @@ class SdramController(wiring.Component):
         with m.Else():
             m.d.comb += wanted.eq(self.issue & ~current.write & ~current.skip_first)
             m.d.comb += link.eq(current.link)
-        beat = Signal(dq)
-        m.d.sync += beat.eq(self.pins.dq_i)
-        to_queue = delayed(m, wanted & ~link, self.return_delay, "to_queue", reset=True)
-        to_link = delayed(m, wanted & link, self.return_delay, "to_link", reset=True)
-
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=dq, depth=self.depth)
+        m.submodules.back = back = ReadReturn(
+            self.part.dq, delay=self.return_delay, depth=self.depth
+        )
         m.d.comb += [
-            queue.w_data.eq(beat),
-            queue.w_en.eq(to_queue),
-            self.o.payload.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
+            back.wanted.eq(wanted),
+            back.link.eq(link),
+            back.dq_i.eq(self.pins.dq_i),
         ]
-        word = Signal(32)
-        m.d.comb += self.bus_rsp.payload.eq(word)
+        wiring.connect(m, back.o, wiring.flipped(self.o))
+        wiring.connect(m, back.word, wiring.flipped(self.bus_rsp))
         with m.If(self.bus_rsp.valid & self.bus_rsp.ready):
-            m.d.sync += [self.bus_rsp.valid.eq(0), self.link_busy.eq(0)]
-        whole: Value = to_link
-        if dq < 32:
-            half = Signal()
-            m.d.sync += half.eq(half ^ to_link)
-            whole = to_link & half
-        with m.If(to_link):
-            m.d.sync += word.eq(Cat(word[dq:], beat) if dq < 32 else beat)
-        with m.If(whole):
-            m.d.sync += self.bus_rsp.valid.eq(1)
+            m.d.sync += self.link_busy.eq(0)
 
     def _rows(self, m: Module) -> None:
         """Open the rows that accesses need, refresh, initialise: one command per row slot."""
@@ -254,27 +243,32 @@ class SdramController(wiring.Component):
         )
         m.d.comb += refresh.idle.eq(~self.current_valid & ~self.next_valid)
         row_bits = (part.rows - 1).bit_length()
-        self.row_command, self.row_address = Signal(3, init=NOP), Signal(part.address_pins)
+        self.row_command, self.row_address = Signal(3, init=Command.NOP), Signal(part.address_pins)
         self.bank, row = Signal(2), Signal(row_bits)
         bank = self.bank
         opened = Signal(BANKS)
         rows = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
-        for_current, is_open, same_row, bank_in_use = Signal(), Signal(), Signal(), Signal()
-        m.d.sync += bank_in_use.eq(self.current_valid & (self.current.bank == bank))
+        for_current, is_open, same_row = Signal(), Signal(), Signal()
 
         longest = max(t.rcd, t.rp, t.rrd, t.rfc, t.mrd)
         wait = Signal(range(slots(longest) + 2))
         with m.If(self.row_slot & (wait != 0)):
             m.d.sync += wait.eq(wait - 1)
-        go = Signal()
-        m.d.comb += go.eq(self.row_slot & (wait == 0))
         # From ACTIVATE, or the last beat written, to PRECHARGE of whichever bank.
         hold = max(t.ras, t.wr + BURST - 1)
         held = Signal(range(hold + 1))
-        with m.If(self.issue & ~self.row_slot & self.current.write):
+        with m.If(self.issue & self.column_slot & self.current.write):
             m.d.sync += held.eq(hold - 1)
         with m.Elif(held != 0):
             m.d.sync += held.eq(held - 1)
+        # In row slots only: a command may be given; every bank closed; `bank` closed.
+        go, may_drain, may_close = Signal(), Signal(), Signal()
+        bank_in_use = self.current_valid & (self.current.bank == bank)
+        m.d.sync += [
+            go.eq(self.column_slot & (wait == 0)),
+            may_drain.eq(self.column_slot & (wait == 0) & (held == 0)),
+            may_close.eq(self.column_slot & (wait == 0) & (held == 0) & ~bank_in_use),
+        ]
 
         with m.FSM():
             with m.State("POWER"):
@@ -287,9 +281,8 @@ class SdramController(wiring.Component):
                     m.next = "DRAIN"
             with m.State("IDLE"):
                 with m.If(refresh.due):
-                    # A READ of this cycle must not be cut short.
-                    m.d.sync += [self.pause.eq(1), self.next_open.eq(0), wait.eq(1)]
-                    m.next = "DRAIN"
+                    m.d.sync += [self.pause.eq(1), self.next_open.eq(0)]
+                    m.next = "PAUSE"
                 with m.Elif(self.current_valid & ~self.current_open):
                     # Its row was closed for a refresh; so were all others.
                     m.d.sync += [
@@ -319,54 +312,58 @@ class SdramController(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(refresh.due):
                     m.next = "IDLE"
-                with m.Elif(go & (held == 0) & ~bank_in_use):
-                    m.d.comb += self.row_command.eq(PRECHARGE)
+                with m.Elif(may_close):
+                    m.d.comb += self.row_command.eq(Command.PRECHARGE)
                     m.d.sync += [opened.bit_select(bank, 1).eq(0), wait.eq(slots(t.rp))]
                     m.next = "ACTIVATE"
             with m.State("ACTIVATE"):
                 m.d.comb += self.row_address.eq(row)
                 with m.If(go):
-                    m.d.comb += self.row_command.eq(ACTIVATE)
+                    m.d.comb += self.row_command.eq(Command.ACTIVATE)
                     m.d.sync += [
                         opened.bit_select(bank, 1).eq(1),
                         rows[bank].eq(row),
-                        wait.eq(max(slots(t.rrd), -(-(t.rcd - 3) // 2), 0)),
+                        wait.eq(max(slots(t.rrd), slots(t.rcd) - 1)),
                         held.eq(hold - 1),
                     ]
                     m.next = "OPENED"
             with m.State("OPENED"):
-                # The soonest READ is 3 cycles behind the ACTIVATE if `wait` was zero.
-                with m.If(wait == 0):
+                # The soonest READ is three cycles behind this one.
+                with m.If(go):
                     with m.If(for_current):
                         m.d.sync += self.current_open.eq(1)
                     with m.Else():
                         m.d.sync += self.next_open.eq(1)
                     m.next = "IDLE"
+            with m.State("PAUSE"):
+                # A READ of the cycle before must not be cut short.
+                with m.If(go):
+                    m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += self.row_address.eq(A10)
                 m.d.sync += self.current_open.eq(0)
-                with m.If(go & (held == 0)):
-                    m.d.comb += self.row_command.eq(PRECHARGE)
+                with m.If(may_drain):
+                    m.d.comb += self.row_command.eq(Command.PRECHARGE)
                     m.d.sync += [opened.eq(0), wait.eq(slots(t.rp))]
                     m.next = "REFRESH"
             with m.State("REFRESH"):
                 with m.If(~refresh.owed):
-                    with m.If(wait == 0):
+                    with m.If(go):
                         m.d.sync += self.pause.eq(0)
                         m.next = "MODE"
                         with m.If(self.ready):
                             m.next = "IDLE"
                 with m.Elif(go):
-                    m.d.comb += [self.row_command.eq(REFRESH), refresh.refreshed.eq(1)]
+                    m.d.comb += [self.row_command.eq(Command.REFRESH), refresh.refreshed.eq(1)]
                     m.d.sync += wait.eq(slots(t.rfc))
             with m.State("MODE"):
                 m.d.comb += self.row_address.eq(t.cas_latency << 4 | BURST.bit_length() - 1)
                 with m.If(go):
-                    m.d.comb += self.row_command.eq(LOAD_MODE)
+                    m.d.comb += self.row_command.eq(Command.LOAD_MODE)
                     m.d.sync += wait.eq(slots(t.mrd))
                     m.next = "START"
             with m.State("START"):
-                with m.If(wait == 0):
+                with m.If(go):
                     m.d.sync += self.ready.eq(1)
                     m.next = "IDLE"
 
@@ -387,9 +384,10 @@ class SdramController(wiring.Component):
                 pins.dqm.eq((self.second_write & self.second_skip).replicate(masks)),
             ]
         with m.Else():
+            column = Mux(current.write, Command.WRITE, Command.READ)
             m.d.comb += write.eq(self.issue & current.write)
             m.d.sync += [
-                command.eq(Mux(self.issue, Mux(current.write, WRITE, READ), NOP)),
+                command.eq(Mux(self.issue, column, Command.NOP)),
                 pins.a.eq(Cat(Const(0, 1), current.pair)),
                 pins.ba.eq(current.bank),
                 pins.dq_o.eq(self.link_data[:dq]),

@@ -1,6 +1,7 @@
 """SDR SDRAM parts: figures of their datasheets, and what these are in cycles of a clock."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from fractions import Fraction
 
 from amaranth.lib import wiring
@@ -10,6 +11,20 @@ from setun.firmware.errors import SetunError
 
 BANKS = 4
 SLOWEST_HZ, FASTEST_HZ = 30e6, 143e6
+A10 = 1 << 10  # in PRECHARGE: of all banks
+
+
+class Command(IntEnum):
+    """{ras_n, cas_n, we_n} with cs_n low."""
+
+    LOAD_MODE = 0
+    REFRESH = 1
+    PRECHARGE = 2
+    ACTIVATE = 3
+    WRITE = 4
+    READ = 5
+    BURST_STOP = 6
+    NOP = 7
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,10 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hw.controllers.sdram_timing import BANKS, SdramPart, sdram_pins
+from setun.hw.controllers.sdram_timing import BANKS, Command, SdramPart, sdram_pins
 from setun.sim.memories.bulk import BulkStore
 from setun.sim.memories.sdram_rules import (
     POSTPONED,
-    Command,
     Rule,
     needed_cycles,
     violation_layout,

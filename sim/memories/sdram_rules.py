@@ -5,22 +5,9 @@ from typing import Any
 
 from amaranth.lib import data
 
-from setun.hw.controllers.sdram_timing import SdramPart
+from setun.hw.controllers.sdram_timing import Command, SdramPart
 
 POSTPONED = 8  # refreshes that may be outstanding
-
-
-class Command(IntEnum):
-    """{ras_n, cas_n, we_n} with cs_n low."""
-
-    LOAD_MODE = 0
-    REFRESH = 1
-    PRECHARGE = 2
-    ACTIVATE = 3
-    WRITE = 4
-    READ = 5
-    BURST_STOP = 6
-    NOP = 7
 
 
 class Rule(IntEnum):

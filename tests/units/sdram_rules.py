@@ -6,9 +6,9 @@ import cocotb
 from bench import context
 from cocotb.triggers import FallingEdge, ReadOnly, Timer
 
-from setun.hw.controllers.sdram_timing import PARTS
+from setun.hw.controllers.sdram_timing import PARTS, Command
 from setun.sim.memories.sdram import pattern
-from setun.sim.memories.sdram_rules import WORDS, Command, Rule, describe, violation_layout
+from setun.sim.memories.sdram_rules import WORDS, Rule, describe, violation_layout
 from units.sdram_scripts import (
     CLOCK_HZ,
     PART,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from setun.hw.controllers.sdram_timing import MT48LC4M32B2
-from setun.sim.memories.sdram_rules import Command, Rule, needed_cycles
+from setun.hw.controllers.sdram_timing import A10, MT48LC4M32B2, Command
+from setun.sim.memories.sdram_rules import Rule, needed_cycles
 
 PART, CLOCK_HZ = MT48LC4M32B2, 142e6  # tRAS + tRP is less than tRC here
 POWER_UP_US = 0.2
@@ -20,7 +20,6 @@ RCD, RP, RAS, RC, RRD, RFC, WR, MRD = (
 )  # fmt: skip
 PAUSE = NEEDED[Rule.POWER_UP]
 CAS = 3
-A10 = 1 << 10
 MODE = CAS << 4 | 1  # bursts of two
 INTERVAL = int(CLOCK_HZ * PART.refresh_ms / 1e3 / (PART.refreshes + 8))
 
