@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.hw.dot import DotRow
+from setun.hw.dot import DotRow, Technology
 from setun.hw.pipeline import delayed
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
@@ -38,12 +38,14 @@ class TernaryArray(wiring.Component):
     busy, wait_codes, wait_sink, wait_weights : Out(1)
         What the array does this cycle, for counters: at most one is high, none when idle.
 
+    Of `config` and `technology`, the cells that `DotRow` is made of; the sums are the same.
+
     One weight word per cycle unless one of the waits holds it. Latency from the last word of a
     row group to `o`: `DotRow.latency` + 2 cycles.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
-        self.config = config
+    def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
+        self.config, self.technology = config, technology
         p, q = config.columns, config.rows
         self.sum_width = 8 + ceil_log2(config.max_columns)
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
@@ -122,7 +124,7 @@ class TernaryArray(wiring.Component):
         weights = Signal(2 * p * q, reset_less=True)
         m.d.sync += weights.eq(self.weights.payload)
         # Codes arrive with the registered weights, one cycle after the issue.
-        rows = [DotRow(p) for _ in range(q)]
+        rows = [DotRow(p, self.technology) for _ in range(q)]
         stages = rows[0].latency + 1
         flags = delayed(m, Cat(issue, first, last), stages, "flags", reset=True)
         target = delayed(m, group, stages, "target")

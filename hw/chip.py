@@ -8,6 +8,7 @@ from setun.firmware import identity
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.core import Core
+from setun.hw.dot import Technology
 from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
 from setun.hw.link.signature import core_members
@@ -22,6 +23,8 @@ class Chip(wiring.Component):
         What the chip is made of.
     placement
         The model in its memories at power-on; None for a blank chip.
+    technology
+        Cells of the array, see `setun.hw.dot.DotRow`.
 
     Members
     -------
@@ -31,10 +34,15 @@ class Chip(wiring.Component):
         Pins of an external weight memory, if there is one.
     """
 
-    def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
+    def __init__(
+        self,
+        config: ChipConfig,
+        placement: Placement | None = None,
+        technology: Technology = "generic",
+    ) -> None:
         self.config = config
         self.placement = placement
-        self.core = Core(config, placement)
+        self.core = Core(config, placement, technology)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
             members["memory"] = self.core.signature.members["memory"]

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.array import TernaryArray
+from setun.hw.dot import Technology
 from setun.hw.external import ExternalWeights
 from setun.hw.generation import COUNTERS, Generation
 from setun.hw.link.signature import core_members
@@ -29,13 +30,20 @@ class Core(wiring.Component):
         Sizes and formats.
     placement
         Initial memory contents; None leaves the chip blank, to be loaded over the link.
+    technology
+        Cells of the array; "generic" is what every tool understands.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there; `memory`, the pins
     of an external weight memory.
     """
 
-    def __init__(self, config: ChipConfig, placement: Placement | None = None) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: ChipConfig,
+        placement: Placement | None = None,
+        technology: Technology = "generic",
+    ) -> None:
+        self.config, self.technology = config, technology
         self.placement = placement
         self.outside = ExternalWeights(config) if config.external else None
         members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
@@ -49,7 +57,7 @@ class Core(wiring.Component):
         m.submodules.memories = memories = Memories(c, self.placement)
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.quantiser = quantiser = Quantiser(c)
-        m.submodules.array = array = TernaryArray(c)
+        m.submodules.array = array = TernaryArray(c, self.technology)
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)

@@ -20,7 +20,7 @@ from setun.hw.sink import Sink
 def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     """Factories of the units of a chip, by name; parts of a unit follow it."""
     return {
-        "array": lambda: TernaryArray(config),
+        "array": lambda: TernaryArray(config, "ecp5"),
         "quantiser": lambda: Quantiser(config),
         "scale": lambda: ScaleUnit(config.vector),
         "sink": lambda: Sink(config),

@@ -1,6 +1,7 @@
 """`setun build`: a bitstream for a board."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -62,9 +63,12 @@ def command(
     )  # fmt: skip
     check_capacity(config, target.capacity, board)
     placement = place(image, config)
+    chip = partial(Chip, config, placement, target.family)
     config_text = config.to_toml().encode()
     if dry_run:
-        design = design_for(lambda: Chip(config, placement), target, name="setun", clock_mhz=mhz)
+        design = design_for(
+            lambda: Chip(config, placement, target.family), target, name="setun", clock_mhz=mhz
+        )
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
         write_atomically(out / "setun.lpf", design.constraints.encode())
@@ -79,7 +83,7 @@ def command(
         start("measure cycles per token")
         measured = measure(board, model, image, config, MEASURED_TOKENS)
         report = build_bitstream(
-            lambda: Chip(config, placement), target, name="setun", out=out, clock_mhz=mhz,
+            chip, target, name="setun", out=out, clock_mhz=mhz,
             seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
             extra={
                 "cycles_per_token": measured.cycles_per_token,
