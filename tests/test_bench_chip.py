@@ -24,7 +24,8 @@ from setun.firmware.placement import Space, place, requirements, sized_for
 from setun.hw.chip import Chip
 from setun.hw.generation import COUNTERS
 from setun.sim.golden import GoldenModel, Sampler
-from setun.sim.simulator import SimulatedChip, compile_chip
+from setun.sim.memories.system import system_contents, system_verilog
+from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT.parent / "shared" / "vectors" / "hgrn_bit"
@@ -48,17 +49,19 @@ class Case:
     lanes: int
     packing: str = "2b"
     fmt: tuple[int, int] = (8, 9)
+    memory: str = "onchip"
 
     def __str__(self) -> str:
         vector = "" if self.fmt == (8, 9) else f"-e{self.fmt[0]}m{self.fmt[1]}"
         shape = f"{self.columns}x{self.rows}x{self.lanes}"
-        return f"{self.model}-{shape}-{self.packing}{vector}"
+        memory = "" if self.memory == "onchip" else f"-{self.memory}"
+        return f"{self.model}-{shape}-{self.packing}{vector}{memory}"
 
     def config(self, *models: str) -> ChipConfig:
         """A chip of this shape that holds each of `models`, its own by default."""
         base = ChipConfig(
             columns=self.columns, rows=self.rows, lanes=self.lanes, packing=self.packing,
-            vector=Format(*self.fmt), clock_hz=40_000_000, baud=10_000_000,
+            vector=Format(*self.fmt), memory=self.memory, clock_hz=40_000_000, baud=10_000_000,
         )  # fmt: skip
         sized = sized_for(image(self.model), base)
         for name in models:
@@ -80,8 +83,12 @@ def tokens_of(model: str, count: int) -> list[int]:
 
 @lru_cache
 def compiled(config: ChipConfig, model: str) -> Path:
-    chip = Chip(config, place(image(model), config))
-    text = verilog.convert(chip, name="setun", emit_src=False)
+    placement = place(image(model), config)
+    if config.external:
+        contents = system_contents(config, placement).items()
+        files = {name: memory_file(c.words, c.width) for name, c in contents}
+        return compile_chip(system_verilog(config), "setun", config.divisor, init_files=files)
+    text = verilog.convert(Chip(config, placement), name="setun", emit_src=False)
     return compile_chip(text, "setun", config.divisor)
 
 
@@ -129,6 +136,7 @@ def check_generation(
 CASES = [
     Case("a", 16, 4, 2),
     Case("demo", 32, 8, 8),
+    Case("a", 16, 4, 4, "1.6b", memory="sdram-16"),
 ]
 SLOW_CASES = [
     Case("a", 8, 4, 1, "1.6b"),
@@ -136,6 +144,9 @@ SLOW_CASES = [
     Case("a", 4, 16, 4, "2b", (8, 7)),
     Case("b", 32, 8, 8, "1.6b"),
     Case("b", 64, 8, 4),
+    Case("b", 32, 8, 8, "2b", memory="sdram-32"),
+    Case("d", 8, 8, 4, "1.6b", memory="axi4-64"),
+    Case("a", 32, 8, 8, "1.6b", memory="axi4-256"),
     Case("d", 8, 8, 4, "1.6b", (6, 9)),
     Case("d", 8, 8, 8, "2b", (8, 7)),
     Case("demo", 64, 16, 16, "1.6b"),
@@ -155,7 +166,7 @@ def test_generation(case: Case) -> None:
         assert counters["bodies"] == 2 * (9 + 64)
         assert counters["heads"] == 2 * 64
         assert counters["faults"] == 0
-        assert counters["wait_weights"] == 0
+        assert case.memory != "onchip" or counters["wait_weights"] == 0
         # Every body reads all matrices but the head's, every head the head's.
         head = image(case.model).matrices[-1].codes.shape
         head_words = -(-head[0] // case.rows) * -(-head[1] // case.columns)
@@ -183,8 +194,11 @@ def check_swap(case: Case, other: str) -> None:
         check_generation(client, case.model, config, 16, TEMPERATURE)
 
 
-def test_another_model_over_the_link() -> None:
-    check_swap(Case("a", 16, 4, 4, "1.6b"), "d")
+@pytest.mark.parametrize(
+    "memory", ["onchip", "sdram-16", pytest.param("axi4-64", marks=pytest.mark.slow)]
+)
+def test_another_model_over_the_link(memory: str) -> None:
+    check_swap(Case("a", 16, 4, 4, "1.6b", memory=memory), "d")
 
 
 @pytest.mark.slow
@@ -203,9 +217,10 @@ def test_finder_names_the_spoilt_matrix() -> None:
         if matrix.name == name:
             break
         first += (rows // case.rows) * (columns // case.columns) * stride
+    assert config.panel > 2
     with running(config, "a") as client:
         # Rows 8 to 11 of the matrix, all of their first 16 weights.
-        at = first + 2 * (64 // case.columns) * stride
+        at = first + 2 * stride
         client.write(Space.WEIGHTS, at, words[at : at + stride] ^ np.uint32(0x55555555))
         with pytest.raises(Mismatch, match=rf"layer 1 unit MLGRU {name}: \d of 64 differ") as found:
             find_mismatch(client, image("a"), config, 5)
