@@ -1,11 +1,12 @@
 """Weight DMA: the weight image of an external memory as a stream of weight words."""
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.controllers.gearbox import Gearbox
 from setun.hw.controllers.port import MAX_BEATS, read_request
+from setun.hw.controllers.queue import CreditQueue
 
 LEAST_QUEUE = 16  # words: the depth of distributed RAM
 
@@ -80,8 +81,7 @@ class WeightDma(wiring.Component):
         self.pending = Signal(reach.bit_length() + 1)
         self.stale = Signal.like(self.pending)
         self.room = Signal(range(self.most + 1), init=self.most)
-        # One word more than room is counted for: a buffered FIFO's output register.
-        self.queue = fifo.SyncFIFOBuffered(width=self.queue_bits, depth=self.queue_words + 1)
+        self.queue = CreditQueue(self.queue_bits, self.queue_words)
         super().__init__(
             {
                 "restart": In(1),
@@ -112,27 +112,11 @@ class WeightDma(wiring.Component):
 
         m.submodules.queue = ResetInserter(self.restart)(queue)
         m.submodules.gearbox = gearbox = ResetInserter(self.restart)(self.gearbox)
-        m.d.comb += taken.eq(queue.r_rdy & queue.r_en)
-        if self.beat < self.weight_bits:
-            m.d.comb += [
-                gearbox.i.payload.eq(self.i.payload),
-                gearbox.i.valid.eq(arrives),
-                queue.w_data.eq(gearbox.o.payload),
-                queue.w_en.eq(gearbox.o.valid),
-                gearbox.o.ready.eq(queue.w_rdy),
-                self.o.payload.eq(queue.r_data),
-                self.o.valid.eq(queue.r_rdy),
-                queue.r_en.eq(self.o.ready),
-            ]
-        else:
-            m.d.comb += [
-                queue.w_data.eq(self.i.payload),
-                queue.w_en.eq(arrives),
-                gearbox.i.payload.eq(queue.r_data),
-                gearbox.i.valid.eq(queue.r_rdy),
-                queue.r_en.eq(gearbox.i.ready),
-            ]
-            wiring.connect(m, wiring.flipped(self.o), gearbox.o)
+        m.d.comb += taken.eq(queue.o.valid & queue.o.ready)
+        first, second = (gearbox, queue) if self.beat < self.weight_bits else (queue, gearbox)
+        m.d.comb += [first.i.payload.eq(self.i.payload), first.i.valid.eq(arrives)]
+        wiring.connect(m, first.o, second.i)
+        wiring.connect(m, wiring.flipped(self.o), second.o)
         return m
 
     def _requests(self, m: Module, taken: Signal) -> Value:

@@ -65,7 +65,7 @@ class SdramController(wiring.Component):
         What the controller counts.
 
     Latency from a request to its first beat, row open: 10 + CAS latency + `round_trip` cycles, and
-    one more in every other cycle; some 3 more if the bank is idle, 6 if another row is open.
+    one more in every other cycle; 3 to 8 more if the row must be opened first.
     Throughput one beat a cycle less the refreshes, if requests are of 8 beats or more, aligned to
     two, and one that changes a bank's row does not follow an access to that bank.
     """

@@ -100,26 +100,23 @@ class DmaProof(Proof):
             Assert(dma.stale == old),
             Assert(old <= dma.pending),
             Assert(~dma.running | (dma.following < dma.bursts)),
-            # The queue's own count: what it holds without its output register.
-            Assert((queue.level >= queue.r_rdy) & (queue.level - queue.r_rdy <= dma.queue_words)),
+            Assert(queue.some == (queue.stored != 0)),
+            Assert(~queue.i.valid | (queue.stored < queue.depth)),
             Assert(i.ready),
         ]
 
         # What has been granted and not given back is on its way, in the gearbox or queued.
         gearbox = dma.gearbox
         on_way = (dma.pending - dma.stale)[: len(dma.pending)] * dma.beat_cost
-        queued = queue.level * dma.word_cost
+        queued = (queue.stored + queue.o.valid) * dma.word_cost
         if dma.beat < dma.weight_bits:
             words = gearbox.completes + gearbox.o.valid
             queued = queued + gearbox.start + words * dma.word_cost
-            accepted = ~i.valid | (dma.stale != 0) | gearbox.i.ready
             m.d.comb += [
-                Assert(~gearbox.o.valid | queue.w_rdy),
+                Assert(gearbox.i.ready),
                 Assert(gearbox.start < dma.word_cost),
             ]
-        else:
-            accepted = ~queue.w_en | queue.w_rdy
-        m.d.comb += [Assert(accepted), Assert(dma.room + on_way + queued == dma.most)]
+        m.d.comb += Assert(dma.room + on_way + queued == dma.most)
 
 
 class Axi4Proof(Proof):
