@@ -11,7 +11,7 @@ from setun.hw.pipeline import delayed
 
 Technology = Literal["generic", "ecp5"]
 
-CHAIN = 8  # columns a chain adds up: the sum fits 11 bits, which with the carry fill 6 CCU2C
+CHAIN = 8  # best on ECP5: a sum of 8 columns fits 11 bits, which with the carry fill 6 CCU2C
 STEPS = 2  # additions between registers
 
 # Sum bit A ^ (C & (B ^ D)). The cell hands on its low four bits, A, where this is 0: there A is
@@ -22,7 +22,7 @@ ADD_MASKED = sum(((i ^ (i >> 2 & (i >> 1 ^ i >> 3))) & 1) << i for i in range(16
 FIRST_CARRY = 0x0008
 
 
-def _masked(x: Value, weight: Value) -> Value:
+def masked(x: Value, weight: Value) -> Value:
     """x, ~x or 0."""
     size = len(x)
     return ((x.as_unsigned() ^ weight[1].replicate(size)) & weight[0].replicate(size)).as_signed()
@@ -41,7 +41,7 @@ def add_masked(
     if technology == "generic":
         # One bit longer instead of a third operand: one carry chain.
         m.d.comb += Cat(Signal(name=f"{name}_half"), total).eq(
-            Cat(C(1, 1), a).as_signed() + Cat(one.all(), _masked(b, weight)).as_signed()
+            Cat(C(1, 1), a).as_signed() + Cat(one.all(), masked(b, weight)).as_signed()
         )
         return total
     zero, high = C(0, 1), C(1, 1)
@@ -69,7 +69,7 @@ class DotRow(wiring.Component):
     """One row's dot product of int8 codes with ternary weights, one set per cycle.
 
     A weight is two bits, (nonzero, negative); (0, 1) counts as 0. Chains of additions, of
-    `CHAIN` columns each, feed a tree. -x is ~x + 1, and every addition has room for one such
+    `chain` columns each, feed a tree. -x is ~x + 1, and every addition has room for one such
     +1: that of its own column, or in the tree that of the first column of the chain on its
     right, which is no addition but a mask.
 
@@ -80,6 +80,8 @@ class DotRow(wiring.Component):
     technology
         "ecp5" instantiates CCU2C, "generic" leaves the mapping to synthesis; same function,
         same latency.
+    chain
+        Columns that a chain adds up, a power of two.
 
     Members
     -------
@@ -93,10 +95,12 @@ class DotRow(wiring.Component):
     that share them.
     """
 
-    def __init__(self, columns: int, technology: Technology = "generic") -> None:
+    def __init__(
+        self, columns: int, technology: Technology = "generic", *, chain: int = CHAIN
+    ) -> None:
         self.columns = columns
         self.technology: Technology = technology
-        self.chain = min(columns, CHAIN)
+        self.chain = min(columns, chain)
         self.levels = self.chain + ceil_log2(columns // self.chain)
         super().__init__(
             {
@@ -156,7 +160,7 @@ class DotRow(wiring.Component):
         code, weight = self._code(m, column, 0), self._weight(m, column, 0)
         if column == 0:
             return self._add(m, C(0, 1), code, 1, weight, weight, "sum0")
-        return _masked(code, weight)
+        return masked(code, weight)
 
     def _next(self, m: Module, before: Value, column: int, late: int) -> Value:
         code, weight = self._code(m, column, late), self._weight(m, column, late)

@@ -14,6 +14,8 @@ from units.harness import Parts
 
 from setun.hw.build.toolchain import find_tool
 from setun.hw.dot import DotRow
+from setun.hw.explore.mask_tree import MaskTree
+from setun.hw.explore.select_tree import SelectTree
 from setun.hw.pipeline import delayed
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
@@ -37,21 +39,43 @@ def vectors(rng: np.random.Generator, columns: int) -> tuple[np.ndarray, np.ndar
     return np.concatenate(codes), np.concatenate(pairs)
 
 
-@pytest.mark.parametrize("technology", ["generic", "ecp5"])
-def test_rows(technology: str) -> None:
+def check_rows(units: dict[str, DotRow], cells: str = "") -> None:
     rng = np.random.default_rng(31)
     arrays: dict[str, np.ndarray] = {}
-    units = {f"row{n}": DotRow(n, technology) for n in COLUMNS}
-    for n in COLUMNS:
+    for n in sorted({unit.columns for unit in units.values()}):
         arrays[f"codes{n}"], arrays[f"pairs{n}"] = vectors(rng, n)
     described = [
         {"name": name, "columns": u.columns, "latency": u.latency, "width": len(u.o)}
         for name, u in units.items()
     ]
-    run_bench(
-        Parts(units), "units.dot", parameters={"rows": described}, arrays=arrays, seed=31,
-        cells=ecp5_cells() if technology == "ecp5" else "",
-    )  # fmt: skip
+    parameters = {"rows": described}
+    run_bench(Parts(units), "units.dot", parameters=parameters, arrays=arrays, seed=31, cells=cells)
+
+
+def test_generic_rows() -> None:
+    check_rows({f"row{n}": DotRow(n) for n in COLUMNS})
+
+
+def test_ecp5_rows() -> None:
+    check_rows({f"row{n}": DotRow(n, "ecp5") for n in (2, 4, 8)}, ecp5_cells())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [1, 16, 32, 64])
+def test_other_ecp5_rows(columns: int) -> None:
+    check_rows({"row": DotRow(columns, "ecp5")}, ecp5_cells())
+
+
+def test_alternatives() -> None:
+    units = {
+        "select": SelectTree(16),
+        "mask": MaskTree(16),
+        "mask_ecp5": MaskTree(4, "ecp5"),
+        "short": DotRow(4, "ecp5", chain=2),
+        "short_generic": DotRow(16, chain=4),
+        "long": DotRow(32, chain=16),
+    }
+    check_rows(units, ecp5_cells())
 
 
 class Miter(wiring.Component):
@@ -90,9 +114,13 @@ def proof(a: DotRow, b: DotRow, work: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("columns", [1, 2, 4])
-def test_technologies_are_equivalent(columns: int, tmp_path: Path) -> None:
-    ran = proof(DotRow(columns, "ecp5"), DotRow(columns), tmp_path)
+@pytest.mark.parametrize(
+    ("columns", "chain"),
+    [(1, 8), (2, 8), (4, 8), (4, 2), (8, 8), pytest.param(16, 8, marks=pytest.mark.slow)],
+)
+def test_technologies_are_equivalent(columns: int, chain: int, tmp_path: Path) -> None:
+    rows = (DotRow(columns, "ecp5", chain=chain), DotRow(columns, chain=chain))
+    ran = proof(*rows, tmp_path)
     assert "SAT proof finished - no model found: SUCCESS!" in ran.stdout, ran.stdout[-2000:]
     assert ran.returncode == 0
 

@@ -16,6 +16,7 @@ from amaranth.back import verilog
 from amaranth.lib.wiring import Component
 from numpy.typing import ArrayLike
 
+from bench.cells import linked
 from bench.context import FOLDER
 from bench.simulator import compiled, simulator, tools
 from bench.waves import write_gtkw
@@ -66,7 +67,9 @@ def run_bench(
     cells
         Verilog of the vendor cells that the component instantiates.
     """
-    text = to_verilog(component, top) + cells
+    text = to_verilog(component, top)
+    if cells:
+        text = linked(text, cells, top)
     wanted = waves or _wanted()
     run = Path(tempfile.mkdtemp(prefix=f"setun-{test_module.rpartition('.')[2]}-"))
     context = {"parameters": dict(parameters or {}), "seed": seed}

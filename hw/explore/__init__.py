@@ -1,0 +1,1 @@
+"""Structures that were measured and not chosen."""
