@@ -136,9 +136,9 @@ def _weights(image: Image, config: ChipConfig) -> Words:
         whole[:, : codes.shape[1]] = codes
         packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
     if config.external:
-        whole = np.zeros(aligned(packed.size, 4), np.uint8)
-        whole[: packed.size] = packed.ravel()
-        return whole.view("<u4").astype(np.uint32)
+        joined = np.zeros(aligned(packed.size, 4), np.uint8)
+        joined[: packed.size] = packed.ravel()
+        return joined.view("<u4").astype(np.uint32)
     stride = np.zeros((len(codes), 4 * weight_stride(config)), np.uint8)
     stride[:, : packed.shape[1]] = packed
     return stride.reshape(-1).view("<u4").astype(np.uint32)

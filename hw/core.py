@@ -164,6 +164,7 @@ class Core(wiring.Component):
             wiring.connect(m, memories.weights_rsp, reader.weights_rsp)
             wiring.connect(m, wiring.flipped(self.memory), reader.memory)
         else:
+            assert memories.weights is not None
             store = memories.weights
             m.submodules.reader = reader = WeightReader(store.depth, store.width, store.latency)
             m.d.comb += [

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.hw.dot import Technology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Board:
 
     name: str
     title: str
-    family: str
+    family: Technology
     device: str
     package: str
     speed: str
