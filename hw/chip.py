@@ -9,6 +9,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.core import Core
 from setun.hw.dot import Technology
+from setun.hw.external import memory_pins
 from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
 from setun.hw.link.signature import core_members
@@ -45,7 +46,7 @@ class Chip(wiring.Component):
         self.core = Core(config, placement, technology)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
-            members["memory"] = self.core.signature.members["memory"]
+            members["memory"] = Out(memory_pins(config))
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:

@@ -10,7 +10,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.array import TernaryArray
 from setun.hw.dot import Technology
-from setun.hw.external import ExternalWeights
+from setun.hw.external import ExternalWeights, memory_pins
 from setun.hw.generation import COUNTERS, Generation
 from setun.hw.link.signature import core_members
 from setun.hw.memories import Memories
@@ -48,7 +48,7 @@ class Core(wiring.Component):
         self.outside = ExternalWeights(config) if config.external else None
         members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
         if self.outside:
-            members["memory"] = self.outside.signature.members["memory"]
+            members["memory"] = Out(memory_pins(config))
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:

@@ -9,12 +9,14 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.controllers.axi4 import BOUNDARY, Axi4Reader
+from setun.hw.controllers.axi4_pins import axi4
 from setun.hw.controllers.dma import WeightDma
 from setun.hw.controllers.sdram import SdramController
-from setun.hw.controllers.sdram_timing import PARTS, SdramPart
+from setun.hw.controllers.sdram_timing import PARTS, SdramPart, sdram_pins
 from setun.hw.memories import weights_bus
 
 USUAL = {16: "AS4C32M16SB-7", 32: "IS42S32160-75"}  # by data pins; the first is the ULX3S's
+ADDRESS_BITS = 64  # of an AXI4 port
 BURST = 32  # beats of a request: covers a row's opening, and is little to wait for
 LATENCY = 256  # cycles from request to data that the queue bridges, pauses of the array included
 
@@ -49,7 +51,14 @@ def controller(config: ChipConfig) -> Any:
     """The controller of the configuration's memory, of `setun.hw.controllers.port`."""
     if config.memory.startswith("sdram"):
         return SdramController(sdram_part(config), config.clock_hz)
-    return Axi4Reader(config.weight_port, capacity(config))
+    return Axi4Reader(config.weight_port, capacity(config), address_bits=ADDRESS_BITS)
+
+
+def memory_pins(config: ChipConfig) -> wiring.Signature:
+    """Pins of the chip towards its external memory, as its controller drives them."""
+    if config.memory.startswith("sdram"):
+        return sdram_pins(sdram_part(config))
+    return axi4(config.weight_port, ADDRESS_BITS)
 
 
 class ExternalWeights(wiring.Component):
@@ -80,7 +89,7 @@ class ExternalWeights(wiring.Component):
                 "restart": In(1),
                 "o": Out(stream.Signature(config.weight_bits)),
                 **members,
-                "memory": self.controller.signature.members[self.pins],
+                "memory": Out(memory_pins(config)),
             }
         )
 

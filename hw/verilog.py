@@ -4,21 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.chip import Chip
+from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
 
 TOP = "setun"
 
-PORTS = {
+_PINS = {
     "clk": "input, 1 bit: clock; every register uses its rising edge",
     "rst": "input, 1 bit: synchronous reset, active high",
     "rx": "input, 1 bit: UART from the host, 8N1, idle high, may be asynchronous",
     "tx": "output, 1 bit: UART to the host, 8N1, idle high",
 }
+
+
+def chip_ports(config: ChipConfig) -> dict[str, str]:
+    """Ports of `chip_verilog` by name, the pins of an external memory included."""
+    ports = dict(_PINS)
+    if config.external:
+        for name, member in memory_pins(config).members.items():
+            way = "output" if member.flow is Out else "input"
+            bits = Shape.cast(member.shape).width
+            ports[f"memory__{name}"] = f"{way}, {bits} bit: {config.memory}"
+    return ports
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class Contents:
 
 
 def chip_verilog(config: ChipConfig, placement: Placement | None = None) -> str:
-    """Verilog of the whole chip, top module `setun`, ports `PORTS`; deterministic.
+    """Verilog of the whole chip, top module `setun`, ports `chip_ports`; deterministic.
 
     With a placement its memories start with that model; without, the chip starts blank.
     """

@@ -1,6 +1,7 @@
 """Verbs that run chips: run, demo, generate, bench, through the command line."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def test_generate_is_deterministic_and_its_config_is_read_back(model: Path, tmp_
     )
     assert code == 0, error
     assert (second / "setun.v").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("memory", ["sdram-16", "axi4-64"])
+def test_generate_lists_every_port_of_an_external_memory(tmp_path: Path, memory: str) -> None:
+    code, _, error = invoke("generate", "-o", tmp_path, *SMALL, "--set", f"memory={memory}")
+    assert code == 0, error
+    ports = json.loads((tmp_path / "ports.json").read_text())
+    text = (tmp_path / "setun.v").read_text()
+    head = re.search(r"^module setun\((.*?)\);", text, re.MULTILINE | re.DOTALL)
+    assert head and set(re.split(r"[,\s]+", head[1].strip())) == set(ports)
+    body = text[head.end() :]
+    for name, description in ports.items():
+        way, width = re.match(r"(input|output), (\d+) bit:", description).groups()  # type: ignore[union-attr]
+        found = re.search(rf"^  {way} (?:\[(\d+):0\] )?{name};", body, re.MULTILINE)
+        assert found and int(found[1] or 0) + 1 == int(width), description
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ def command(
     """
     from setun import boards
     from setun.firmware.container import write_atomically
+    from setun.firmware.errors import SetunError
     from setun.firmware.placement import place
     from setun.hw.build import build_bitstream, design_for
     from setun.hw.chip import Chip
@@ -57,10 +58,11 @@ def command(
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
     image = load_model(model)
-    config = chip_for(
-        image, chosen_options(config_file, settings),
-        packing=image.packing, clock_hz=round(mhz * 1e6), baud=target.baud, **target.chip,
-    )  # fmt: skip
+    usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
+    config = chip_for(image, chosen_options(config_file, settings), **(usual | target.chip))
+    if config.external:
+        raise SetunError("memory", f"must be onchip on {board}", config.memory,
+                         "setun generate writes Verilog for other memories")  # fmt: skip
     check_capacity(config, target.capacity, board)
     placement = place(image, config)
     chip = partial(Chip, config, placement, target.family)

@@ -36,7 +36,7 @@ def command(
     from setun.firmware.container import write_atomically
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import place
-    from setun.hw.verilog import PORTS, TOP, chip_verilog
+    from setun.hw.verilog import TOP, chip_ports, chip_verilog
     from setun.models.load import load_model
 
     options = chosen_options(config_file, settings)
@@ -50,17 +50,18 @@ def command(
     with stages() as start:
         start("generate Verilog")
         text = chip_verilog(config, placement)
+    ports = chip_ports(config)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.v", text.encode())
-        write_atomically(out / "ports.json", (json.dumps(PORTS, indent=2) + "\n").encode())
+        write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
         write_atomically(out / "config.toml", config.to_toml().encode())
     except OSError as error:
         raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
     result = {
         "top": TOP,
         "verilog": str(out / "setun.v"),
-        "ports": PORTS,
+        "ports": ports,
         "config": config.to_dict(),
         "model_hash": None if image is None else image.model_hash,
     }
