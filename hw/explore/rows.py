@@ -1,5 +1,6 @@
-"""`python -m setun.hw.explore.rows`: cost and speed of a ternary row, by structure."""
+"""`python -m setun.hw.explore.rows [STRUCTURE ...]`: cost and speed of a ternary row."""
 
+import sys
 from collections.abc import Callable
 
 from amaranth.hdl import C, Cat, Module, Signal, signed
@@ -63,7 +64,8 @@ class Rows(wiring.Component):
 def main() -> None:
     """Print the table of docs/performance.md: a row alone, then eight with accumulators."""
     print("| structure | unit | LUT4/MAC | after packing | FF | MHz |\n|---|---|---|---|---|---|")
-    for name, row in STRUCTURES.items():
+    for name in sys.argv[1:] or STRUCTURES:
+        row = STRUCTURES[name]
         units = {"row": (lambda r=row: r(COLUMNS), 1), "8 rows": (lambda r=row: Rows(r), ROWS)}
         for unit, (factory, rows) in units.items():
             runs = [unit_report(factory, "unit", seed=seed) for seed in SEEDS]
