@@ -1,12 +1,12 @@
 """Ternary array: P activations times Q rows of weights in {-1, 0, 1} per cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.hw.dot import DotRow, Technology
+from setun.hw.dot import DotRow, Technology, add_masked
 from setun.hw.pipeline import delayed
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
@@ -138,11 +138,19 @@ class TernaryArray(wiring.Component):
         total = Signal(self.groups)
         for k, row in enumerate(rows):
             m.submodules[f"row{k}"] = row
+            product = Signal(signed(self.sum_width), name=f"product{k}")
             m.d.comb += [
                 row.codes.eq(self.code_data),
                 row.weights.eq(weights[2 * p * k : 2 * p * (k + 1)]),
-                total[k].eq(Mux(flags[1], 0, before[k]) + row.o),
-            ]
+                product.eq(row.o),
+                # The adder's mask leaves out what a panel before has left behind.
+                total[k].eq(
+                    add_masked(
+                        m, product, before[k], Cat(~flags[1], C(0, 1)), C(0, 2),
+                        self.technology, f"total{k}",
+                    )
+                ),
+            ]  # fmt: skip
         m.submodules.out = out = fifo.SyncFIFO(width=self.sum_width * q, depth=GROUPS)
         m.d.comb += [
             read.addr.eq(target),

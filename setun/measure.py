@@ -18,7 +18,7 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
     "onchip-256": {"columns": 32, "rows": 8, "lanes": 8},
     # What boards/ulx3s-85f.toml suggests.
-    "board-512": {"columns": 32, "rows": 16, "lanes": 8, "packing": "1.6b"},
+    "board-256": {"columns": 32, "rows": 8, "lanes": 4},
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16},
     "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000},
     "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000},

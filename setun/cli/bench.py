@@ -36,7 +36,7 @@ def command(
     \b
     setun bench
     setun bench --config onchip-256 --account
-    setun bench --config board-512 --units
+    setun bench --config board-256 --units
     """
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
@@ -49,7 +49,7 @@ def command(
         if name not in BENCH_CONFIGS:
             raise SetunError("configuration", f"must be one of {', '.join(BENCH_CONFIGS)}", name)
     if units:
-        options = BENCH_CONFIGS[(names or ("board-512",))[0]]
+        options = BENCH_CONFIGS[(names or ("board-256",))[0]]
         _units(sized_for(load_model(model or DEFAULT_MODEL), ChipConfig(**options)), as_json)
         return
     results = []
