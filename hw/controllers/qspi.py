@@ -16,7 +16,6 @@ BEAT = 32
 CLOCKS = BEAT // 4
 # Keeps the continuous mode by any maker's rule: M5-4 = 10, M7-4 = 1010, or M7-4 = ~M3-0.
 CONTINUE = 0xA5
-FASTEST_HZ = 208e6
 
 
 class Step(IntEnum):
@@ -75,7 +74,7 @@ class QspiFlash(wiring.Component):
     burst
         Beats of the longest read. Reads may cross any boundary.
 
-    Latency from a request elsewhere to its first beat, tSHSL in between: 28 cycles, those of
+    Latency from a request elsewhere to its first beat, tSHSL in between: 27 cycles, those of
     tSHSL, `round_trip` and 2 * (7 + dummy). Throughput: one beat in 16 cycles, that is 4 bits
     per SCK, also from one sequential request to the next.
     """
@@ -92,7 +91,7 @@ class QspiFlash(wiring.Component):
         if base % SECTOR or not 0 <= base < part.capacity:
             rule = f"must be a multiple of {SECTOR} bytes within {part.name}'s {part.capacity}"
             raise SetunError("base", rule, base)
-        if not 0 < clock_hz <= min(FASTEST_HZ, 2 * part.sck_hz):
+        if not 0 < clock_hz <= 2 * part.sck_hz:
             rule = f"must be at most {2 * part.sck_hz / 1e6:g} MHz, twice {part.name}'s SCK"
             raise SetunError("clock_hz", rule, clock_hz)
         if round_trip < 1:
@@ -274,9 +273,10 @@ class QspiFlash(wiring.Component):
                     m.next = "CLOSE"
             with m.State("CLOSE"):
                 with m.If(self.shifter.idle):
-                    m.d.sync += [self.pins.cs_n.eq(1), wait.eq(self.gap - 1)]
+                    # `SELECT` is the last cycle of the gap.
+                    m.d.sync += [self.pins.cs_n.eq(1), wait.eq(self.gap - 2)]
                     with m.If((step == Step.RELEASE) | (step == Step.RESET)):
-                        m.d.sync += wait.eq(max(self.settle, self.gap) - 1)
+                        m.d.sync += wait.eq(max(self.settle, self.gap) - 2)
                     m.next = "GAP"
             with m.State("GAP"):
                 m.d.sync += wait.eq(wait - 1)

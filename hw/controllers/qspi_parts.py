@@ -45,9 +45,9 @@ class FlashPart:
     deselect_ns
         tSHSL, the longest of its values: how long CS# stays high.
     settle_us
-        At least tRES1 and the recovery from a software reset.
+        At least tRES1, and the recovery from a software reset while nothing is written.
     sck_hz
-        Highest clock of 0xEB.
+        A clock that 0xEB stands with these dummy cycles; parts may allow more.
     """
 
     name: str
@@ -64,7 +64,7 @@ PARTS = {
     for part in (
         FlashPart(name="W25Q32JV", capacity=4 << 20, quad_enable=STATUS_2, sck_hz=104e6),
         FlashPart(name="W25Q128JV", capacity=16 << 20, quad_enable=STATUS_2, sck_hz=104e6),
-        FlashPart(name="IS25LP128F", capacity=16 << 20, quad_enable=STATUS_1, sck_hz=104e6),
+        FlashPart(name="IS25LP128F", capacity=16 << 20, quad_enable=STATUS_1, sck_hz=80e6),
         FlashPart(name="MX25L12833F", capacity=16 << 20, quad_enable=STATUS_1, sck_hz=80e6),
     )
 }

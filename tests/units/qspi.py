@@ -45,6 +45,10 @@ class Host:
         enabled = OTHER_BITS | self.about["enable"]
         assert self.port("register") == enabled, f"{self.name}: {self.port('register'):#x}"
 
+    async def pause(self, cycles: int) -> None:
+        for _ in range(cycles):
+            await self.edge
+
     async def start(self) -> None:
         for _ in range(20_000):
             if self.port("ready"):
@@ -111,6 +115,22 @@ async def all_of(coroutines: list[Any]) -> None:
         await task
 
 
+async def crossing(host: Host, at: int, *, burst_first: bool) -> None:
+    """A burst and the link's word behind each other, while nobody takes the first for long."""
+    if burst_first:
+        await host.read.send([{"address": at, "beats": 2}])
+        loader = cocotb.start_soon(host.load(at + 2))
+        await host.pause(150)
+        assert await host.o.receive(2, limit=20_000) == [host.word(at), host.word(at + 1)]
+        await loader
+    else:
+        await host.request.send([{"write": 0, "address": at, "data": 0}])
+        burst = cocotb.start_soon(host.bursts([(at + 1, 2)]))
+        await host.pause(150)
+        assert await host.response.receive(1, limit=20_000) == [host.word(at)]
+        await burst
+
+
 @cocotb.test()
 async def reads(dut: Any) -> None:
     """Bursts and single words; then again after a reset in the middle of a burst."""
@@ -125,6 +145,8 @@ async def reads(dut: Any) -> None:
             at = host.rng.randrange(host.words - 4)
             for k in range(host.rng.randint(1, 3)):
                 await host.load(at + k)
+            await crossing(host, at, burst_first=True)
+            await crossing(host, at, burst_first=False)
 
     await all_of([play(host) for host in hosts])
     for host in hosts:
@@ -188,9 +210,10 @@ async def writes(dut: Any) -> None:
         for address in (5, 6, 2 * sector + 9, 70, 71, sector - 1):
             await host.write(address, rng.getrandbits(32))
         await host.bursts([(0, 80), (2 * sector, 16), (sector - 2, 4)])
-        # Behind a burst's last beat, which nobody has taken yet.
+        # Behind a burst that nobody takes for long.
         await host.read.send([{"address": 3, "beats": 2}])
         writer = cocotb.start_soon(host.write(4 * sector, 0x01234567))
+        await host.pause(3000)
         got = await host.o.receive(2, limit=20_000)
         assert got == [host.word(3), host.word(4)]
         await writer
