@@ -65,7 +65,7 @@ def command(
                          "setun generate writes Verilog for other memories")  # fmt: skip
     check_capacity(config, target.capacity, board)
     placement = place(image, config)
-    chip = partial(Chip, config, placement, target.family)
+    chip = partial(Chip, config, placement)
     config_text = config.to_toml().encode()
     if dry_run:
         design = design_for(
