@@ -91,8 +91,9 @@ def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int
         for step in _steps(body):
             i = step.instruction
             at = WORDS * step.index
-            # A slot kept for a matvec that never comes would be in the way of the next run.
-            last = [int(x) for x in replace(i, keep=False).encode(config.vector)]
+            # A slot kept for a matvec that never comes would be in the way of the next run, and
+            # a matvec that feeds would wait for a quantiser that never listens.
+            last = [int(x) for x in replace(i, keep=False, feeds=False).encode(config.vector)]
             chip.write(Space.PROGRAM, at, last + end)
             chip.prompt([token])
             space = Space.STATE if step.state else Space.VECTOR
