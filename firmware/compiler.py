@@ -141,22 +141,19 @@ class _Builder:
         src: int = 0,
         dst: int = 0,
         keep: bool = False,
-        from_state: bool = False,
     ) -> None:
         self.matrices.append(Matrix(name, codes, scale))
         bits = math.ceil(math.log2(127 * codes.shape[1] + 1)) + 1
         self.program.append(
             Instruction(
                 op=Op.MATVEC, n=codes.shape[0], src=src, dst=dst, immediate=scale / 127.0,
-                kernel=kernel, keep=keep, from_state=from_state,
-                stat_shift=max(0, bits - STAT_BITS), note=name,
+                kernel=kernel, keep=keep, stat_shift=max(0, bits - STAT_BITS), note=name,
             )
         )  # fmt: skip
 
-    def project(self, name: str, kernel: Kernel, *, src: int = 0, dst: int = 0,
-                from_state: bool = False) -> None:  # fmt: skip
+    def project(self, name: str, kernel: Kernel, *, src: int = 0, dst: int = 0) -> None:
         codes, scale = absmean(self.tensors[f"{name}.weight"])
-        self.matvec(name, codes, float(scale), kernel, src=src, dst=dst, from_state=from_state)
+        self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
 
 
 def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
@@ -176,7 +173,7 @@ def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
         b.quantise(f"{p}.attn.f_proj", x, norm)
         b.project(f"{p}.attn.f_proj", Kernel.MLGRU, src=t, dst=h)
         b.quantise(f"{p}.attn.g_proj", x, norm)
-        b.project(f"{p}.attn.g_proj", Kernel.GLU, src=h, dst=t, from_state=True)
+        b.project(f"{p}.attn.g_proj", Kernel.GLU, src=t, dst=t)
         b.quantise(f"{p}.attn.o_proj", t, f"{p}.attn.g_norm.weight", mean_square=MeanSquare.ARRAY)
         b.project(f"{p}.attn.o_proj", Kernel.ADD, src=x, dst=x)
         b.quantise(f"{p}.mlp.gate_proj", x, f"{p}.mlp_norm.weight")

@@ -13,7 +13,8 @@ PACKINGS = ("2b", "1.6b")
 BEATS = {"sdram-16": 16, "sdram-32": 32,
          "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512}  # fmt: skip
 MEMORIES = ("onchip", *BEATS)
-SLOTS = 4  # quantised vectors in flight between the quantiser and the array
+SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
+CONTEXTS = (1, 2, 4)
 
 
 def _power_of_two(n: int) -> bool:
@@ -47,8 +48,11 @@ class ChipConfig:
         Pairs (outer gain, gain) of constant memory; embedding rows take half a pair an element.
     instructions
         Depth of program memory.
+    contexts
+        Conversations that the chip holds, and tokens that one pass over the model carries: 1, 2
+        or 4.
     vector_elements, state_elements
-        Sizes of vector memory and of the recurrent state.
+        Sizes of vector memory and of the recurrent state, for each token and each context.
     max_columns
         Longest vector that can be quantised.
     clock_hz, baud
@@ -65,6 +69,7 @@ class ChipConfig:
     weight_words: int = 5120
     constant_pairs: int = 12288
     instructions: int = 128
+    contexts: int = 1
     vector_elements: int = 512
     state_elements: int = 768
     max_columns: int = 512
@@ -84,6 +89,8 @@ class ChipConfig:
                 )
         if self.columns > 64 or self.rows > 64:
             raise SetunError("array", "must be at most 64 columns by 64 rows", self.macs)
+        if self.contexts not in CONTEXTS:
+            raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
         if self.packing not in PACKINGS:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
         if self.memory not in MEMORIES:
@@ -115,6 +122,30 @@ class ChipConfig:
     def external(self) -> bool:
         """Whether the weights lie outside the chip; words are then packed byte by byte."""
         return self.memory in BEATS
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether the tokens of a pass share each weight word, or each reads the weights again.
+
+        On the chip a weight costs nothing to read twice, and a token's matvec then hides what
+        the other waits for; a memory outside is the bottleneck itself.
+        """
+        return self.external
+
+    @property
+    def vector_words(self) -> int:
+        """Memory words (`lanes` elements) of a token's vectors."""
+        return -(-self.vector_elements // self.lanes)
+
+    @property
+    def state_words(self) -> int:
+        """Memory words (`lanes` elements) of a context's recurrent state."""
+        return -(-self.state_elements // self.lanes)
+
+    @property
+    def state_stride(self) -> int:
+        """Elements from one context's recurrent state to the next one's: a power of two."""
+        return self.lanes << (self.state_words - 1).bit_length()
 
     @property
     def weight_port(self) -> int:

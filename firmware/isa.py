@@ -11,7 +11,7 @@ word   bits                 meaning
 0      15:4                 flags, see the properties of `Instruction`
 0      31:16                n: columns (QUANTISE), rows (MATVEC), width (EMBED)
 1      15:0 / 31:16         source / destination element
-2      31:0                 constants: first pair
+2      31:0                 constants: first pair (QUANTISE), weight words (MATVEC)
 3      31:0                 immediate: vector-format bits or an integer
 ====== ==================== =======================================================
 """
@@ -44,8 +44,8 @@ class Kernel(IntEnum):
 
     COPY = 0  # vector[dst] = y
     SILU = 1  # vector[dst] = y * sigmoid(y)
-    MLGRU = 2  # u = c*sigmoid(-y); state[dst] = (1-u)*state[dst] + u*vector[src]
-    GLU = 3  # vector[dst] = y * silu(a), a = vector[src] or state[src]
+    MLGRU = 2  # u = c*sigmoid(-y); vector[src] = state[dst] = (1-u)*state[dst] + u*vector[src]
+    GLU = 3  # vector[dst] = y * silu(vector[src])
     ADD = 4  # vector[dst] = vector[src] + y
     SAMPLE = 5  # rows are logits; argmax of logit (greedy) or of logit/T + Gumbel noise
 
@@ -77,7 +77,6 @@ class Instruction:
     mean_square: MeanSquare = MeanSquare.OWN  # QUANTISE
     kernel: Kernel = Kernel.COPY  # MATVEC
     keep: bool = False  # MATVEC: leave the slot for the next matvec
-    from_state: bool = False  # MATVEC with GLU: a is read from the state
     feeds: bool = False  # MATVEC: the next instruction is a QUANTISE with `stream` of its rows
     stat_shift: int = 0  # MATVEC: bits dropped from accumulators before they are squared
     note: str = ""  # for people: which tensor
@@ -88,8 +87,7 @@ class Instruction:
         if self.op is Op.QUANTISE:
             return int(self.sync) | self.mean_square << 1 | self.stream << 3
         if self.op is Op.MATVEC:
-            low = self.kernel | self.keep << 3 | self.from_state << 4
-            return low | self.stat_shift << 5 | self.feeds << 10
+            return self.kernel | self.keep << 3 | self.stat_shift << 5 | self.feeds << 10
         return 0
 
     def encode(self, fmt: Format) -> NDArray[np.uint32]:
@@ -119,11 +117,11 @@ class Instruction:
             ms = self.mean_square.name.lower()
             return f"slot <- v[{self.src}:+{self.n}] gains={self.constants} mean_square={ms}{sync}"
         if self.op is Op.MATVEC:
-            a = f"{'h' if self.from_state else 'v'}[{self.src}]"
+            a = f"v[{self.src}]"
             to = {
                 Kernel.COPY: f"v[{self.dst}:+{self.n}] = y",
                 Kernel.SILU: f"v[{self.dst}:+{self.n}] = silu(y)",
-                Kernel.MLGRU: f"h[{self.dst}:+{self.n}] = mlgru(y, {a})",
+                Kernel.MLGRU: f"{a} = h[{self.dst}:+{self.n}] = mlgru(y, {a})",
                 Kernel.GLU: f"v[{self.dst}:+{self.n}] = y*silu({a})",
                 Kernel.ADD: f"v[{self.dst}:+{self.n}] = {a} + y",
                 Kernel.SAMPLE: f"token = sample(y[:{self.n}])",

@@ -8,7 +8,8 @@ weights   1     32 bits of a weight word; words start at powers of two, but
                 follow each other byte by byte in an external memory
 constants 2     one number: V outer gains, then V gains, and so on; embedding
                 rows lie behind them, element after element
-state     3     one number of the recurrent state
+state     3     one number of the recurrent state; contexts lie
+                `ChipConfig.state_stride` apart
 gates     4     one number, 1 - lower bound, at its state's address
 vector    5     one number of vector memory (for debugging)
 ========= ===== ==============================================================
@@ -19,15 +20,16 @@ into panels of `ChipConfig.panel` row groups, a panel into blocks of `columns` c
 block the groups follow each other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.compiler import ALIGN, Image, aligned
+from setun.firmware.compiler import ALIGN, Image, Matrix, aligned
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.isa import Op
 from setun.firmware.ternary import pack_2b, pack_trits
 
 Words = NDArray[np.uint32]
@@ -64,8 +66,13 @@ def bound_cycles(image: Image, config: ChipConfig) -> int:
 
 def weight_words(image: Image, config: ChipConfig) -> int:
     """Weight words that `image` takes, padding included."""
-    p, q = config.columns, config.rows
-    return sum(-(-m.codes.shape[0] // q) * -(-m.codes.shape[1] // p) for m in image.matrices)
+    return sum(matrix_words(m, config) for m in image.matrices)
+
+
+def matrix_words(matrix: Matrix, config: ChipConfig) -> int:
+    """Weight words of one matrix, padding included."""
+    rows, columns = matrix.codes.shape
+    return -(-rows // config.rows) * -(-columns // config.columns)
 
 
 def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
@@ -105,16 +112,25 @@ def check_fit(image: Image, config: ChipConfig) -> None:
 def place(image: Image, config: ChipConfig) -> Placement:
     """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
     check_fit(image, config)
-    fmt = config.vector
-    program = [i.encode(fmt) for i in image.program]
+    program = _program(image, config)
     return Placement(
         {
             Space.PROGRAM: np.concatenate(program).astype(np.uint32),
             Space.WEIGHTS: _weights(image, config),
             Space.CONSTANTS: _constants(image, config),
-            Space.GATES: fmt.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
+            Space.GATES: config.vector.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
         }
     )
+
+
+def _program(image: Image, config: ChipConfig) -> list[Words]:
+    """The instructions; a MATVEC tells how many weight words of this chip it takes."""
+    encoded, matrices = [], iter(image.matrices)
+    for instruction in image.program:
+        if instruction.op is Op.MATVEC:
+            instruction = replace(instruction, constants=matrix_words(next(matrices), config))
+        encoded.append(instruction.encode(config.vector))
+    return encoded
 
 
 def _weights(image: Image, config: ChipConfig) -> Words:

@@ -171,28 +171,28 @@ class _Walk:
         self.need(0 <= op.stat_shift <= LARGEST_SHIFT, "shifts by 31 bits at most", op.stat_shift)
         if not op.keep:
             del self.slots[0]
-        if op.kernel in (Kernel.ADD, Kernel.MLGRU) or (
-            op.kernel is Kernel.GLU and not op.from_state
-        ):
+        if op.kernel in (Kernel.ADD, Kernel.MLGRU, Kernel.GLU):
             self.read(op.src)
-        if op.kernel is Kernel.GLU and op.from_state:
-            self.state(op.src)
         if op.kernel is Kernel.MLGRU:
             self.state(op.dst)
+            self.store(op.src)
         elif op.kernel is Kernel.SAMPLE:
             self.need(self.ends == 1, "must be in the head")
             vocabulary = self.image.config.vocab_size
             self.need(op.n == vocabulary, f"must have {vocabulary} rows", op.n)
             self.samples += 1
         else:
-            waiting = [source for _, source in self.slots[op.keep :]]
-            self.need(op.dst not in waiting, f"v[{op.dst}] may not be quantised yet")
-            self.write(op.dst)
-            self.flying.add(op.dst)
+            self.store(op.dst)
         stored = op.kernel not in (Kernel.MLGRU, Kernel.SAMPLE)
         self.need(stored or not op.feeds, "only a stored vector feeds")
         self.need(self.ends == 0 or op.kernel is Kernel.SAMPLE, "a head only samples")
         self.array_stat |= op.kernel is Kernel.GLU
+
+    def store(self, start: int) -> None:
+        waiting = [source for _, source in self.slots[self.op.keep :]]
+        self.need(start not in waiting, f"v[{start}] may not be quantised yet")
+        self.write(start)
+        self.flying.add(start)
 
     def end(self) -> None:
         self.need(not self.slots, "every quantised vector is used")

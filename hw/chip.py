@@ -52,7 +52,9 @@ class Chip(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         info = identity.encode(self.config)
-        m.submodules.link = link = Link(info, self.config.divisor, len(COUNTERS))
+        m.submodules.link = link = Link(
+            info, self.config.divisor, len(COUNTERS), self.config.contexts
+        )
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)

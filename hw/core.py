@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
 
@@ -61,11 +61,11 @@ class Core(wiring.Component):
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)
-        self._weights(m, memories, sequencer.restart_weights, array)
+        self._weights(m, memories, sequencer, array)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
-        for name in ("prompt", "prompt_space", "generate", "stop", "reset_state", "token", "done",
-                     "running", "generating"):  # fmt: skip
+        for name in ("context", "prompt", "prompt_space", "generate", "stop", "reset_state",
+                     "token", "done", "running", "generating", "occupied"):  # fmt: skip
             self._join(m, name, generation)
         m.d.comb += generation.loading.eq(memories.writing)
 
@@ -95,22 +95,29 @@ class Core(wiring.Component):
             memories.vector_sink.read_address.eq(sink.vector_address),
             sink.vector_data.eq(memories.vector_sink.read_data),
             memories.state.read_address.eq(sink.state_address),
-            memories.gates.read_address.eq(sink.state_address),
+            memories.gates.read_address.eq(sink.gate_address),
             sink.state_data.eq(memories.state.read_data),
             sink.gate_data.eq(memories.gates.read_data),
             memories.write_vector.eq(sink.write_vector),
             memories.write_state.eq(sink.write_state),
-            memories.write_address.eq(sink.write_address),
+            memories.vector_write.eq(sink.vector_write),
+            memories.state_write.eq(sink.state_write),
             memories.write_data.eq(sink.write_data),
         ]
         m.submodules.slots = slots = memories.slots()
+        written = quantiser.slot, quantiser.slot_seat, quantiser.slot_address
+        read = array.code_slot, array.code_seat, array.code_address
         m.d.comb += [
             slots.write_enable.eq(quantiser.slot_enable),
-            slots.write_address.eq(self._slot_address(quantiser.slot, quantiser.slot_address)),
+            slots.write_address.eq(memories.slot_address(*written)),
             slots.write_data.eq(quantiser.slot_data),
-            slots.read_address.eq(self._slot_address(array.code_slot, array.code_address)),
+            slots.read_address.eq(memories.slot_address(*read)),
             array.code_data.eq(slots.read_data),
         ]
+        for unit in (memories, quantiser, sink, sampler):
+            m.d.comb += unit.seating.eq(generation.seating)
+        for unit in (sequencer, array):
+            m.d.comb += unit.last.eq(generation.seating.last)
 
         m.d.comb += [
             quantiser.array_sum.eq(sink.array_sum),
@@ -121,7 +128,6 @@ class Core(wiring.Component):
             array.written.eq(quantiser.slot_enable),
             quantiser.eps_outer.eq(sequencer.eps_outer),
             quantiser.eps_inner.eq(sequencer.eps_inner),
-            sink.fresh.eq(generation.fresh),
             sequencer.stored.eq(sink.done),
             sequencer.token.eq(generation.body_token),
             sequencer.run_body.eq(generation.run_body),
@@ -135,12 +141,16 @@ class Core(wiring.Component):
             sampler.greedy.eq(generation.greedy),
             sampler.factor.eq(generation.factor),
             sampler.load.eq(generation.load_seed),
+            sampler.loaded.eq(generation.context),
             sampler.seed.eq(generation.seed),
         ]
+        tokens = generation.seating.last + 1  # of the pass that began in the cycle before
+        body, head = Signal(), Signal()
+        m.d.sync += [body.eq(generation.run_body), head.eq(generation.run_head)]
         events = {
-            "cycles": ~sequencer.idle,
-            "bodies": generation.run_body,
-            "heads": generation.run_head,
+            "cycles": generation.running & ~generation.token.valid & ~generation.done.valid,
+            "bodies": Mux(body, tokens, 0),
+            "heads": Mux(head, tokens, 0),
             "array_busy": array.busy,
             "wait_codes": array.wait_codes,
             "wait_sink": array.wait_sink,
@@ -155,7 +165,9 @@ class Core(wiring.Component):
             m.d.comb += self.counters[k].eq(count)
         return m
 
-    def _weights(self, m: Module, memories: Memories, restart: Value, array: TernaryArray) -> None:
+    def _weights(
+        self, m: Module, memories: Memories, sequencer: Sequencer, array: TernaryArray
+    ) -> None:
         """Weight words from wherever they lie, unpacked, to the array."""
         reader: Any
         if self.outside:
@@ -163,25 +175,27 @@ class Core(wiring.Component):
             wiring.connect(m, memories.weights_req, reader.weights_req)
             wiring.connect(m, memories.weights_rsp, reader.weights_rsp)
             wiring.connect(m, wiring.flipped(self.memory), reader.memory)
+            m.d.comb += sequencer.weights.ready.eq(1)  # a token reads the whole model once
         else:
             assert memories.weights is not None
             store = memories.weights
-            m.submodules.reader = reader = WeightReader(store.depth, store.width, store.latency)
+            reader = WeightReader(self.config, store.depth, store.width, store.latency)
+            m.submodules.reader = reader
+            m.submodules.weights_queue = queue = fifo.SyncFIFOBuffered(width=24, depth=4)
+            self._through(m, sequencer.weights, queue, reader.command)
             m.d.comb += [
+                reader.last.eq(array.last),
                 reader.data.eq(store.read_data),
                 reader.hold.eq(store.bus.strobe),
                 store.read_address.eq(reader.address),
             ]
         packed = reader.o.payload[: self.config.weight_bits]
         m.d.comb += [
-            reader.restart.eq(restart),
+            reader.restart.eq(sequencer.restart_weights),
             array.weights.payload.eq(unpack_weights(m, self.config, packed)),
             array.weights.valid.eq(reader.o.valid),
             reader.o.ready.eq(array.weights.ready),
         ]
-
-    def _slot_address(self, slot: Value, word: Value) -> Value:
-        return Cat(word, slot)
 
     def _join(self, m: Module, name: str, generation: Generation) -> None:
         mine, unit = getattr(self, name), getattr(generation, name)

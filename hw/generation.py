@@ -1,19 +1,22 @@
-"""Generation: prompt tokens in, sampled tokens out, one body or head of the program at a time."""
+"""Generation: prompt tokens in, sampled tokens out, one pass over the program at a time."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import fifo, stream, wiring
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.functions import NO_SEED
-from setun.hw.link.signature import DONE, GENERATE
+from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.seats import number, pass_layout
 
-PROMPT_DEPTH = 128  # prompt tokens queued on the chip
+PROMPT_DEPTH = 128  # prompt tokens queued on the chip for each context
 REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT = range(4)
 
 # 32-bit event counters in the order that the link reports them, since power-on.
 COUNTERS = (
-    "cycles",  # with the sequencer at work
+    "cycles",  # at work, and not waiting for the wire
     "bodies",  # tokens fed
     "heads",  # tokens sampled
     "array_busy",  # cycles with a weight word taken
@@ -27,51 +30,60 @@ COUNTERS = (
 
 
 class Generation(wiring.Component):
-    """Feeds prompt tokens, then samples and feeds back; whatever was emitted has been fed.
+    """Seats the contexts' next tokens, feeds them in one pass, samples those that are wanted.
+
+    A pass takes one token of every context that has one, then more tokens of prompts while seats
+    are free. Whatever was emitted has been fed when its generation ends.
 
     Members
     -------
-    prompt, prompt_space, generate, stop, reset_state, token, done, running, generating
+    context, prompt, prompt_space, generate, stop, reset_state, token, done
         The core's side of the link.
+    running, generating, occupied
+        Likewise: the core works; a generation of `context` is under way; `context` works.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
-    idle, fault, sampled : In(1), sampled_token : In(16)
+    idle, fault, sampled : In(1), sampled_token : In(16 per seat)
         From sequencer and sampler.
-    run_body, run_head : Out(1), body_token : Out(16)
-        To the sequencer.
-    fresh : Out(1)
-        Nothing has been fed since the reset: the state reads as zero.
-    greedy : Out(1), factor : Out(fmt.width), load_seed : Out(1), seed : Out(32)
+    run_body, run_head : Out(1), body_token : Out(16 per seat), seating : Out
+        To the sequencer and all units; see `setun.hw.seats.pass_layout`.
+    greedy : Out(1 per context), factor : Out(fmt.width per context)
         To the sampler.
+    load_seed : Out(1), seed : Out(32)
+        Likewise: noise of `context`.
 
     `done.reason`: 0 the count was reached, 1 stopped, 2 there is no prompt, 3 the program has an
-    unknown operation (blank or damaged memory). `done.cycles` leaves out the waits for the wire.
+    unknown operation (blank or damaged memory). `done.cycles` counts from the end of the prompt
+    and leaves out the waits for the wire.
     """
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
+        contexts = config.contexts
         super().__init__(
             {
+                "context": In(number(contexts)),
                 "prompt": In(stream.Signature(16)),
                 "prompt_space": Out(8),
                 "generate": In(stream.Signature(GENERATE)),
                 "stop": In(1),
                 "reset_state": In(1),
-                "token": Out(stream.Signature(16)),
+                "token": Out(stream.Signature(TOKEN)),
                 "done": Out(stream.Signature(DONE)),
                 "running": Out(1),
                 "generating": Out(1),
+                "occupied": Out(1),
                 "loading": In(1),
                 "idle": In(1),
                 "fault": In(1),
                 "sampled": In(1),
-                "sampled_token": In(16),
+                "sampled_token": In(data.ArrayLayout(16, contexts)),
                 "run_body": Out(1),
                 "run_head": Out(1),
-                "body_token": Out(16),
-                "fresh": Out(1, init=1),
-                "greedy": Out(1),
-                "factor": Out(config.vector.width),
+                "body_token": Out(data.ArrayLayout(16, contexts)),
+                "seating": Out(pass_layout(config)),
+                "greedy": Out(contexts),
+                "factor": Out(data.ArrayLayout(config.vector.width, contexts)),
                 "load_seed": Out(1),
                 "seed": Out(32),
             }
@@ -79,92 +91,208 @@ class Generation(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.prompts = prompts = fifo.SyncFIFOBuffered(width=16, depth=PROMPT_DEPTH)
-        request = self.generate.payload
-        left, done = Signal(16), self.done.payload
-        stopping, faulty, sampled, busy = Signal(), Signal(), Signal(), Signal()
-        fed = Signal()  # a body has run since the reset, so there is something to continue
-        m.d.comb += [
-            prompts.w_data.eq(self.prompt.payload),
-            prompts.w_en.eq(self.prompt.valid),
-            self.prompt.ready.eq(prompts.w_rdy),
-            self.prompt_space.eq(PROMPT_DEPTH - prompts.level),
-            self.token.payload.eq(self.sampled_token),
-            self.seed.eq(Mux(request.seed == 0, NO_SEED, request.seed)),
-            self.running.eq(busy | prompts.r_rdy | (prompts.level != 0)),
-        ]
-        with m.If(self.reset_state | self.loading):
-            m.d.sync += [self.fresh.eq(1), fed.eq(0), faulty.eq(0)]
-        with m.If(self.fault):
-            m.d.sync += faulty.eq(1)
-        with m.If(self.stop & self.generating):
-            m.d.sync += stopping.eq(1)
+        every = range(self.config.contexts)
+        self._queues(m)
+        self._requests(m)
+        at = Signal(number(len(every)))  # context that is looked at
+        taken = Signal(range(len(every) + 1))  # seats in use
+        seat = Signal(number(len(every)))  # the next one
+        row_of = Array(Signal(number(len(every)), name=f"seat_of{k}") for k in every)
+        seated = Signal(len(every))  # contexts with a token in this pass
+        idle_round = Signal(init=1)  # no token was found since context 0
+        sampled = Signal()
+        last = at == len(every) - 1
+        has_next, waiting = self.has_next[at], self.waiting[at]
+        take = has_next | self.readable[at]
+        wanted = self.active[at] & ~waiting & ~has_next
+        over = self.faulty | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
+        m.d.comb += seat.eq(taken)
         with m.If(self.sampled):
             m.d.sync += sampled.eq(1)
-        with m.If(self.generating & ~self.token.valid):
-            m.d.sync += done.cycles.eq(done.cycles + 1)
+
+        def next_context() -> None:
+            m.d.sync += at.eq(Mux(last, 0, at + 1))
 
         with m.FSM() as machine:
-            with m.State("IDLE"):
-                with m.If(prompts.r_rdy):
-                    m.d.comb += prompts.r_en.eq(1)
-                    m.d.sync += self.body_token.eq(prompts.r_data)
-                    m.next = "FEED"
-                # A token just queued is not readable yet, and comes first all the same.
-                with m.Elif(self.generate.valid & (prompts.level == 0)):
-                    m.d.comb += [self.generate.ready.eq(1), self.load_seed.eq(1)]
-                    m.d.sync += [
-                        self.greedy.eq(request.greedy),
-                        self.factor.eq(request.inv_temperature),
-                        left.eq(request.count),
-                        done.tokens.eq(0),
-                        done.cycles.eq(0),
-                        done.reason.eq(Mux(faulty, REASON_FAULT, REASON_NO_PROMPT)),
-                        self.generating.eq(1),
-                        stopping.eq(0),
-                    ]
-                    m.next = "REFUSE"
-                    with m.If(fed & ~faulty & (request.count != 0)):
-                        m.next = "SAMPLE"
-            with m.State("FEED"):
+            # Round after round over the contexts, until a round finds nothing or seats run out.
+            with m.State("GATHER"):
+                next_context()
+                m.d.sync += idle_round.eq(last | (idle_round & ~take))
+                with m.If(take):
+                    self._sit(m, at, seat, row_of, seated)
+                    m.d.sync += taken.eq(taken + 1)
+                with m.If((take & (taken == len(every) - 1)) | (last & idle_round & ~take)):
+                    m.d.sync += [at.eq(0), idle_round.eq(1)]
+                    m.next = "BODY"
+                    with m.If((taken == 0) & ~take):
+                        m.next = "PICK"
+            with m.State("BODY"):
                 m.d.comb += self.run_body.eq(1)
+                m.d.sync += self.seating.last.eq(taken - 1)
                 m.next = "FEEDING"
             with m.State("FEEDING"), m.If(self.idle):
-                m.d.sync += [self.fresh.eq(0), fed.eq(1)]
-                with m.If(~self.generating):
-                    m.next = "IDLE"
-                with m.Elif(faulty | stopping | self.stop | (left == 0)):
-                    m.d.sync += done.reason.eq(
-                        Mux(faulty, REASON_FAULT, Mux(left == 0, REASON_COUNT, REASON_STOPPED))
-                    )
+                for k in every:
+                    with m.If(seated[k]):
+                        m.d.sync += [self.fresh[k].eq(0), self.fed[k].eq(1)]
+                m.d.sync += [seated.eq(0), taken.eq(0)]
+                m.next = "PICK"
+            # Whose logits are wanted, and whose generation has ended.
+            with m.State("PICK"):
+                next_context()
+                with m.If(wanted):
+                    m.d.sync += self.begun[at].eq(1)
+                    with m.If(~over):
+                        m.d.sync += [
+                            self.seating.seats[seat].context.eq(at),
+                            self.seating.seats[seat].workspace.eq(at),
+                            seated.bit_select(at, 1).eq(1),
+                            taken.eq(taken + 1),
+                        ]
+                with m.If(last):
+                    m.next = "HEAD"
+                    with m.If((taken == 0) & ~(wanted & ~over)):
+                        m.next = "GATHER"
+                with m.If(wanted & over):
+                    m.d.sync += at.eq(at)
                     m.next = "DONE"
-                with m.Else():
-                    m.next = "SAMPLE"
-            with m.State("SAMPLE"):
+            with m.State("DONE"):
+                m.d.comb += self.done.valid.eq(1)
+                with m.If(self.done.ready):
+                    m.d.sync += [self.active[at].eq(0), self.begun[at].eq(0)]
+                    m.next = "PICK"
+            with m.State("HEAD"):
                 m.d.comb += self.run_head.eq(1)
-                m.d.sync += sampled.eq(0)
+                m.d.sync += [self.seating.last.eq(taken - 1), sampled.eq(0)]
                 m.next = "SAMPLING"
             with m.State("SAMPLING"):
-                with m.If(faulty):
-                    m.d.sync += done.reason.eq(REASON_FAULT)
-                    m.next = "DONE"
+                with m.If(self.faulty):
+                    m.d.sync += [seated.eq(0), taken.eq(0)]
+                    m.next = "PICK"
                 with m.Elif(self.idle & sampled):
+                    m.d.sync += taken.eq(0)
                     m.next = "EMIT"
             with m.State("EMIT"):
+                whose = self.seating.seats[seat].context
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     m.d.sync += [
-                        self.body_token.eq(self.sampled_token),
-                        left.eq(left - 1),
-                        done.tokens.eq(done.tokens + 1),
+                        self.has_next[whose].eq(1),
+                        self.next_token[whose].eq(self.sampled_token[seat]),
+                        self.left[whose].eq(self.left[whose] - 1),
+                        self.tokens[whose].eq(self.tokens[whose] + 1),
+                        taken.eq(taken + 1),
                     ]
-                    m.next = "FEED"
-            with m.State("REFUSE"):
-                m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.done.valid.eq(1)
-                m.d.sync += self.generating.eq(0)
-                with m.If(self.done.ready):
-                    m.next = "IDLE"
-        m.d.comb += busy.eq(~machine.ongoing("IDLE"))
+                    with m.If(seat == self.seating.last):
+                        m.d.sync += [seated.eq(0), taken.eq(0)]
+                        m.next = "GATHER"
+        done, emitted = self.done.payload, self.token.payload
+        m.d.comb += [
+            emitted.token.eq(self.sampled_token[seat]),
+            emitted.context.eq(self.seating.seats[seat].context),
+            done.context.eq(at),
+            done.tokens.eq(self.tokens[at]),
+            done.cycles.eq(self.cycles[at]),
+            done.reason.eq(
+                Mux(self.faulty, REASON_FAULT,
+                    Mux(~self.fed[at], REASON_NO_PROMPT,
+                        Mux(self.left[at] == 0, REASON_COUNT, REASON_STOPPED)))
+            ),
+        ]  # fmt: skip
+        looking = machine.ongoing("GATHER") | machine.ongoing("PICK")
+        here = self.context
+        m.d.comb += [
+            self.running.eq(~looking | (taken != 0) | Cat(*self.active, *self.waiting).any()),
+            self.generating.eq(self.active[here]),
+            self.occupied.eq(self.active[here] | self.waiting[here] | seated.bit_select(here, 1)),
+        ]
         return m
+
+    def _queues(self, m: Module) -> None:
+        """Prompt tokens of each context: `waiting`, those readable, and the next one."""
+        self.waiting, self.readable, self.queued, spaces = (Array() for _ in range(4))
+        pops, ready = [], []
+        for k in range(self.config.contexts):
+            queue = fifo.SyncFIFOBuffered(width=16, depth=PROMPT_DEPTH)
+            m.submodules[f"prompts{k}"] = queue
+            m.d.comb += [
+                queue.w_data.eq(self.prompt.payload),
+                queue.w_en.eq(self.prompt.valid & (self.context == k)),
+            ]
+            pops.append(queue.r_en)
+            ready.append(queue.w_rdy)
+            spaces.append(PROMPT_DEPTH - queue.level)
+            self.waiting.append(queue.level != 0)
+            self.readable.append(queue.r_rdy)
+            self.queued.append(queue.r_data)
+        self.pops = Array(pops)
+        m.d.comb += [
+            self.prompt.ready.eq(Array(ready)[self.context]),
+            self.prompt_space.eq(spaces[self.context]),
+        ]
+
+    def _requests(self, m: Module) -> None:
+        """What each context has been asked for, and what has become of it."""
+        contexts, request, here = self.config.contexts, self.generate.payload, self.context
+
+        def registers(name: str, shape: Any = 1, init: int = 0) -> Array[Value]:
+            signals = [Signal(shape, name=f"{name}{k}", init=init) for k in range(contexts)]
+            return Array(signals)
+
+        self.fresh, self.fed = registers("fresh", init=1), registers("fed")
+        self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
+        self.has_next, self.next_token = registers("has_next"), registers("next_token", 16)
+        self.left, self.tokens = registers("left", 16), registers("tokens", 16)
+        self.cycles = registers("cycles", 32)
+        self.faulty = Signal()
+        for k in range(contexts):
+            with m.If(self.begun[k] & ~self.token.valid & ~self.done.valid):
+                m.d.sync += self.cycles[k].eq(self.cycles[k] + 1)
+            with m.If(self.loading | (self.reset_state & (here == k))):
+                m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
+        with m.If(self.reset_state | self.loading):
+            m.d.sync += self.faulty.eq(0)
+        with m.If(self.fault):
+            m.d.sync += self.faulty.eq(1)
+        m.d.comb += [
+            self.generate.ready.eq(~self.active[here]),
+            self.load_seed.eq(self.generate.valid & self.generate.ready),
+            self.seed.eq(Mux(request.seed == 0, NO_SEED, request.seed)),
+        ]
+        with m.If(self.load_seed):
+            m.d.sync += [
+                self.greedy.bit_select(here, 1).eq(request.greedy),
+                self.factor[here].eq(request.inv_temperature),
+                self.left[here].eq(request.count),
+                self.tokens[here].eq(0),
+                self.cycles[here].eq(0),
+                self.stopping[here].eq(0),
+                self.active[here].eq(1),
+            ]
+        with m.If(self.stop & self.active[here]):
+            m.d.sync += self.stopping[here].eq(1)
+
+    def _sit(
+        self, m: Module, at: Signal, seat: Signal, seat_of: Array[Value], seated: Signal
+    ) -> None:
+        """Give the next token of context `at` the next seat."""
+        contexts = self.config.contexts
+        chained = seated.bit_select(at, 1)
+        mine = self.seating.seats[seat]
+        m.d.comb += self.pops[at].eq(~self.has_next[at])
+        m.d.sync += [
+            self.body_token[seat].eq(
+                Mux(self.has_next[at], self.next_token[at], self.queued[at])
+            ),
+            self.has_next[at].eq(0),
+            mine.context.eq(at),
+            mine.workspace.eq(at),
+            mine.chained.eq(chained),
+            mine.fresh.eq(self.fresh[at] & ~chained),
+            seat_of[at].eq(seat),
+            chained.eq(1),
+        ]
+        if contexts > 1:
+            # Only a context's latest token may wait for its head; the one before makes room.
+            with m.If(chained):
+                before = seat_of[at]
+                m.d.sync += self.seating.seats[before].workspace.eq(before + contexts)

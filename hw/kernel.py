@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Module, Mux, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ class KernelLane(wiring.Component):
     Members
     -------
     kernel : In(3)
-        `Kernel` of the element, constant from `EARLY` cycles before its entry to its exit.
+        `Kernel` of the element, constant from `EARLY` + 1 cycles before its entry to its exit.
     y, h, c : In(fmt.width)
         Row, old state, 1 - lower bound.
     a : In(fmt.width)
@@ -60,8 +60,13 @@ class KernelLane(wiring.Component):
         m.submodules.join = join = FloatAdder(fmt)
         sign = 1 << (fmt.width - 1)
         one = fmt.bias << fmt.mantissa
-        glu, gated = self.kernel == Kernel.GLU, self.kernel == Kernel.MLGRU
-        adds = (self.kernel == Kernel.ADD) | (self.kernel == Kernel.COPY)
+        glu, gated, adding, adds = (Signal(name=n) for n in ("glu", "gated", "adding", "adds"))
+        m.d.sync += [
+            glu.eq(self.kernel == Kernel.GLU),
+            gated.eq(self.kernel == Kernel.MLGRU),
+            adding.eq(self.kernel == Kernel.ADD),
+            adds.eq((self.kernel == Kernel.ADD) | (self.kernel == Kernel.COPY)),
+        ]
 
         # Times count from y's entry; with GLU the gate starts `EARLY` cycles before.
         at_gate = Sigmoid.latency
@@ -85,7 +90,7 @@ class KernelLane(wiring.Component):
             forget.a.eq(complement.o),
             forget.b.eq(h[at_forget]),
             join.a.eq(Mux(gated, blended, self.y)),
-            join.b.eq(Mux(gated, forget.o, Mux(self.kernel == Kernel.ADD, a[self.EARLY], 0))),
+            join.b.eq(Mux(gated, forget.o, Mux(adding, a[self.EARLY], 0))),
             self.o.eq(Mux(adds | gated, join.o, Mux(glu, blend.o, gate.o))),
         ]
         return m

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -14,6 +14,7 @@ from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory import BUS_LATENCY, Store
+from setun.hw.seats import number, pass_layout, several, within, workspaces
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,21 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
     """The spaces of a chip."""
     c, w, v = config, config.vector.width, config.lanes
     piece = min(32, c.weight_bits)
-    state = Shape(w, v, -(-c.state_elements // v))
     return {
         Space.PROGRAM: Shape(32, 4, c.instructions),
         Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
         Space.CONSTANTS: Shape(w, 2 * v, -(-c.constant_pairs // v)),
-        Space.STATE: state,
-        Space.GATES: state,
-        Space.VECTOR: Shape(w, v, -(-c.vector_elements // v)),
+        Space.STATE: Shape(w, v, several(c.state_words, c.contexts)),
+        Space.GATES: Shape(w, v, c.state_words),
+        Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
     }
+
+
+def embed_command(config: ChipConfig) -> data.StructLayout:
+    """EMBED for one seat: first constant word of the row, its vector words, where they go."""
+    return data.StructLayout(
+        {"first": 24, "words": 16, "destination": 16, "seat": number(config.contexts)}
+    )
 
 
 class SlotMemory(wiring.Component):
@@ -105,12 +112,14 @@ class Memories(wiring.Component):
         Of an external weight memory: where requests for its space go.
     writing : Out(1)
         Strobe: the link writes.
+    seating : In
+        Who sits where; see `setun.hw.seats.pass_layout`.
     constant_address : In(24)
         Quantiser's read address, unless an embedding is being copied.
-    embed : In(stream of first, words, destination)
+    embed : In(stream of `embed_command`)
         Copies an embedding row to vector memory: two vector words a constant word, one a cycle.
-    write_vector, write_state, write_address, write_data : In
-        The sink's write port.
+    write_vector, write_state, vector_write, state_write, write_data : In
+        The sink's write ports.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
     `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory). There are no
@@ -146,22 +155,25 @@ class Memories(wiring.Component):
                 **({} if self.weights else weights_bus()),
                 "writing": Out(1),
                 "constant_address": In(24),
-                "embed": In(
-                    stream.Signature(
-                        data.StructLayout({"first": 24, "words": 16, "destination": 16})
-                    )
-                ),
+                "embed": In(stream.Signature(embed_command(config))),
+                "seating": In(pass_layout(config)),
                 "write_vector": In(1),
                 "write_state": In(1),
-                "write_address": In(16),
+                "vector_write": In(16),
+                "state_write": In(16),
                 "write_data": In(w * v),
             }
         )
 
     def slots(self) -> SlotMemory:
-        """Slot memory of this configuration: slots start at powers of two."""
-        depth = SLOTS << ceil_log2(max(self.config.slot_words, 2))
-        return SlotMemory(8 * self.config.columns, depth)
+        """Slot memory of this configuration: seats and slots start at powers of two."""
+        c = self.config
+        depth = (SLOTS * c.contexts) << ceil_log2(max(c.slot_words, 2))
+        return SlotMemory(8 * c.columns, depth)
+
+    def slot_address(self, slot: Value, seat: Value, word: Value) -> Value:
+        """Address of a word of a seat's codes in a slot of that memory."""
+        return Cat(within(word, self.config.slot_words, seat, self.config.contexts), slot)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -265,14 +277,17 @@ class Memories(wiring.Component):
             with m.If(valid):
                 m.d.sync += copied.eq(copied + 1)
         embedded = self.constants.read_data.word_select(half, w * v)
+        workspace = self.seating.seats[row.seat].workspace
+        target = within(row.destination + copied, self.config.vector_words, workspace,
+                        workspaces(self.config))  # fmt: skip
         for store in (self.vector_sink, self.vector_quantiser):
             m.d.comb += [
                 store.write_enable.eq(self.write_vector | valid),
-                store.write_address.eq(Mux(valid, row.destination + copied, self.write_address)),
+                store.write_address.eq(Mux(valid, target, self.vector_write)),
                 store.write_data.eq(Mux(valid, embedded, self.write_data)),
             ]
         m.d.comb += [
             self.state.write_enable.eq(self.write_state),
-            self.state.write_address.eq(self.write_address),
+            self.state.write_address.eq(self.state_write),
             self.state.write_data.eq(self.write_data),
         ]

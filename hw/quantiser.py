@@ -7,8 +7,13 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.isa import MeanSquare
 from setun.hw.arith import BlockSquare, CodeQuantiser, CodeReciprocal, FloatMultiplier
-from setun.hw.pipeline import delayed, larger, tree, tree_latency
+from setun.hw.maxima import Maxima, maxima_layout
+from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS, ScaleUnit, statistics
+from setun.hw.seats import number, pass_layout, walk, within, workspaces
+
+AHEAD = 2  # commands whose maxima are taken before their codes are made
+VECTORS = 4  # between the beginning of their codes and their scale
 
 
 def quantise_command(config: ChipConfig) -> data.StructLayout:
@@ -25,10 +30,26 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
     )
 
 
-class Quantiser(wiring.Component):
-    """Two passes over a vector: maxima first, then codes and sums of squares.
+def coming_layout(config: ChipConfig) -> data.StructLayout:
+    """A word of a vector that feeds, one cycle before it is written."""
+    return data.StructLayout(
+        {"valid": 1, "word": 16, "seat": number(config.contexts), "closes": 1, "ends": 1}
+    )
 
-    With `stream` the first pass watches the sink store the vector, and costs no time of its own.
+
+def _item(config: ChipConfig) -> data.StructLayout:
+    """Flags of a word on its way through the lanes."""
+    return data.StructLayout(
+        {"maxima": 1, "codes": 1, "opens": 1, "closes": 1, "ends": 1,
+         "seat": number(config.contexts)}
+    )  # fmt: skip
+
+
+class Quantiser(wiring.Component):
+    """Two passes over each seat's vector: maxima first, then codes and sums of squares.
+
+    The passes share the lanes word by word: while codes are made of one vector, the maxima of the
+    next are looked for. With `stream` the first pass watches the sink store the vector.
 
     Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain: the absmax quantiser is
     scale-invariant, so 1/rms is left to the scale. Squares are integers aligned to the largest
@@ -37,26 +58,28 @@ class Quantiser(wiring.Component):
     Members
     -------
     command : In(stream)
-        See `quantise_command`. Taken at once if a slot is free.
+        See `quantise_command`. Begun at once if a slot is free.
+    seating : In
+        Who sits where; see `setun.hw.seats.pass_layout`.
     vector_address : Out, vector_data : In, constant_address : Out, constant_data : In
         Read ports, data one cycle later: V elements; V outer gains and V gains.
-    listening : Out(1), coming : In(1), rows : In(V floats)
-        A `stream` command waits for its vector; one word of it is in `rows` a cycle after every
-        strobe of `coming`, when it is written to memory too.
-    slot_enable, slot, slot_address, slot_data : Out
+    listening : Out(1), coming : In, rows : In(V floats)
+        A `stream` command waits for its vectors; the word that `coming` announces is in `rows` a
+        cycle later, when it is written to memory too.
+    slot_enable, slot, slot_seat, slot_address, slot_data : Out
         Write port of the slot memory, P codes a word; the last word is filled up with zeros.
     filled : Out(stream of words)
-        One item per slot, before its first word is written; `slot_enable` tells how far it is.
+        One item per command, before its first word is written; `slot_enable` tells how far it is.
     scale : Out(stream of fmt.width)
-        One item per slot, about 20 cycles after `filled`.
-    array_sum, eps_outer, eps_inner : In
+        One item per command and seat, about 20 cycles after the seat's last code.
+    array_sum : In(fmt.width per seat), settled : In(one bit per seat)
+        Sums of squares of the last rows stored; see `Sink`.
+    eps_outer, eps_inner : In
         See `ScaleUnit`.
-    settled : In(1)
-        `array_sum` is that of the last rows stored.
     busy : Out(1)
 
-    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles. One
-    vector takes ceil(n/V) (`stream`) or 2*ceil(n/V) cycles, and 2*log2(V) + 12.
+    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles. A
+    vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -65,21 +88,23 @@ class Quantiser(wiring.Component):
         super().__init__(
             {
                 "command": In(stream.Signature(quantise_command(config))),
+                "seating": In(pass_layout(config)),
                 "vector_address": Out(16),
                 "vector_data": In(data.ArrayLayout(w, v)),
                 "constant_address": Out(24),
                 "constant_data": In(data.ArrayLayout(w, 2 * v)),
                 "listening": Out(1),
-                "coming": In(1),
+                "coming": In(coming_layout(config)),
                 "rows": In(data.ArrayLayout(w, v)),
                 "slot_enable": Out(1),
                 "slot": Out(range(SLOTS)),
+                "slot_seat": Out(number(config.contexts)),
                 "slot_address": Out(range(max(config.slot_words, 2))),
                 "slot_data": Out(8 * config.columns),
                 "filled": Out(stream.Signature(range(config.slot_words + 1))),
                 "scale": Out(stream.Signature(w)),
-                "array_sum": In(w),
-                "settled": In(1),
+                "array_sum": In(data.ArrayLayout(w, config.contexts)),
+                "settled": In(config.contexts),
                 "eps_outer": In(w),
                 "eps_inner": In(w),
                 "busy": Out(1),
@@ -88,117 +113,132 @@ class Quantiser(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fmt, v = self.config.vector, self.config.lanes
-        command = self.command.payload
-        column_bits = self.config.columns.bit_length() - 1
-        word, words, used = Signal(16), Signal(16), Signal(range(SLOTS + 1))
-        start, issue, second = Signal(), Signal(), Signal()
-        m.d.comb += [
-            words.eq((command.n + (v - 1)) >> v.bit_length() - 1),
-            self.vector_address.eq(command.source + word),
-            self.constant_address.eq(command.constants + word),
-        ]
-        final = issue & (word + 1 == words)
-        flags = Cat(issue & ~second, issue & second, final)
-        # The last maximum and its reciprocal are there when the second pass's first products are.
-        found = delayed(m, final & ~second, tree_latency(v) + 2, "found", reset=True)
-        assert 1 + CodeReciprocal.latency < 2 + FloatMultiplier.latency
-        x, g, t, flags = self._products(m, flags, self.listening)
-        largest, gained_exponent, own_exponent = self._maxima(m, x, g, t, flags, start)
+        c, fmt, v = self.config, self.config.vector, self.config.lanes
+        column_bits = c.columns.bit_length() - 1
+        command, last = self.command.payload, self.seating.last
 
-        m.submodules.reciprocal = reciprocal = CodeReciprocal(fmt)
-        m.d.comb += reciprocal.a.eq(largest)
-        codes = []
-        for k in range(v):
-            m.submodules[f"code{k}"] = code = CodeQuantiser(fmt)
-            m.d.comb += [
-                code.a.eq(t[k]),
-                code.reciprocal.eq(reciprocal.reciprocal),
-                code.exponent.eq(reciprocal.exponent),
-            ]
-            codes.append(code.o)
-        coded = delayed(m, flags, CodeQuantiser.latency, "coded", reset=True)
-        self._collect(m, codes, coded, start)
-        gained_sum, summed = self._squares(m, g, gained_exponent, flags, start, "gained")
-        own_sum, _ = self._squares(m, x, own_exponent, flags, start, "own")
-
-        m.submodules.scale = unit = ScaleUnit(fmt)
-        m.submodules.scales = scales = fifo.SyncFIFO(width=fmt.width, depth=SLOTS)
-        wiring.connect(m, unit.o, scales.w_stream)
-        wiring.connect(m, wiring.flipped(self.scale), scales.r_stream)
+        # The second pass follows with its own copy of the command.
+        layout = quantise_command(c)
+        m.submodules.behind = behind = fifo.SyncFIFO(width=layout.size, depth=AHEAD)
         m.submodules.fills = fills = fifo.SyncFIFO(width=len(self.filled.payload), depth=SLOTS)
         wiring.connect(m, wiring.flipped(self.filled), fills.r_stream)
-        statistic = Signal(statistics(fmt))
-        pending = Signal()
+        used = Signal(range(SLOTS + 1))
+        start, reading, hearing = Signal(), Signal(), Signal()
         m.d.comb += [
-            unit.array_sum.eq(self.array_sum),
-            unit.eps_outer.eq(self.eps_outer),
-            unit.eps_inner.eq(self.eps_inner),
-            unit.i.payload.eq(statistic),
-            unit.i.valid.eq(pending),
-            fills.w_data.eq((command.n + (self.config.columns - 1)) >> column_bits),
+            behind.w_data.eq(command),
+            behind.w_en.eq(start),
+            fills.w_data.eq((command.n + (c.columns - 1)) >> column_bits),
+            fills.w_en.eq(start),
+            start.eq(self.command.valid & ~reading & ~hearing & behind.w_rdy & (used != SLOTS)),
         ]
-        with m.If(unit.i.ready):
-            m.d.sync += pending.eq(0)
-
         released = self.filled.valid & self.filled.ready
         m.d.sync += used.eq(used + start - released)
-        with m.If(issue):
-            m.d.sync += word.eq(Mux(final, 0, word + 1))
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += start.eq(self.command.valid & (used != SLOTS))
-                with m.If(start):
-                    m.next = "MAXIMA"
-                    with m.If(command.stream):
-                        m.next = "LISTEN"
-            with m.State("LISTEN"):
-                m.d.comb += [self.listening.eq(1), issue.eq(self.coming)]
-                with m.If(final):
-                    m.next = "FOUND"
-            with m.State("MAXIMA"):
-                m.d.comb += issue.eq(1)
-                with m.If(final):
-                    m.next = "FOUND"
-            with m.State("FOUND"):
-                with m.If(found):
-                    m.d.comb += fills.w_en.eq(1)
-                    m.next = "CODES"
-            with m.State("CODES"):
-                m.d.comb += [issue.eq(1), second.eq(1)]
-                with m.If(final):
-                    m.next = "SUMS"
-            with m.State("SUMS"):
-                # The last sums arrive after the last code word, so the slot is complete too.
-                settled = self.settled | (command.mean_square != MeanSquare.ARRAY)
-                with m.If(summed & ~pending & settled):
-                    m.d.comb += self.command.ready.eq(1)
-                    m.d.sync += [
-                        pending.eq(1),
-                        statistic.own_sum.eq(own_sum),
-                        statistic.own_exponent.eq(own_exponent),
-                        statistic.gained_sum.eq(gained_sum),
-                        statistic.gained_exponent.eq(gained_exponent),
-                        statistic.largest.eq(largest),
-                        statistic.inverse_n.eq(command.inverse_n),
-                        statistic.mean_square.eq(command.mean_square),
-                        self.slot.eq(Mux(self.slot == SLOTS - 1, 0, self.slot + 1)),
-                    ]
-                    m.next = "IDLE"
-        m.d.comb += self.busy.eq(self.command.valid | pending)
+
+        # First pass: maxima, of words read or of words that the sink stores.
+        m.submodules.maxima = maxima = Maxima(c)
+        looked, heard, open_seats = Signal(), Signal(), Signal(c.contexts)
+        first = walk(m, c, looked, self._words(command), last, "first")
+        # Second pass: codes.
+        making, made = Signal(), Signal()
+        later = data.View(layout, behind.r_data)
+        second = walk(m, c, made, self._words(later), last, "second")
+        vacant = ~first.opens | ~open_seats.bit_select(first.seat, 1)
+        m.d.comb += [
+            self.listening.eq(hearing),
+            heard.eq(hearing & self.coming.valid),
+            made.eq(making & ~heard),
+            looked.eq(reading & ~making & vacant),
+            self.command.ready.eq((heard & self.coming.ends) | (looked & first.ends)),
+            behind.r_en.eq(made & second.ends),
+        ]
+        with m.If(start):
+            m.d.sync += [reading.eq(~command.stream), hearing.eq(command.stream)]
+        with m.Elif(self.command.ready):
+            m.d.sync += [reading.eq(0), hearing.eq(0)]
+
+        vectors = Signal(range(VECTORS + 1))  # under way from here to the scale
+        begin, scaled = Signal(), Signal()
+        m.d.comb += begin.eq(
+            ~making & behind.r_rdy & maxima.complete.bit_select(second.seat, 1)
+            & (vectors != VECTORS)
+        )  # fmt: skip
+        m.d.sync += vectors.eq(vectors + begin - scaled)
+        with m.If(begin):
+            m.d.sync += making.eq(1)
+        with m.Elif(made & second.closes):
+            m.d.sync += making.eq(0)
+        for k in range(c.contexts):
+            with m.If(begin & (second.seat == k)):
+                m.d.sync += open_seats[k].eq(0)
+            with m.If((looked & (first.seat == k)) | (heard & (self.coming.seat == k))):
+                m.d.sync += open_seats[k].eq(1)
+
+        self._addresses(m, heard, making, first, second, later)
+        item = Signal(_item(c))
+        m.d.comb += [
+            item.maxima.eq(looked | heard),
+            item.codes.eq(made),
+            item.opens.eq(Mux(heard, self.coming.word == 0, Mux(making, second.opens, first.opens))),
+            item.closes.eq(
+                Mux(heard, self.coming.closes, Mux(making, second.closes, first.closes))
+            ),
+            item.ends.eq(second.ends),
+            item.seat.eq(Mux(heard, self.coming.seat, Mux(making, second.seat, first.seat))),
+        ]  # fmt: skip
+        x, g, t, here = self._products(m, item, heard)
+        m.d.comb += [
+            maxima.valid.eq(here.maxima),
+            maxima.opens.eq(here.opens),
+            maxima.closes.eq(here.closes),
+            maxima.seat.eq(here.seat),
+            maxima.take.eq(begin),
+            maxima.taken.eq(second.seat),
+            *(maxima.own[k].eq(x[k]) for k in range(v)),
+            *(maxima.weighted[k].eq(g[k]) for k in range(v)),
+            *(maxima.gained[k].eq(t[k]) for k in range(v)),
+        ]
+        top = Signal(maxima_layout(fmt))
+        with m.If(begin):
+            m.d.sync += top.eq(maxima.maxima[second.seat])
+        self._codes(m, t, top.largest, here)
+        sums, summed = self._sums(m, x, g, top, here)
+        self._scales(m, later, begin, second.seat, top, sums, summed, scaled)
+        m.d.comb += self.busy.eq(self.command.valid | behind.r_rdy | (vectors != 0))
         return m
 
+    def _words(self, command: Value) -> Value:
+        v = self.config.lanes
+        return (command.n + (v - 1)) >> (v.bit_length() - 1)
+
+    def _addresses(
+        self, m: Module, heard: Value, making: Value, first: Value, second: Value, later: Value
+    ) -> None:
+        c, command = self.config, self.command.payload
+        word, seat, source = Signal(16), Signal(number(c.contexts)), Signal(16)
+        base = Signal(24)
+        m.d.comb += [
+            word.eq(Mux(making, second.word, first.word)),
+            seat.eq(Mux(making, second.seat, first.seat)),
+            source.eq(Mux(making, later.source, command.source)),
+            self.vector_address.eq(
+                within(source + word, c.vector_words, self.seating.seats[seat].workspace,
+                       workspaces(c))
+            ),
+            base.eq(Mux(making & ~heard, later.constants, command.constants)),
+            self.constant_address.eq(base + Mux(heard, self.coming.word, word)),
+        ]  # fmt: skip
+
     def _products(
-        self, m: Module, flags: Value, listening: Value
-    ) -> tuple[list[Value], list[Value], list[Value], Value]:
+        self, m: Module, item: Value, heard: Value
+    ) -> tuple[list[Value], list[Value], list[Value], data.View]:
         """x, x*outer, x*gain of every lane and their flags: 2 + multiplier cycles after issue."""
-        heard = delayed(m, listening, 1, "heard", reset=True)
+        hearing = delayed(m, heard, 1, "heard", reset=True)
         v, latency = self.config.lanes, FloatMultiplier.latency
         own: list[Value] = []
         outer_products: list[Value] = []
         gain_products: list[Value] = []
         for k in range(v):
-            x = delayed(m, Mux(heard, self.rows[k], self.vector_data[k]), 1, f"x{k}")
+            x = delayed(m, Mux(hearing, self.rows[k], self.vector_data[k]), 1, f"x{k}")
             own.append(delayed(m, x, latency, f"own{k}"))
             for name, constant, products in (
                 ("outer", self.constant_data[k], outer_products),
@@ -208,66 +248,115 @@ class Quantiser(wiring.Component):
                 factor = delayed(m, constant, 1, f"{name}{k}")
                 m.d.comb += [multiply.a.eq(x), multiply.b.eq(factor)]
                 products.append(multiply.o)
-        aligned = delayed(m, flags, 2 + latency, "flags", reset=True)
-        return own, outer_products, gain_products, aligned
+        aligned = delayed(m, item.as_value(), 2 + latency, "item", reset=True)
+        return own, outer_products, gain_products, data.View(_item(self.config), aligned)
 
-    def _maxima(
-        self, m: Module, x: list[Value], g: list[Value], t: list[Value], flags: Value, start: Value
-    ) -> tuple[Value, Value, Value]:
-        """Largest |t|, exponents of the largest |g| and |x| of the first pass."""
-        fmt = self.config.vector
-        here = delayed(m, flags, tree_latency(len(x)), "first", reset=True)
-        maxima = []
-        for name, values, low in (
-            ("largest", t, 0),
-            ("gained", g, fmt.mantissa),
-            ("own", x, fmt.mantissa),
-        ):
-            best = tree(m, [n[low : fmt.width - 1] for n in values], larger, f"{name}_tree")
-            held = Signal(best.shape(), name=f"{name}_max")
-            with m.If(start):
-                m.d.sync += held.eq(0)
-            with m.Elif(here[0] & (best > held)):
-                m.d.sync += held.eq(best)
-            maxima.append(held)
-        return maxima[0], maxima[1], maxima[2]
+    def _codes(self, m: Module, t: list[Value], largest: Value, here: data.View) -> None:
+        """Codes of V lanes, collected into words of P and written to the slot."""
+        c, v = self.config, self.config.lanes
+        # What the maxima give stands when the first products come, after the last ones of before.
+        wait = 1 + FloatMultiplier.latency - CodeReciprocal.latency
+        assert wait >= 0
+        m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
+        m.d.comb += reciprocal.a.eq(largest)
+        factor = delayed(m, reciprocal.reciprocal, wait, "factor")
+        exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
+        codes = []
+        for k in range(v):
+            m.submodules[f"code{k}"] = code = CodeQuantiser(c.vector)
+            m.d.comb += [code.a.eq(t[k]), code.reciprocal.eq(factor), code.exponent.eq(exponent)]
+            codes.append(code.o)
 
-    def _squares(
-        self, m: Module, values: list[Value], exponent: Value, flags: Value, start: Value, name: str
-    ) -> tuple[Value, Value]:
-        """Sum of squares over the second pass, and a flag that stays up when it is complete."""
-        squares = []
-        for k, value in enumerate(values):
-            m.submodules[f"{name}_square{k}"] = square = BlockSquare(self.config.vector)
-            m.d.comb += [square.a.eq(value), square.exponent.eq(exponent)]
-            squares.append(square.o)
-        joined = tree(m, squares, lambda a, b: a + b, f"{name}_sum")
-        here = delayed(m, flags, BlockSquare.latency + tree_latency(len(values)), f"{name}_here",
-                       reset=True)  # fmt: skip
-        total = Signal(SUM_BITS - 1, name=f"{name}_total")
-        complete = Signal(name=f"{name}_complete")
-        with m.If(start):
-            m.d.sync += [total.eq(0), complete.eq(0)]
-        with m.Elif(here[1]):
-            m.d.sync += [total.eq(total + joined), complete.eq(here[2])]
-        return total, complete
-
-    def _collect(self, m: Module, codes: list[Value], flags: Value, start: Value) -> None:
-        """Codes of V lanes into words of P, written to the slot."""
-        parts = self.config.columns // self.config.lanes
+        flags = Cat(here.codes, here.closes, here.ends)
+        valid, closes, ends = delayed(m, flags, CodeQuantiser.latency, "coded", reset=True)
+        parts = c.columns // v
         part = Signal(range(max(parts, 2)))
-        held = Signal(8 * self.config.columns)
+        held = Signal(8 * c.columns)
         joined = Signal.like(held)
-        valid, final = flags[1], flags[1] & flags[2]
         m.d.comb += [
             joined.eq(held),
-            joined.word_select(part, 8 * self.config.lanes).eq(Cat(*codes)),
+            joined.word_select(part, 8 * v).eq(Cat(*codes)),
             self.slot_data.eq(joined),
-            self.slot_enable.eq(valid & (final | (part == parts - 1))),
+            self.slot_enable.eq(valid & (closes | (part == parts - 1))),
         ]
-        with m.If(start):
-            m.d.sync += [part.eq(0), held.eq(0), self.slot_address.eq(0)]
-        with m.Elif(self.slot_enable):
+        with m.If(self.slot_enable):
             m.d.sync += [part.eq(0), held.eq(0), self.slot_address.eq(self.slot_address + 1)]
+            with m.If(closes):
+                m.d.sync += [self.slot_address.eq(0), self.slot_seat.eq(self.slot_seat + 1)]
+            with m.If(ends):
+                m.d.sync += self.slot_seat.eq(0)
+                m.d.sync += self.slot.eq(Mux(self.slot == SLOTS - 1, 0, self.slot + 1))
         with m.Elif(valid):
             m.d.sync += [part.eq(part + 1), held.eq(joined)]
+
+    def _sums(
+        self, m: Module, x: list[Value], g: list[Value], top: data.View, here: data.View
+    ) -> tuple[list[Value], Value]:
+        """Sums of squares of x*outer and x over the second pass, and a strobe with them."""
+        fmt = self.config.vector
+        totals: list[Value] = []
+        late = BlockSquare.latency + tree_latency(len(x))
+        flags = delayed(m, Cat(here.codes, here.opens, here.closes), late, "squared", reset=True)
+        valid, opens, closes = flags
+        for name, values, exponent in (("gained", g, top.gained), ("own", x, top.own)):
+            known = delayed(m, exponent, 1 + FloatMultiplier.latency, f"{name}_exponent")
+            squares = []
+            for k, value in enumerate(values):
+                m.submodules[f"{name}_square{k}"] = square = BlockSquare(fmt)
+                m.d.comb += [square.a.eq(value), square.exponent.eq(known)]
+                squares.append(square.o)
+            joined = tree(m, squares, lambda a, b: a + b, f"{name}_sum")
+            total = Signal(SUM_BITS - 1, name=f"{name}_total")
+            with m.If(valid):
+                m.d.sync += total.eq(Mux(opens, 0, total) + joined)
+            totals.append(total)
+        return totals, delayed(m, valid & closes, 1, "summed", reset=True)
+
+    def _scales(
+        self,
+        m: Module,
+        later: data.View,
+        begin: Value,
+        seat: Value,
+        top: data.View,
+        sums: list[Value],
+        summed: Value,
+        scaled: Signal,
+    ) -> None:
+        """Statistics, in order, through the scale unit."""
+        c, fmt = self.config, self.config.vector
+        known = data.StructLayout(
+            {"top": maxima_layout(fmt), "inverse_n": fmt.width, "mean_square": 2,
+             "seat": number(c.contexts)}
+        )  # fmt: skip
+        front = Signal(known)
+        m.submodules.known = knowns = fifo.SyncFIFO(width=known.size, depth=VECTORS)
+        m.submodules.sums = totals = fifo.SyncFIFO(width=2 * (SUM_BITS - 1), depth=VECTORS)
+        m.submodules.scale = unit = ScaleUnit(fmt)
+        m.submodules.scales = scales = fifo.SyncFIFO(width=fmt.width, depth=SLOTS * c.contexts)
+        wiring.connect(m, unit.o, scales.w_stream)
+        wiring.connect(m, wiring.flipped(self.scale), scales.r_stream)
+        about = delayed(m, Cat(later.inverse_n, later.mean_square, seat), 1, "about")
+        array = front.mean_square == MeanSquare.ARRAY
+        own_sum, gained_sum = totals.r_data[SUM_BITS - 1 :], totals.r_data[: SUM_BITS - 1]
+        m.d.comb += [
+            knowns.w_data.eq(Cat(top, about)),
+            knowns.w_en.eq(delayed(m, begin, 1, "begun", reset=True)),
+            totals.w_data.eq(Cat(*sums)),
+            totals.w_en.eq(summed),
+            front.eq(knowns.r_data),
+            unit.array_sum.eq(self.array_sum[front.seat]),
+            unit.eps_outer.eq(self.eps_outer),
+            unit.eps_inner.eq(self.eps_inner),
+            unit.i.payload.own_sum.eq(own_sum),
+            unit.i.payload.own_exponent.eq(front.top.own),
+            unit.i.payload.gained_sum.eq(gained_sum),
+            unit.i.payload.gained_exponent.eq(front.top.gained),
+            unit.i.payload.largest.eq(front.top.largest),
+            unit.i.payload.inverse_n.eq(front.inverse_n),
+            unit.i.payload.mean_square.eq(front.mean_square),
+            unit.i.valid.eq(totals.r_rdy & (~array | self.settled.bit_select(front.seat, 1))),
+            scaled.eq(unit.i.valid & unit.i.ready),
+            knowns.r_en.eq(scaled),
+            totals.r_en.eq(scaled),
+        ]

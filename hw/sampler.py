@@ -1,6 +1,6 @@
 """Sampler: the token with the largest logit, or the largest logit/T + Gumbel noise."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,47 +9,67 @@ from setun.firmware.config import ChipConfig
 from setun.hw.arith import FloatMultiplier, FloatToKey, ordered_key
 from setun.hw.arith.bits import leading_zeros, rom
 from setun.hw.pipeline import delayed
+from setun.hw.seats import number, pass_layout
+from setun.hw.sink import logits_layout
 
 KEY_BITS = 24  # a 22-bit key plus noise of up to 22*1024; at least a number's width when greedy
 
 
 class GumbelNoise(wiring.Component):
-    """Gumbel noise from a seeded xorshift32 generator, as `setun.firmware.functions` defines it.
+    """Gumbel noise from seeded xorshift32 generators, as `setun.firmware.functions` defines it.
+
+    Parameters
+    ----------
+    contexts
+        Generators; each context has its own.
 
     Members
     -------
-    load : In(1), seed : In(32)
-        Start the generator at `seed`, not 0.
-    step : In(1)
-        Draw the next number.
+    load : In(1), loaded : In, seed : In(32)
+        Start generator `loaded` at `seed`, not 0.
+    step : In(1), context : In
+        Draw the next number of a context.
     o : Out(signed(16))
         Noise in 1/1024, `latency` cycles after its step.
     """
 
     latency = 3
 
-    def __init__(self) -> None:
-        super().__init__({"load": In(1), "seed": In(32), "step": In(1), "o": Out(signed(16))})
+    def __init__(self, contexts: int = 1) -> None:
+        self.contexts = contexts
+        super().__init__(
+            {
+                "load": In(1),
+                "loaded": In(number(contexts)),
+                "seed": In(32),
+                "step": In(1),
+                "context": In(number(contexts)),
+                "o": Out(signed(16)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        state = Signal(32, init=1)
+        states = Array(Signal(32, init=1, name=f"state{k}") for k in range(self.contexts))
+        drawn, state = Signal(32, init=1), Signal(32)
+        m.d.comb += state.eq(states[self.context])
         a, b, following = Signal(32), Signal(32), Signal(32)
         m.d.comb += [
             a.eq(state ^ (state << 13)[:32]),
             b.eq(a ^ (a >> 17)),
             following.eq(b ^ (b << 5)[:32]),
         ]
+        m.d.sync += drawn.eq(following)
+        with m.If(self.step):
+            m.d.sync += states[self.context].eq(following)
         with m.If(self.load):
-            m.d.sync += state.eq(self.seed)
-        with m.Elif(self.step):
-            m.d.sync += state.eq(following)
+            m.d.sync += states[self.loaded].eq(self.seed)
 
-        zeros = leading_zeros(m, state, name="zeros")
+        zeros = leading_zeros(m, drawn, name="zeros")
         octave = Signal(3)
         m.d.comb += octave.eq(Mux(zeros > 7, 7, zeros))
         aligned = Signal(32)
-        m.d.comb += aligned.eq(state << zeros)
+        m.d.comb += aligned.eq(drawn << zeros)
         index = Signal(9)
         m.d.sync += index.eq(Cat(aligned[25:31], octave))
         beyond = Signal(5)
@@ -62,85 +82,104 @@ class GumbelNoise(wiring.Component):
 
 
 class Sampler(wiring.Component):
-    """Argmax over streamed logits, one per cycle; the lowest index wins ties.
+    """Argmax over each seat's streamed logits, one per cycle; the lowest index wins ties.
 
     Members
     -------
-    start : In(1)
-        Begin a token of `count` logits.
     count : In(16)
-        Taken with `start`.
-    greedy : In(1), factor : In(fmt.width)
+        Logits of each seat; taken with `start`.
+    start : In(1)
+        Begin a token for every seat.
+    seating : In
+        Who sits where; see `setun.hw.seats.pass_layout`.
+    greedy : In(one bit per context), factor : In(fmt.width per context)
         Mode and 1/T, stable until `done`.
-    load, seed : In
-        Seed the noise; one number is drawn per logit when not greedy.
-    logits : In(stream of V floats)
-        At most one item per V cycles.
-    token : Out(16), done : Out(1)
-        The winner, and a strobe when it is known.
+    load : In(1), loaded : In, seed : In(32)
+        Seed the noise of context `loaded`; one number is drawn per logit when not greedy.
+    logits : In(stream of `setun.hw.sink.logits_layout`)
+        A seat's logits in order; at most one item per V cycles.
+    token : Out(16 per seat), done : Out(1)
+        The winners, and a strobe when all are known.
 
     Latency: V + 6 cycles after the last item.
     """
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        w = config.vector.width
+        w, contexts = config.vector.width, config.contexts
         super().__init__(
             {
                 "start": In(1),
                 "count": In(16),
-                "greedy": In(1),
-                "factor": In(w),
+                "seating": In(pass_layout(config)),
+                "greedy": In(contexts),
+                "factor": In(data.ArrayLayout(w, contexts)),
                 "load": In(1),
+                "loaded": In(number(contexts)),
                 "seed": In(32),
-                "logits": In(stream.Signature(data.ArrayLayout(w, config.lanes))),
-                "token": Out(16),
+                "logits": In(stream.Signature(logits_layout(config))),
+                "token": Out(data.ArrayLayout(16, contexts)),
                 "done": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fmt, v = self.config.vector, self.config.lanes
+        c, fmt, v = self.config, self.config.vector, self.config.lanes
         held = Signal(data.ArrayLayout(fmt.width, v))
         left = Signal(range(v + 1))
         index, count = Signal(16), Signal(16)
+        seat, context = Signal(number(c.contexts)), Signal(number(c.contexts))
         step = Signal()
+        item = self.logits.payload
         m.d.comb += [
             self.logits.ready.eq(left <= 1),
-            step.eq((left != 0) & (index != count)),
+            step.eq((left != 0) & (index < count)),
         ]
         with m.If(self.logits.valid):
-            m.d.sync += [held.eq(self.logits.payload), left.eq(v)]
+            m.d.sync += [
+                held.eq(item.values),
+                left.eq(v),
+                index.eq(item.word << (v.bit_length() - 1)),
+                seat.eq(item.seat),
+                context.eq(self.seating.seats[item.seat].context),
+            ]
         with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), held.eq(held.as_value() >> fmt.width)]
+            m.d.sync += [
+                left.eq(left - 1),
+                held.eq(held.as_value() >> fmt.width),
+                index.eq(index + 1),
+            ]
         with m.If(self.start):
-            m.d.sync += [index.eq(0), count.eq(self.count)]
-        with m.Elif(step):
-            m.d.sync += index.eq(index + 1)
+            m.d.sync += count.eq(self.count)
 
-        m.submodules.noise = noise = GumbelNoise()
+        greedy = self.greedy.bit_select(context, 1)
+        m.submodules.noise = noise = GumbelNoise(c.contexts)
         m.submodules.scale = multiply = FloatMultiplier(fmt)
         m.submodules.key = key = FloatToKey(fmt)
         m.d.comb += [
             noise.load.eq(self.load),
+            noise.loaded.eq(self.loaded),
             noise.seed.eq(self.seed),
-            noise.step.eq(step & ~self.greedy),
+            noise.step.eq(step & ~greedy),
+            noise.context.eq(context),
             multiply.a.eq(held[0]),
-            multiply.b.eq(self.factor),
+            multiply.b.eq(self.factor[context]),
             key.a.eq(multiply.o),
         ]
         latency = FloatMultiplier.latency + FloatToKey.latency
         assert latency >= GumbelNoise.latency
         plain = delayed(m, ordered_key(fmt, held[0]), latency, "plain")
         random = delayed(m, noise.o, latency - GumbelNoise.latency, "noise")
-        flags = delayed(m, Cat(step, index == 0, index + 1 == count), latency, "flags",
-                        reset=True)  # fmt: skip
-        where = delayed(m, index, latency, "where")
+        last = (index + 1 == count) & (seat == self.seating.last)
+        valid, opens, ends, plainly = delayed(
+            m, Cat(step, index == 0, last, greedy), latency, "flags", reset=True
+        )
+        where, whose = delayed(m, index, latency, "where"), delayed(m, seat, latency, "whose")
         candidate = Signal(signed(KEY_BITS))
-        m.d.comb += candidate.eq(Mux(self.greedy, plain, key.o + random))
-        best = Signal(signed(KEY_BITS))
-        with m.If(flags[0] & (flags[1] | (candidate > best))):
-            m.d.sync += [best.eq(candidate), self.token.eq(where)]
-        m.d.sync += self.done.eq(flags[0] & flags[2])
+        m.d.comb += candidate.eq(Mux(plainly, plain, key.o + random))
+        best = Array(Signal(signed(KEY_BITS), name=f"best{k}") for k in range(c.contexts))
+        with m.If(valid & (opens | (candidate > best[whose]))):
+            m.d.sync += [best[whose].eq(candidate), self.token[whose].eq(where)]
+        m.d.sync += self.done.eq(valid & ends)
         return m

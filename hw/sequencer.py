@@ -8,7 +8,9 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import ChipConfig
 from setun.firmware.isa import Kernel, Op
 from setun.hw.array import MATVEC
+from setun.hw.memories import embed_command
 from setun.hw.quantiser import quantise_command
+from setun.hw.seats import number
 from setun.hw.sink import sink_command
 
 INSTRUCTION = data.StructLayout(
@@ -36,14 +38,16 @@ class Sequencer(wiring.Component):
         Strobe: an unknown operation was met; the run ends there.
     restart_weights : Out(1)
         Strobe at the start of a body.
+    last : In
+        Highest seat of the pass.
     program_address : Out, program_data : In
         Instruction memory, data one cycle later.
-    embed : Out(stream of first constant pair word, words, destination)
-        Copy of an embedding row; accepted when the copy is complete.
-    token : In(16)
-        Token whose row is embedded.
-    quantise, array, sink : Out(stream)
-        Commands of the units.
+    embed : Out(stream of `embed_command`)
+        Copy of an embedding row, seat after seat; accepted when the copy is complete.
+    token : In(16 per seat)
+        Tokens whose rows are embedded.
+    quantise, array, sink, weights : Out(stream)
+        Commands of the units; `weights`, the words of a matvec, for their reader.
     stored : In(1)
         Strobe: a matvec is complete.
     sample_start : Out(1), sample_count : Out(16)
@@ -66,15 +70,13 @@ class Sequencer(wiring.Component):
                 "restart_weights": Out(1),
                 "program_address": Out(range(max(config.instructions, 2))),
                 "program_data": In(128),
-                "embed": Out(
-                    stream.Signature(
-                        data.StructLayout({"first": 24, "words": 16, "destination": 16})
-                    )
-                ),
-                "token": In(16),
+                "last": In(number(config.contexts)),
+                "embed": Out(stream.Signature(embed_command(config))),
+                "token": In(data.ArrayLayout(16, config.contexts)),
                 "quantise": Out(stream.Signature(quantise_command(config))),
                 "array": Out(stream.Signature(MATVEC)),
                 "sink": Out(stream.Signature(sink_command(config))),
+                "weights": Out(stream.Signature(24)),
                 "stored": In(1),
                 "sample_start": Out(1),
                 "sample_count": Out(16),
@@ -95,12 +97,16 @@ class Sequencer(wiring.Component):
         outstanding = Signal(4)
         dispatched = Signal()
         row, multiplicand, multiplier = Signal(32), Signal(32), Signal(16)
+        seat = Signal(number(c.contexts))
+        following = Signal.like(seat)
+        m.d.comb += following.eq(seat + 1)
         m.d.comb += [
             self.program_address.eq(counter),
             self.sample_count.eq(i.n),
             self.embed.payload.first.eq((i.constants + row) >> lane_bits),
             self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
             self.embed.payload.destination.eq(i.destination >> lane_bits),
+            self.embed.payload.seat.eq(seat),
             self.quantise.payload.n.eq(i.n),
             self.quantise.payload.source.eq(i.source >> lane_bits),
             self.quantise.payload.constants.eq(i.constants >> lane_bits),
@@ -112,15 +118,15 @@ class Sequencer(wiring.Component):
             self.sink.payload.rows.eq(i.n),
             self.sink.payload.kernel.eq(i.flags[0:3]),
             self.sink.payload.keep.eq(i.flags[3]),
-            self.sink.payload.from_state.eq(i.flags[4]),
             self.sink.payload.stat_shift.eq(i.flags[5:10]),
             self.sink.payload.feeds.eq(i.flags[10]),
             self.sink.payload.source.eq(i.source >> lane_bits),
             self.sink.payload.destination.eq(i.destination >> lane_bits),
             self.sink.payload.scale.eq(i.immediate[:w]),
+            self.weights.payload.eq(i.constants),
         ]
         m.d.sync += outstanding.eq(outstanding + dispatched - self.stored)
-        both = self.array.ready & self.sink.ready & (outstanding != 15)
+        all_free = self.array.ready & self.sink.ready & self.weights.ready & (outstanding != 15)
         quiet = outstanding == 0
 
         with m.FSM():
@@ -137,7 +143,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += counter.eq(counter + 1)
                 m.next = "DECODE"
             with m.State("DECODE"):
-                m.d.sync += [i.eq(self.program_data), row.eq(0), multiplier.eq(self.token)]
+                m.d.sync += [i.eq(self.program_data), row.eq(0), seat.eq(0)]
+                m.d.sync += multiplier.eq(self.token[0])
                 m.d.sync += multiplicand.eq(self.program_data[96:128])
                 m.next = "EXECUTE"
             with m.State("EXECUTE"), m.Switch(i.op):
@@ -158,19 +165,24 @@ class Sequencer(wiring.Component):
                     with m.Else():
                         m.d.comb += self.embed.valid.eq(1)
                         with m.If(self.embed.ready):
-                            m.next = "FETCH"
+                            m.d.sync += [seat.eq(following), row.eq(0)]
+                            m.d.sync += [multiplicand.eq(i.immediate)]
+                            m.d.sync += multiplier.eq(self.token[following])
+                            with m.If(seat == self.last):
+                                m.next = "FETCH"
                 with m.Case(Op.QUANTISE):
                     m.d.comb += self.quantise.valid.eq(quiet | ~i.flags[0])
                     with m.If(self.quantise.valid & self.quantise.ready):
                         m.next = "FETCH"
                 with m.Case(Op.MATVEC):
                     m.d.comb += [
-                        dispatched.eq(both),
-                        self.array.valid.eq(both),
-                        self.sink.valid.eq(both),
-                        self.sample_start.eq(both & (i.flags[0:3] == Kernel.SAMPLE)),
+                        dispatched.eq(all_free),
+                        self.array.valid.eq(all_free),
+                        self.sink.valid.eq(all_free),
+                        self.weights.valid.eq(all_free),
+                        self.sample_start.eq(all_free & (i.flags[0:3] == Kernel.SAMPLE)),
                     ]
-                    with m.If(both):
+                    with m.If(all_free):
                         m.next = "FETCH"
                 with m.Case(Op.END):
                     with m.If(quiet):

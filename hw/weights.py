@@ -5,13 +5,16 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.hw.seats import number
 
 
 class WeightReader(wiring.Component):
-    """Streams weight memory from its start, one word per cycle.
+    """Streams weight memory, one word per cycle; a matvec's words again for every seat.
 
     Parameters
     ----------
+    config
+        The chip; its seats.
     depth, width
         Of the memory.
     latency
@@ -20,7 +23,11 @@ class WeightReader(wiring.Component):
     Members
     -------
     restart : In(1)
-        Begin again at word 0: a token reads the whole model once, in order.
+        Begin again at word 0.
+    command : In(stream of 24)
+        Words of the next matvec; they follow those of the one before.
+    last : In
+        Highest seat of the pass.
     address : Out, data : In
         Read port of the memory.
     hold : In(1)
@@ -29,16 +36,18 @@ class WeightReader(wiring.Component):
         Words in order. Up to `AHEAD` are read before they are wanted, so that nothing but a
         register drives the memory's address.
 
-    Latency: `latency` + 3 cycles from `restart` to the first word.
+    Latency: `latency` + 3 cycles from a command to its first word.
     """
 
     AHEAD = 8
 
-    def __init__(self, depth: int, width: int, latency: int = 1) -> None:
-        self.latency = latency
+    def __init__(self, config: ChipConfig, depth: int, width: int, latency: int = 1) -> None:
+        self.config, self.latency = config, latency
         super().__init__(
             {
                 "restart": In(1),
+                "command": In(stream.Signature(24)),
+                "last": In(number(config.contexts)),
                 "address": Out(range(max(depth, 2))),
                 "data": In(width),
                 "hold": In(1),
@@ -50,11 +59,17 @@ class WeightReader(wiring.Component):
         m = Module()
         queue = fifo.SyncFIFO(width=len(self.data), depth=self.AHEAD)
         m.submodules.queue = ResetInserter(self.restart)(queue)
-        running, read = Signal(), Signal()
+        read, done = Signal(), Signal()
+        start, left = Signal.like(self.address), Signal(24)  # of the matvec; 0 before it begins
+        remaining = Signal(24)
+        seat = Signal(number(self.config.contexts))
         ahead = Signal(range(self.AHEAD + 1))
         taken = self.o.valid & self.o.ready
         m.d.comb += [
-            read.eq(running & ~self.hold & (ahead != self.AHEAD)),
+            read.eq(self.command.valid & ~self.hold & (ahead != self.AHEAD) & ~self.restart),
+            remaining.eq(Mux(left == 0, self.command.payload, left)),
+            done.eq(read & (remaining == 1)),
+            self.command.ready.eq(done & (seat == self.last)),
             queue.w_data.eq(self.data),
             self.o.payload.eq(queue.r_data),
             self.o.valid.eq(queue.r_rdy),
@@ -63,10 +78,17 @@ class WeightReader(wiring.Component):
         arriving = Signal(self.latency)
         m.d.comb += queue.w_en.eq(arriving[-1])
         with m.If(self.restart):
-            m.d.sync += [self.address.eq(0), running.eq(1), ahead.eq(0), arriving.eq(0)]
+            m.d.sync += [self.address.eq(0), start.eq(0), ahead.eq(0), arriving.eq(0)]
+            m.d.sync += [left.eq(0), seat.eq(0)]
         with m.Else():
+            with m.If(read):
+                m.d.sync += [left.eq(remaining - 1), self.address.eq(self.address + 1)]
+            with m.If(done):
+                m.d.sync += [seat.eq(seat + 1), self.address.eq(start)]
+            with m.If(self.command.ready):
+                m.d.sync += [seat.eq(0), self.address.eq(self.address + 1)]
+                m.d.sync += start.eq(self.address + 1)
             m.d.sync += [
-                self.address.eq(self.address + read),
                 ahead.eq(ahead + read - taken),
                 arriving.eq(Cat(read, arriving)),
             ]

@@ -1,31 +1,34 @@
 """Cycles per token, measured on the chip's RTL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from setun.backends import Sampling, SimulatedBackend
+import numpy as np
+
+from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.placement import bound_cycles
 from setun.hw.generation import COUNTERS
-from setun.session import Result, stream
 
 # Configurations of `setun bench`, memories sized for the model.
 BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
-    "onchip-256": {"columns": 32, "rows": 8, "lanes": 8},
+    "onchip-256": {"columns": 32, "rows": 8, "lanes": 8, "contexts": 2},
     # What boards/ulx3s-85f.toml suggests.
     "board-256": {"columns": 32, "rows": 8, "lanes": 4},
-    "onchip-512": {"columns": 32, "rows": 16, "lanes": 16},
-    "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000},
-    "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000},
+    "onchip-512": {"columns": 32, "rows": 16, "lanes": 16, "contexts": 2},
+    "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000, "contexts": 4},
+    "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000, "contexts": 4},
 }
 # What they run unless told: weights beyond the chip need a model beyond the chip.
 BENCH_MODELS = {"sdram-16": "random-13m", "axi4-256": "random-370m-2l"}
 DEFAULT_MODEL = "shakespeare"
+MARGIN = 4  # tokens that the other streams go on, so that the measured one never runs alone
+PROMPT = 17  # tokens of the prompt that is timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +36,75 @@ class Measurement:
     """One model on one chip; the keys of `bench --json`, and `account`.
 
     bound_cycles_per_token is the weights a token reads over what the weight port or the memory's
-    pins deliver per cycle. `account` splits a token's cycles by what the array does.
+    pins deliver per cycle. With several streams all tokens count: cycles_per_token is the time
+    from a stream's token to its next over the streams, and where they share weights the fraction
+    exceeds 1. prefill_cycles_per_token is that of a prompt, which has as many tokens in a pass
+    as the chip has contexts. `account` splits a token's cycles by what the array does.
     """
 
     config: str
     model: str
+    streams: int
     cycles_per_token: float
     bound_cycles_per_token: int
     roofline_fraction: float
     mac_per_cycle: float
+    prefill_cycles_per_token: float | None
     account: dict[str, float]
+
+
+class _Bench:
+    """A simulated chip whose every token is compared with the golden model's."""
+
+    def __init__(
+        self, image: Image, config: ChipConfig, progress: Callable[[str], None]
+    ) -> None:
+        self.image, self.config = image, config
+        self.backend = SimulatedBackend(image, simulated_config(config), progress=progress)
+
+    def counters(self) -> dict[str, int]:
+        return dict(zip(COUNTERS, self.backend.counters(), strict=True))
+
+    def since(self, before: dict[str, int]) -> dict[str, int]:
+        after = self.counters()
+        return {key: (after[key] - before[key]) % (1 << 32) for key in COUNTERS}
+
+    def prompt(self, context: int, length: int = 1) -> list[int]:
+        """Another prompt for each context."""
+        return [(7 * context + 5 * k) % self.image.config.vocab_size for k in range(length)]
+
+    def start(self, context: int, count: int) -> Iterator[int]:
+        prompt, sampling = self.prompt(context), Sampling()
+        tokens = self.backend.start(prompt, count, sampling, context)
+        return self._checked(tokens, prompt, count, context)
+
+    def _checked(
+        self, tokens: Iterator[int], prompt: list[int], count: int, context: int
+    ) -> Iterator[int]:
+        golden = GoldenBackend(self.image, self.config.vector).generate(prompt, count, Sampling())
+        for number, token in enumerate(tokens):
+            if token != (expected := next(golden)):
+                raise SetunError(
+                    f"token {number} of context {context}",
+                    f"must equal the golden model's {expected}", token,
+                )  # fmt: skip
+            yield token
+
+    def prefill(self) -> float:
+        """Cycles per token of a long prompt; the token after it is compared."""
+        prompt = self.prompt(0, PROMPT)
+        before = self.counters()
+        self.backend.feed(prompt)
+        cycles = self.since(before)["cycles"]
+        golden = GoldenBackend(self.image, self.config.vector).model
+        for token in prompt:
+            golden.feed(token)
+        state = self.backend.state()
+        if not np.array_equal(state, golden.state):
+            wrong = int(np.argwhere((state != golden.state).any(1))[0, 0])
+            raise SetunError("state after the prompt", "must equal the golden model's",
+                             f"layer {wrong} differs")  # fmt: skip
+        return cycles / len(prompt)
 
 
 def measure(
@@ -52,33 +114,57 @@ def measure(
     config: ChipConfig,
     tokens: int = 16,
     progress: Callable[[str], None] = lambda stage: None,
-) -> Measurement:
-    """Run `tokens` greedy tokens on the simulated chip, checked against golden, and count."""
-    backend = SimulatedBackend(image, simulated_config(config), progress=progress)
+) -> list[Measurement]:
+    """Greedy tokens of one stream, and of as many as the chip has contexts, checked and counted.
+
+    `tokens` are those of each stream that are timed.
+    """
+    bench = _Bench(image, config, progress)
+    results = []
     try:
-        result = Result()
-        before = dict(zip(COUNTERS, backend.counters(), strict=True))
-        for _ in stream(image, backend, config.vector, [0], tokens, Sampling(), result):
-            pass
-        after = dict(zip(COUNTERS, backend.counters(), strict=True))
+        for streams in sorted({1, config.contexts}):
+            before = bench.counters()
+            others = [bench.start(k, tokens + MARGIN) for k in range(streams - 1)]
+            for _ in bench.start(streams - 1, tokens):
+                pass
+            per_stream = bench.backend.cycles_per_token
+            for other in others:
+                for _ in other:
+                    pass
+            if per_stream is None:
+                raise SetunError("measurement", "needs a chip that counts its cycles", "none")
+            spent = bench.since(before)
+            prefill = bench.prefill() if streams == config.contexts else None
+            results.append(_result(name, model, image, config, streams, per_stream, spent, prefill))
     finally:
-        backend.close()
-    cycles = result.cycles_per_token
-    if cycles is None:
-        raise SetunError("measurement", "needs a chip that counts its cycles", "none")
-    spent = {key: (after[key] - before[key]) % (1 << 32) for key in COUNTERS}
+        bench.backend.close()
+    return results
+
+
+def _result(
+    name: str,
+    model: str,
+    image: Image,
+    config: ChipConfig,
+    streams: int,
+    per_stream: float,
+    spent: dict[str, int],
+    prefill: float | None,
+) -> Measurement:
     # The prompt's token has a body too; its head is the first sample's.
     share = spent["bodies"]
     waits = ("array_busy", "wait_codes", "wait_sink", "wait_weights")
     account = {key: spent[key] / share for key in waits}
     account["array_idle"] = spent["cycles"] / share - sum(account.values())
-    bound = bound_cycles(image, config)
+    cycles, bound = per_stream / streams, bound_cycles(image, config)
     return Measurement(
         config=name,
         model=model,
+        streams=streams,
         cycles_per_token=cycles,
         bound_cycles_per_token=bound,
         roofline_fraction=bound / cycles,
         mac_per_cycle=image.weights / cycles,
+        prefill_cycles_per_token=prefill,
         account=account,
     )

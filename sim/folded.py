@@ -109,9 +109,9 @@ class FoldedModel:
             layer = op.dst // width
             u = self.image.gates[layer] * sigmoid(-y)
             start = np.zeros((y.shape[0], y.shape[2]), np.float32)
-            run.state[layer] = scan(u * v[op.src], 1 - u, start)
+            run.state[layer] = v[op.src] = scan(u * v[op.src], 1 - u, start)
         elif op.kernel is Kernel.GLU:
-            a = run.state[op.src // width] if op.from_state else v[op.src]
+            a = v[op.src]
             v[op.dst] = y * (a * sigmoid(a))
             run.row_mean_square = _mean_square(y)
         elif op.kernel is Kernel.ADD:

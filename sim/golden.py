@@ -103,9 +103,9 @@ class GoldenModel:
                 elif op.kernel is Kernel.MLGRU:
                     u = r(self._gates[layer] * sigmoid(-y))
                     forgotten = r(r(1.0 - u) * self.state[layer])
-                    self.state[layer] = r(forgotten + r(u * v[op.src]))
+                    self.state[layer] = v[op.src] = r(forgotten + r(u * v[op.src]))
                 elif op.kernel is Kernel.GLU:
-                    a = self.state[op.src // layer_width] if op.from_state else v[op.src]
+                    a = v[op.src]
                     v[op.dst] = r(y * r(a * sigmoid(a)))
                     self._array_stat = self._mean_square_of_rows(op, rows, s)
                 elif op.kernel is Kernel.ADD:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from setun.firmware.errors import SetunError
 from setun.firmware.link.crc import crc32_combine
 from setun.firmware.link.messages import (
+    CONTEXT,
+    MAX_CONTEXTS,
     MAX_PROMPT_TOKENS,
     MAX_WORDS,
     SPACES,
@@ -119,12 +121,12 @@ class ChipClient:
             value = crc32_combine(value, part, 4 * size)
         return value
 
-    def reset(self) -> None:
-        """Clear the recurrent state."""
-        self._command(Command.RESET)
+    def reset(self, context: int = 0) -> None:
+        """Clear a context's recurrent state."""
+        self._command(_of(Command.RESET, context))
 
-    def prompt(self, tokens: Sequence[int]) -> None:
-        """Feed tokens (0–65535) to the model; waits while the chip's queue is full."""
+    def prompt(self, tokens: Sequence[int], context: int = 0) -> None:
+        """Feed tokens (0–65535) to a context; waits while the chip's queue is full."""
         for token in tokens:
             if not 0 <= token <= 0xFFFF:
                 raise SetunError("prompt", "token ids from 0 to 65535", token)
@@ -133,7 +135,7 @@ class ChipClient:
         deadline = time.monotonic() + self._patience
         while start < len(tokens):
             part = tokens[start : start + size]
-            status, _ = self._try(Command.PROMPT, struct.pack(f"<{len(part)}H", *part))
+            status, _ = self._try(_of(Command.PROMPT, context), struct.pack(f"<{len(part)}H", *part))
             if status == Status.BUSY:
                 self._still_busy(Command.PROMPT, deadline)
                 # A queue smaller than the frame never has room for all of it.
@@ -145,9 +147,11 @@ class ChipClient:
             deadline = time.monotonic() + self._patience
 
     def generate(
-        self, count: int, greedy: bool, inv_temperature_bits: int, seed: int
+        self, count: int, greedy: bool, inv_temperature_bits: int, seed: int, context: int = 0
     ) -> Iterator[int]:
         """Start a generation at once; the iterator gives tokens as they come, until DONE.
+
+        Generations of several contexts may be under way, their iterators used in any order.
 
         Parameters
         ----------
@@ -158,7 +162,9 @@ class ChipClient:
         inv_temperature_bits
             1/T in the chip's vector format, as an integer of its bits.
         seed
-            Of the chip's noise generator, 32 bits.
+            Of the context's noise generator, 32 bits.
+        context
+            Whose state goes on, 0–3.
         """
         limits = {
             "count": (count, 1, 0xFFFF),
@@ -169,21 +175,21 @@ class ChipClient:
             if not low <= value <= high:
                 raise SetunError(name, f"from {low} to {high}", value)
         payload = struct.pack("<HBII", count, int(greedy), inv_temperature_bits, seed)
-        self.transport.events.clear()
-        data = self._command(Command.GENERATE, payload)
-        return self._tokens(_sized(Command.GENERATE, data, 1)[0])
+        self.transport.events[context].clear()
+        data = self._command(_of(Command.GENERATE, context), payload)
+        return self._tokens(_sized(Command.GENERATE, data, 1)[0], context)
 
-    def stop(self) -> None:
-        """End the running generation; its iterator still gives what was on the way, then ends."""
-        self._command(Command.STOP)
+    def stop(self, context: int = 0) -> None:
+        """End a context's generation; its iterator still gives what was on the way, then ends."""
+        self._command(_of(Command.STOP, context))
 
     def counters(self) -> list[int]:
         """The chip's 32-bit counters, in its order."""
         data = self._command(Command.COUNTERS)
         return [value for (value,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
 
-    def _tokens(self, expected: int) -> Iterator[int]:
-        events = self.transport.events
+    def _tokens(self, expected: int, context: int) -> Iterator[int]:
+        events = self.transport.events[context]
         received = 0
         first = True
         deadline = time.monotonic() + self._patience
@@ -208,7 +214,7 @@ class ChipClient:
                 raise _lost(f"event {event.seq} instead of {expected}")
             expected = (expected + 1) & 0xFF
             deadline = time.monotonic() + self._patience
-            if event.kind == Event.DONE:
+            if event.kind & ~CONTEXT == Event.DONE:
                 done = Done.unpack(event.payload)
                 if done is None or done.tokens != received:
                     raise _lost(f"{received} tokens, chip's report {done}")
@@ -219,11 +225,11 @@ class ChipClient:
             received += 1
             yield int.from_bytes(event.payload, "little")
 
-    def _try(self, command: Command, payload: bytes = b"") -> tuple[int, bytes]:
+    def _try(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
         (answer,) = self.transport.exchange([(command, payload)])
         return answer[1], answer[2]
 
-    def _command(self, command: Command, payload: bytes = b"") -> bytes:
+    def _command(self, command: int, payload: bytes = b"") -> bytes:
         deadline = time.monotonic() + self._patience
         while True:
             status, data = self._try(command, payload)
@@ -253,10 +259,10 @@ class ChipClient:
         for index, (command, payload) in sent.items():
             yield index, self._command(command, payload)
 
-    def _still_busy(self, command: Command, deadline: float) -> None:
+    def _still_busy(self, command: int, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise SetunError(
-                f"{command.name} command",
+                f"{_name(command)} command",
                 f"a chip that is free within {self._patience:g} s",
                 "busy",
                 "stop the running generation first",
@@ -270,11 +276,22 @@ def _lost(found: str) -> SetunError:
     )
 
 
-def _check_status(command: Command, status: int) -> None:
+def _of(command: Command, context: int) -> int:
+    """Type of a command to a context."""
+    if not 0 <= context < MAX_CONTEXTS:
+        raise SetunError("context", f"from 0 to {MAX_CONTEXTS - 1}", context)
+    return command | context << 4
+
+
+def _name(command: int) -> str:
+    return Command(command & ~CONTEXT).name
+
+
+def _check_status(command: int, status: int) -> None:
     if status != Status.OK:
         known = status in list(Status)
         raise SetunError(
-            f"{command.name} command",
+            f"{_name(command)} command",
             "accepted by the chip",
             Status(status).name.lower().replace("_", " ") if known else f"status {status}",
             "check that bitstream and host are of one version",

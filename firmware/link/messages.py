@@ -7,6 +7,9 @@ from enum import IntEnum
 REPLY = 0x80
 """Set in the type of a reply: request type | REPLY."""
 
+CONTEXT = 0x30
+"""Bits of a type that name a context."""
+
 MAX_PAYLOAD = 240
 """Payload bytes of the longest frame."""
 
@@ -38,6 +41,12 @@ class Command(IntEnum):
     GENERATE = 0x07
     STOP = 0x08
     COUNTERS = 0x09
+
+
+OF_CONTEXT = (Command.RESET, Command.PROMPT, Command.GENERATE, Command.STOP)
+"""Commands that name a context, in bits 5:4 of their type; so do TOKEN and DONE."""
+
+MAX_CONTEXTS = 4
 
 
 class Event(IntEnum):

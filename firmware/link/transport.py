@@ -8,7 +8,7 @@ from itertools import islice
 
 from setun.firmware.errors import SetunError
 from setun.firmware.link.frames import Frame, FrameReader, encode_frame
-from setun.firmware.link.messages import REPLY, Command, Event
+from setun.firmware.link.messages import CONTEXT, MAX_CONTEXTS, REPLY, Command, Event
 from setun.firmware.link.port import Port
 
 EARLY_READS = 20
@@ -18,7 +18,7 @@ EARLY_READS = 20
 @dataclass
 class _Pending:
     index: int
-    kind: Command
+    kind: int
     seq: int
     wire: bytes
     tries: int = 0
@@ -40,7 +40,7 @@ class Transport:
     Attributes
     ----------
     events
-        TOKEN and DONE frames received and not yet taken, oldest first.
+        TOKEN and DONE frames received and not yet taken, oldest first, of each context.
     resent
         Requests sent again so far.
     refusals
@@ -59,7 +59,7 @@ class Transport:
         self._early = 0
         self._replies: deque[Frame] = deque()
         self.reader = FrameReader()
-        self.events: deque[Frame] = deque()
+        self.events: list[deque[Frame]] = [deque() for _ in range(MAX_CONTEXTS)]
         self.resent = 0
         self.refusals = 0
 
@@ -119,8 +119,8 @@ class Transport:
             return False
         self._early = 0
         for frame in self.reader.feed(data):
-            if frame.kind in (Event.TOKEN, Event.DONE):
-                self.events.append(frame)
+            if frame.kind & ~CONTEXT in (Event.TOKEN, Event.DONE):
+                self.events[frame.kind >> 4 & 3].append(frame)
             elif frame.kind == Event.ERROR:
                 self.refusals += 1
             elif frame.kind & REPLY and frame.payload:
@@ -128,9 +128,9 @@ class Transport:
         return True
 
     def exchange(
-        self, requests: Iterable[tuple[Command, bytes]], window: int = 1
+        self, requests: Iterable[tuple[int, bytes]], window: int = 1
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Send requests, up to `window` unanswered; yield (index, status, data) as answered.
+        """Send requests (type, payload), up to `window` unanswered; yield (index, status, data) as answered.
 
         The chip answers in order, so an answer to a later request shows that earlier ones were
         lost: they are sent again at once. Only idempotent commands may have a window above 1.
@@ -172,7 +172,7 @@ class Transport:
 
     def _again(self, request: _Pending) -> _Pending:
         if request.tries > self._retries:
-            detail = f"no answer to {request.kind.name} in {request.tries} tries"
+            detail = f"no answer to {Command(request.kind & ~CONTEXT).name} in {request.tries} tries"
             if self.refusals:
                 detail += f", {self.refusals} frames refused"
             raise SetunError(

@@ -1,21 +1,35 @@
 """Verdict on a command before anything is done."""
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.link.messages import MAX_PROMPT_TOKENS, MAX_WORDS, Command, Status
+from setun.firmware.link.messages import (
+    MAX_PROMPT_TOKENS,
+    MAX_WORDS,
+    OF_CONTEXT,
+    Command,
+    Status,
+)
 
 
 class CommandCheck(wiring.Component):
     """Does this command exist, has its payload a possible length, may it run now?
 
+    Parameters
+    ----------
+    contexts
+        Of the core.
+
     Members
     -------
     kind : In(8), length : In(8)
         Frame type and payload bytes.
-    running : In(1), active : In(1)
-        The core works; a generation was accepted and has not ended.
+    running : In(1)
+        The core works, or will.
+    occupied : In(1), active : In(1)
+        Of the context that the command names: it works, or will; a generation was accepted and
+        has not ended.
     prompt_space : In(8)
         Free entries of the prompt queue.
     repeated : In(1)
@@ -25,18 +39,26 @@ class CommandCheck(wiring.Component):
     Latency: 0 (combinational).
     """
 
-    kind: In(8)
-    length: In(8)
-    running: In(1)
-    active: In(1)
-    prompt_space: In(8)
-    repeated: In(1)
-    status: Out(Status)
+    def __init__(self, contexts: int = 1) -> None:
+        self.contexts = contexts
+        super().__init__(
+            {
+                "kind": In(8),
+                "length": In(8),
+                "running": In(1),
+                "occupied": In(1),
+                "active": In(1),
+                "prompt_space": In(8),
+                "repeated": In(1),
+                "status": Out(Status),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         length = self.length
-        working = self.running | self.active
+        working = self.running
+        context = self.kind[4:6]
         no_room = length[1:] > self.prompt_space
         whole_words = (length[:2] == 1) & (length > 5) & (length <= 5 + 4 * MAX_WORDS)
         tokens = ~length[0] & (length != 0) & (length <= 2 * MAX_PROMPT_TOKENS)
@@ -46,7 +68,7 @@ class CommandCheck(wiring.Component):
             Command.WRITE: (whole_words, working),
             Command.READ: (length == 6, working),
             Command.CRC: (length == 9, working),
-            Command.RESET: (length == 0, working),
+            Command.RESET: (length == 0, self.occupied),
             Command.PROMPT: (tokens, self.active | no_room),
             Command.GENERATE: (length == 11, self.active),
             Command.STOP: (length == 0, never),
@@ -55,10 +77,14 @@ class CommandCheck(wiring.Component):
         well_formed = Signal()
         busy = Signal()
         known = Signal(init=1)
-        with m.Switch(self.kind):
+        with m.Switch(Cat(self.kind[:4], self.kind[6:])):
             for command, (shape, wait) in rules.items():
                 with m.Case(command):
-                    m.d.comb += [well_formed.eq(shape), busy.eq(wait & ~self.repeated)]
+                    m.d.comb += busy.eq(wait & ~self.repeated)
+                    if command in OF_CONTEXT:
+                        m.d.comb += well_formed.eq(shape & (context < self.contexts))
+                    else:
+                        m.d.comb += [well_formed.eq(shape), known.eq(context == 0)]
             with m.Default():
                 m.d.comb += known.eq(0)
         with m.If(~known):

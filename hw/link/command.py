@@ -1,6 +1,6 @@
 """Execution of checked frames, and the frames sent back."""
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,7 @@ from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.crc import Crc32
 from setun.hw.link.generation import GenerationControl
 from setun.hw.link.signature import core_members
-from setun.hw.link.word import EVENTS, ReplyWord
+from setun.hw.link.word import ReplyWord
 
 
 class CommandProcessor(wiring.Component):
@@ -24,6 +24,8 @@ class CommandProcessor(wiring.Component):
         Bytes of the INFO record in the receiver's memory.
     counters
         Number of 32-bit counters.
+    contexts
+        Of the core.
 
     Members
     -------
@@ -38,9 +40,10 @@ class CommandProcessor(wiring.Component):
     5 cycles per word written, 7 per word read or summed, on a bus that answers in 1 cycle.
     """
 
-    def __init__(self, info_length: int, counters: int) -> None:
+    def __init__(self, info_length: int, counters: int, contexts: int = 1) -> None:
         self.info_length = info_length
         self.counter_count = counters
+        self.contexts = contexts
         super().__init__(
             {
                 "head": In(10),
@@ -56,8 +59,8 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.crc = crc = Crc32()
-        m.submodules.check = check = CommandCheck()
-        m.submodules.generation = generation = GenerationControl()
+        m.submodules.check = check = CommandCheck(self.contexts)
+        m.submodules.generation = generation = GenerationControl(self.contexts)
         m.submodules.word = word = ReplyWord(self.counter_count)
 
         kind = Signal(8)
@@ -74,7 +77,7 @@ class CommandProcessor(wiring.Component):
         later = Signal()
         commands_turn = Signal()
 
-        event_number = Signal(8)
+        event_numbers = Array(Signal(8, name=f"event_number{k}") for k in range(self.contexts))
         first_event = Signal(8)
         once_valid = Signal()
         once = Signal(9)
@@ -120,7 +123,7 @@ class CommandProcessor(wiring.Component):
             word.cycles.eq(later),
             word.load_crc.eq(load_crc),
             word.error.eq(self.error.payload),
-            word.token.eq(self.token.payload),
+            word.token.eq(self.token.payload.token),
             word.done.eq(self.done.payload),
             word.first_event.eq(first_event),
             word.counters.eq(self.counters),
@@ -134,9 +137,10 @@ class CommandProcessor(wiring.Component):
             self.bus_req.payload.address.eq(address),
             self.bus_req.payload.data.eq(shift),
             self.prompt.payload.eq(shift[16:]),
+            self.context.eq(kind[4:6]),
+            generation.context.eq(kind[4:6]),
+            generation.whose.eq(kind[4:6]),
             generation.byte.eq(self.byte),
-            generation.generating.eq(self.generating),
-            self.stop.eq(generation.stop),
         ]
         wiring.connect(m, wiring.flipped(self.generate), generation.generate)
 
@@ -145,7 +149,8 @@ class CommandProcessor(wiring.Component):
             running_once.eq((kind[:4] == Command.PROMPT) | (kind[:4] == Command.GENERATE)),
             check.kind.eq(kind),
             check.length.eq(left),
-            check.running.eq(self.running),
+            check.running.eq(self.running | generation.any_active),
+            check.occupied.eq(self.occupied | generation.active),
             check.active.eq(generation.active),
             check.prompt_space.eq(self.prompt_space),
             check.repeated.eq(running_once & once_valid & (once == Cat(seq, kind[0]))),
@@ -160,14 +165,18 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += [commands_turn.eq(0), is_event.eq(0)]
                     m.next = "LENGTH"
                 with m.Elif(some_event):
-                    m.d.sync += [commands_turn.eq(1), seq.eq(event_number)]
+                    m.d.sync += commands_turn.eq(1)
                     m.next = "KIND OUT"
                     with m.If(self.error.valid):
-                        m.d.sync += kind.eq(EVENTS[Event.ERROR])
+                        m.d.sync += [kind.eq(Event.ERROR), seq.eq(0)]
                     with m.Elif(self.token.valid):
-                        m.d.sync += kind.eq(EVENTS[Event.TOKEN])
+                        whose = self.token.payload.context
+                        m.d.sync += kind.eq(Event.TOKEN | (whose << 4))
+                        m.d.sync += seq.eq(event_numbers[whose])
                     with m.Else():
-                        m.d.sync += kind.eq(EVENTS[Event.DONE])
+                        whose = self.done.payload.context
+                        m.d.sync += kind.eq(Event.DONE | (whose << 4))
+                        m.d.sync += seq.eq(event_numbers[whose])
             with m.State("LENGTH"):
                 m.d.comb += step.eq(1)
                 m.d.sync += left.eq(self.byte)
@@ -200,7 +209,7 @@ class CommandProcessor(wiring.Component):
                     with m.Case(Command.RESET):
                         m.d.comb += self.reset_state.eq(1)
                     with m.Case(Command.STOP):
-                        m.d.comb += generation.halt.eq(1)
+                        m.d.comb += self.stop.eq(1)
 
             with m.State("SPACE"):
                 m.d.comb += [step.eq(1), less.eq(1)]
@@ -273,7 +282,7 @@ class CommandProcessor(wiring.Component):
                 m.next = "SKIP"
                 with m.If(generation.good):
                     m.d.comb += generation.start.eq(1)
-                    m.d.sync += [first_event.eq(event_number), once_valid.eq(1)]
+                    m.d.sync += [first_event.eq(event_numbers[self.context]), once_valid.eq(1)]
                 with m.Else():
                     m.d.sync += status.eq(Status.BAD_ARGUMENT)
             with m.State("SKIP"):
@@ -324,18 +333,19 @@ class CommandProcessor(wiring.Component):
             with m.State("LOAD"):
                 m.next = "WORD OUT"
                 m.d.comb += load.eq(1)
-                with m.If(is_event), m.Switch(kind[:6]):
-                    with m.Case(EVENTS[Event.ERROR]):
+                number = event_numbers[kind[4:6]]
+                with m.If(is_event), m.Switch(kind[:4]):
+                    with m.Case(Event.ERROR & 15):
                         m.d.comb += self.error.ready.eq(1)
-                        m.d.sync += [phase.eq(3), seq.eq(0)]
-                    with m.Case(EVENTS[Event.TOKEN]):
+                        m.d.sync += phase.eq(3)
+                    with m.Case(Event.TOKEN & 15):
                         m.d.comb += self.token.ready.eq(1)
-                        m.d.sync += [phase.eq(2), event_number.eq(event_number + 1)]
+                        m.d.sync += [phase.eq(2), number.eq(number + 1)]
                     with m.Default():
                         m.d.comb += self.done.ready.eq(later)
                         with m.If(~later):
                             m.d.comb += generation.ended.eq(1)
-                            m.d.sync += [phase.eq(1), event_number.eq(event_number + 1)]
+                            m.d.sync += [phase.eq(1), number.eq(number + 1)]
                 with m.Else(), m.Switch(kind[:4]):
                     with m.Case(Command.GENERATE):
                         m.d.sync += phase.eq(3)
@@ -359,7 +369,7 @@ class CommandProcessor(wiring.Component):
                     m.next = "CRC OUT"
                     with m.If(final):
                         m.next = "IDLE"
-                    with m.Elif(is_event & (kind[:6] == EVENTS[Event.DONE]) & ~later):
+                    with m.Elif(is_event & (kind[:4] == (Event.DONE & 15)) & ~later):
                         m.d.sync += later.eq(1)
                         m.next = "LOAD"
                     with m.Elif(left != 0):

@@ -1,4 +1,4 @@
-"""The one generation that may be under way."""
+"""The generations that may be under way, one of each context."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -11,62 +11,68 @@ _REQUEST = data.StructLayout({"count": 16, "greedy": 8, "inv_temperature": 32, "
 
 
 class GenerationControl(wiring.Component):
-    """Holds a GENERATE request until the core takes it, and a STOP until the core can obey.
+    """Hands GENERATE requests to the core, and knows which contexts have one.
+
+    Parameters
+    ----------
+    contexts
+        Of the core.
 
     Members
     -------
+    context : In(2)
+        Whom `start` and `active` are about; below `contexts`.
     byte : In(8), take : In(1)
-        Bytes of the request, one per cycle of `take`; only while `active` is low.
+        Bytes of the request, one per cycle of `take`.
     good : Out(1)
         The 11 bytes taken last are a request: count ≥ 1, greedy 0 or 1.
     start : In(1)
-        Strobe: offer them to the core.
-    halt : In(1)
-        Strobe: end the generation.
-    ended : In(1)
-        Strobe: the core reported the end.
-    active : Out(1)
-        From `start` to `ended`.
-    generating : In(1), generate : Out(stream), stop : Out(1)
+        Strobe: hand them to the core, which takes them at once.
+    ended : In(1), whose : In(2)
+        Strobe: the core reported the end of a context's generation.
+    active : Out(1), any_active : Out(1)
+        From `start` to `ended`: of this context, of any.
+    generate : Out(stream)
         See `Link`.
     """
 
-    byte: In(8)
-    take: In(1)
-    good: Out(1)
-    start: In(1)
-    halt: In(1)
-    ended: In(1)
-    active: Out(1)
-    generating: In(1)
-    generate: Out(stream.Signature(GENERATE))
-    stop: Out(1)
+    def __init__(self, contexts: int) -> None:
+        self.contexts = contexts
+        super().__init__(
+            {
+                "context": In(2),
+                "byte": In(8),
+                "take": In(1),
+                "good": Out(1),
+                "start": In(1),
+                "ended": In(1),
+                "whose": In(2),
+                "active": Out(1),
+                "any_active": Out(1),
+                "generate": Out(stream.Signature(GENERATE)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         request = Signal(_REQUEST)
         bits = request.as_value()
-        wanted = Signal()
+        active = Signal(4)
         with m.If(self.take):
             m.d.sync += bits.eq(Cat(bits[8:], self.byte))
         m.d.comb += [
             self.good.eq((request.count != 0) & (request.greedy <= 1)),
+            self.generate.valid.eq(self.start),
             self.generate.payload.count.eq(request.count),
             self.generate.payload.greedy.eq(request.greedy),
             self.generate.payload.inv_temperature.eq(request.inv_temperature),
             self.generate.payload.seed.eq(request.seed),
-            self.stop.eq(
-                (wanted & self.generating & ~self.generate.valid) | (self.halt & ~self.active)
-            ),
+            self.active.eq(active.bit_select(self.context, 1)),
+            self.any_active.eq(active.any()),
         ]
-        with m.If(self.generate.ready):
-            m.d.sync += self.generate.valid.eq(0)
-        with m.If(self.start):
-            m.d.sync += [self.generate.valid.eq(1), self.active.eq(1)]
-        with m.If(self.halt & self.active):
-            m.d.sync += wanted.eq(1)
-        with m.Elif(self.stop | self.ended):
-            m.d.sync += wanted.eq(0)
-        with m.If(self.ended):
-            m.d.sync += self.active.eq(0)
+        for k in range(self.contexts):
+            with m.If(self.ended & (self.whose == k)):
+                m.d.sync += active[k].eq(0)
+            with m.If(self.start & (self.context == k)):
+                m.d.sync += active[k].eq(1)
         return m

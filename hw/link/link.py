@@ -24,6 +24,8 @@ class Link(wiring.Component):
         Clock cycles per UART bit, ≥ 4.
     counters
         Number of 32-bit counters in the COUNTERS reply, ≤ 59.
+    contexts
+        Of the core, ≤ 4.
 
     Members
     -------
@@ -33,26 +35,29 @@ class Link(wiring.Component):
         Memory requests, addresses in 32-bit words. At most one read is under way.
     bus_rsp : In(stream of 32)
         One word per read, none per write, at any latency.
+    context : Out(2)
+        Whom the following members up to `reset_state`, `generating` and `occupied` are about.
     prompt : Out(stream of 16)
-        Prompt tokens for the core's queue.
+        Prompt tokens for the context's queue.
     prompt_space : In(8)
         Free entries of that queue now. A PROMPT with more tokens is refused whole.
     generate : Out(stream of {count: 16, greedy: 1, inv_temperature: 32, seed: 32})
-        One request; the core takes it when the queued prompt is consumed. No second one comes
-        before `done`.
+        One request, which the core takes at once and begins when the queued prompt is consumed.
+        No second one comes before the context's `done`.
     stop : Out(1)
-        Strobe: end the generation. A STOP that comes before the core has taken `generate` is
-        held back until `generating` is high. Also strobed by a STOP outside a generation.
+        Strobe: end the generation, if there is one.
     reset_state : Out(1)
-        Strobe: clear the recurrent state. Only while `running` is low.
-    token : In(stream of 16)
+        Strobe: clear the recurrent state. Only while `occupied` is low.
+    token : In(stream of {token: 16, context: 2})
         Sampled tokens. Held back while the UART is behind.
-    done : In(stream of {reason: 8, tokens: 16, cycles: 32})
+    done : In(stream of {reason: 8, tokens: 16, cycles: 32, context: 2})
         End of a generation; valid must not rise before its last token was taken.
     running : In(1)
-        Prompt tokens are queued or consumed, a state is being cleared, or `generating`.
+        Some context has tokens queued or in work, or a generation.
     generating : In(1)
-        From taking `generate` until `done` is valid.
+        A generation is under way, from its request until its `done` is taken.
+    occupied : In(1)
+        The context has tokens queued or in work, or a generation.
     counters : In(ArrayLayout(32, counters))
         Sampled one by one while the reply is sent.
 
@@ -61,12 +66,13 @@ class Link(wiring.Component):
     refused as NO_ROOM.
     """
 
-    def __init__(self, config_info: bytes, divisor: int, counters: int) -> None:
+    def __init__(self, config_info: bytes, divisor: int, counters: int, contexts: int = 1) -> None:
         if not 0 <= counters <= 59:
             raise ValueError(f"at most 59 counters fit a frame: {counters}")
         self.config_info = config_info
         self.divisor = divisor
         self.counter_count = counters
+        self.contexts = contexts
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **core_members(counters)})
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -74,7 +80,7 @@ class Link(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.frames = frames = FrameReceiver(self.config_info)
         m.submodules.processor = processor = CommandProcessor(
-            len(self.config_info), self.counter_count
+            len(self.config_info), self.counter_count, self.contexts
         )
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
@@ -96,6 +102,8 @@ class Link(wiring.Component):
             processor.prompt_space.eq(self.prompt_space),
             processor.running.eq(self.running),
             processor.generating.eq(self.generating),
+            processor.occupied.eq(self.occupied),
+            self.context.eq(processor.context),
             processor.counters.eq(self.counters),
             self.stop.eq(processor.stop),
             self.reset_state.eq(processor.reset_state),

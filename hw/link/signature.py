@@ -5,7 +5,8 @@ from amaranth.lib.wiring import In, Out
 
 BUS_REQUEST = data.StructLayout({"write": 1, "space": 3, "address": 32, "data": 32})
 GENERATE = data.StructLayout({"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32})
-DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32})
+TOKEN = data.StructLayout({"token": 16, "context": 2})
+DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32, "context": 2})
 
 
 def core_members(counters: int) -> dict[str, wiring.Member]:
@@ -13,14 +14,16 @@ def core_members(counters: int) -> dict[str, wiring.Member]:
     return {
         "bus_req": Out(stream.Signature(BUS_REQUEST)),
         "bus_rsp": In(stream.Signature(32)),
+        "context": Out(2),
         "prompt": Out(stream.Signature(16)),
         "prompt_space": In(8),
         "generate": Out(stream.Signature(GENERATE)),
         "stop": Out(1),
         "reset_state": Out(1),
-        "token": In(stream.Signature(16)),
+        "token": In(stream.Signature(TOKEN)),
         "done": In(stream.Signature(DONE)),
         "running": In(1),
         "generating": In(1),
+        "occupied": In(1),
         "counters": In(data.ArrayLayout(32, counters)),
     }

@@ -7,10 +7,6 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.link.messages import Command, Event
 from setun.hw.link.signature import DONE
 
-EVENTS = {event: event & 0x3F for event in Event}
-"""Low six bits of the event types; the upper two tell events (11) from replies (10)."""
-
-
 class ReplyWord(wiring.Component):
     """Choice of the next 32-bit word to send, lowest byte first.
 
@@ -21,8 +17,8 @@ class ReplyWord(wiring.Component):
 
     Members
     -------
-    is_event : In(1), kind : In(6)
-        Event or reply, and its type.
+    is_event : In(1), kind : In(4)
+        Event or reply, and its type: the low four bits tell all of them apart.
     left : In(8)
         Of a COUNTERS reply: words not yet sent, this one included.
     cycles : In(1)
@@ -41,7 +37,7 @@ class ReplyWord(wiring.Component):
         super().__init__(
             {
                 "is_event": In(1),
-                "kind": In(6),
+                "kind": In(4),
                 "left": In(8),
                 "cycles": In(1),
                 "load_crc": In(1),
@@ -62,15 +58,15 @@ class ReplyWord(wiring.Component):
         with m.If(self.load_crc):
             m.d.comb += word.eq(self.crc)
         with m.Elif(self.is_event), m.Switch(self.kind):
-            with m.Case(EVENTS[Event.ERROR]):
+            with m.Case(Event.ERROR & 15):
                 m.d.comb += word.eq(self.error)
-            with m.Case(EVENTS[Event.TOKEN]):
+            with m.Case(Event.TOKEN & 15):
                 m.d.comb += word.eq(self.token)
             with m.Default():
                 m.d.comb += word.eq(Cat(self.done.reason, self.done.tokens))
                 with m.If(self.cycles):
                     m.d.comb += word.eq(self.done.cycles)
-        with m.Else(), m.Switch(self.kind[:4]):
+        with m.Else(), m.Switch(self.kind):
             with m.Case(Command.GENERATE):
                 m.d.comb += word.eq(self.first_event)
             with m.Case(Command.COUNTERS), m.Switch(self.left):

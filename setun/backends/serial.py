@@ -86,16 +86,26 @@ class SerialBackend:
         self._state_stride = image.state_elements // image.config.num_hidden_layers
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
+        yield from self.start(prompt, count, sampling)
+
+    def start(
+        self, prompt: Sequence[int], count: int, sampling: Sampling, context: int = 0
+    ) -> Iterator[int]:
+        """Begin at once, in any context of the chip; several may be under way."""
         if not 1 <= count <= BIGGEST_RUN:
             raise SetunError("token count", f"must be from 1 to {BIGGEST_RUN}", count)
-        self.client.stop()
-        self.client.reset()
-        self.client.prompt(prompt)
+        if not 0 <= context < self.config.contexts:
+            raise SetunError("context", f"must be from 0 to {self.config.contexts - 1}", context)
+        self.client.stop(context)
+        self.client.reset(context)
+        self.client.prompt(prompt, context)
         inverse = sampling.inverse_temperature
         bits = 0 if inverse is None else int(self.config.vector.to_bits(inverse)[0])
-        tokens = self.client.generate(
-            count, inverse is None, bits, functions.seed_state(sampling.seed)
-        )
+        seed = functions.seed_state(sampling.seed)
+        tokens = self.client.generate(count, inverse is None, bits, seed, context)
+        return self._tokens(tokens, count, context)
+
+    def _tokens(self, tokens: Iterator[int], count: int, context: int) -> Iterator[int]:
         finished = False
         try:
             yield from tokens
@@ -104,7 +114,7 @@ class SerialBackend:
             if not finished:
                 # The consumer left or the port is gone: the chip should not talk to nobody.
                 with suppress(SetunError):
-                    self.client.stop()
+                    self.client.stop(context)
         done = self.client.last_done
         if done is None or done.tokens != count:
             raise SetunError(
@@ -114,10 +124,11 @@ class SerialBackend:
             )  # fmt: skip
         self.cycles_per_token = done.cycles / count
 
-    def state(self) -> Values:
-        """Recurrent state [layers, width] as the chip holds it."""
+    def state(self, context: int = 0) -> Values:
+        """Recurrent state [layers, width] of a context as the chip holds it."""
         layers, width = self._state_shape
-        words = self.client.read(Space.STATE, 0, layers * self._state_stride)
+        start = context * self.config.state_stride
+        words = self.client.read(Space.STATE, start, layers * self._state_stride)
         return self.config.vector.from_bits(words).reshape(layers, -1)[:, :width]
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from setun.backends.serial import SerialBackend
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Values
-from setun.firmware.placement import place
+from setun.firmware.placement import Space, place
 from setun.hw.verilog import TOP
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
@@ -98,9 +98,22 @@ class SimulatedBackend:
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
         return self._serial.generate(prompt, count, sampling)
 
-    def state(self) -> Values:
-        """Recurrent state [layers, width] as the chip holds it."""
-        return self._serial.state()
+    def start(
+        self, prompt: Sequence[int], count: int, sampling: Sampling, context: int = 0
+    ) -> Iterator[int]:
+        """Begin at once, in any context of the chip; several may be under way."""
+        return self._serial.start(prompt, count, sampling, context)
+
+    def feed(self, prompt: Sequence[int], context: int = 0) -> None:
+        """Feed `prompt` to a fresh state and wait until the chip has taken it in."""
+        client = self._serial.client
+        client.reset(context)
+        client.prompt(prompt, context)
+        client.read(Space.STATE, 0, 1)  # memory is read between passes only
+
+    def state(self, context: int = 0) -> Values:
+        """Recurrent state [layers, width] of a context as the chip holds it."""
+        return self._serial.state(context)
 
     def counters(self) -> list[int]:
         """The chip's event counters, in the order of `setun.hw.generation.COUNTERS`."""

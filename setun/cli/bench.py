@@ -31,7 +31,9 @@ def command(
     """Cycles per token on RTL against the bandwidth bound.
 
     Runs the compiled chip, checks every token, reads the chip's own counters. The bound is bits
-    of packed weights per token over bits per cycle of the weight port or the memory's pins.
+    of packed weights per token over bits per cycle of the weight port or the memory's pins. A
+    chip with several contexts runs one stream, then one in each, then a prompt, whose tokens
+    share a pass (prefill, cycles per token).
 
     \b
     setun bench
@@ -63,7 +65,7 @@ def command(
             start(f"run {name}")
             config = sized_for(image, ChipConfig(**options))
             count = tokens if tokens is not None else (2 if random else 16)
-            results.append(measure(name, which, image, config, count))
+            results += measure(name, which, image, config, count)
     values = [asdict(r) for r in results]
     if not account:
         for value in values:
@@ -73,10 +75,12 @@ def command(
         rows = [
             {
                 "config": r.config,
+                "streams": r.streams,
                 "cycles/token": f"{r.cycles_per_token:.0f}",
                 "bound": r.bound_cycles_per_token,
                 "roofline": f"{r.roofline_fraction:.3f}",
                 "MAC/cycle": f"{r.mac_per_cycle:.1f}",
+                "prefill": ("-" if (p := r.prefill_cycles_per_token) is None else f"{p:.0f}"),
                 **{k: f"{v:.0f}" for k, v in r.account.items() if account},
             }
             for r in results

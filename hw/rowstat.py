@@ -1,0 +1,88 @@
+"""Sums of squares of a matvec's rows, for the norm of what they make."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.compiler import STAT_BITS
+from setun.firmware.config import ChipConfig
+from setun.hw.arith import FloatFromInt, FloatMultiplier
+from setun.hw.pipeline import delayed, tree, tree_latency
+from setun.hw.scale import SUM_BITS
+from setun.hw.seats import number
+
+
+class RowStatistic(wiring.Component):
+    """Sum over each seat's rows y = acc*s of y*y, from the leading 12 bits of the accumulators.
+
+    Members
+    -------
+    valid : In(1), rows : In(V signed sums), seat : In, opens : In(1), closes : In(1)
+        A word of a seat's rows, whether it is the first, the last of the seat's matvec.
+    shift : In(5)
+        Bits dropped from the accumulators before they are squared.
+    squares : In(fmt.width per seat)
+        s*s of each seat, stable from a few cycles after its first row.
+    o : Out(fmt.width per seat), settled : Out(one bit per seat)
+        The sum, and whether it is that of the last rows: low from the first one on.
+
+    Latency: log2(V) + 8 cycles from a seat's last word.
+    """
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config = config
+        w, seats = config.vector.width, config.contexts
+        self.sum_width = 8 + ceil_log2(config.max_columns)
+        super().__init__(
+            {
+                "valid": In(1),
+                "rows": In(data.ArrayLayout(signed(self.sum_width), config.lanes)),
+                "seat": In(number(seats)),
+                "opens": In(1),
+                "closes": In(1),
+                "shift": In(5),
+                "squares": In(data.ArrayLayout(w, seats)),
+                "o": Out(data.ArrayLayout(w, seats)),
+                "settled": Out(seats, init=(1 << seats) - 1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fmt, v, seats = self.config.vector, self.config.lanes, self.config.contexts
+        squares = []
+        for k in range(v):
+            short = Signal(signed(STAT_BITS), name=f"short{k}", reset_less=True)
+            square = Signal(2 * STAT_BITS, name=f"square{k}", reset_less=True)
+            m.d.sync += [short.eq(self.rows[k] >> self.shift), square.eq(short * short)]
+            squares.append(square)
+        joined = tree(m, squares, lambda a, b: a + b, "square_sum")
+        at = 2 + tree_latency(v)
+        valid, opens, closes = delayed(
+            m, Cat(self.valid, self.opens, self.closes), at, "flags", reset=True
+        )
+        seat = delayed(m, self.seat, at, "seat")
+        totals = Signal(data.ArrayLayout(SUM_BITS - 1, seats))
+        with m.If(valid):
+            m.d.sync += totals[seat].eq(Mux(opens, 0, totals[seat]) + joined)
+
+        m.submodules.total = convert = FloatFromInt(fmt, SUM_BITS, scaled=True)
+        m.submodules.squared = multiply = FloatMultiplier(fmt)
+        complete = delayed(m, valid & closes, 1, "complete", reset=True)
+        whose = delayed(m, seat, 1, "whose")
+        shift = delayed(m, self.shift, at + 1, "shift")
+        product = delayed(m, whose, convert.latency, "product_seat")
+        done = delayed(m, complete, convert.latency + multiply.latency, "done", reset=True)
+        result = delayed(m, product, multiply.latency, "result_seat")
+        m.d.comb += [
+            convert.a.eq(totals[whose]),
+            convert.exponent.eq(shift << 1),
+            multiply.a.eq(convert.o),
+            multiply.b.eq(self.squares[product]),
+        ]
+        with m.If(done):
+            m.d.sync += [self.o[result].eq(multiply.o), self.settled.bit_select(result, 1).eq(1)]
+        with m.If(self.valid & self.opens):
+            m.d.sync += self.settled.bit_select(self.seat, 1).eq(0)
+        return m
