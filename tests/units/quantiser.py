@@ -302,7 +302,7 @@ async def vectors(dut: Any) -> None:
     slot = 0
     for number, stalls in enumerate((
         Stalls(0, 0, 0, 1.0, (0, 5, 30)),
-        Stalls(0.5, 0.95, 0, 0.5, (0, 200)),
+        Stalls(0.5, 0.99, 0, 0.5, (0, 200)),
         Stalls(0, 0.3, 0.98, 0.1, (0, 60)),
     )):  # fmt: skip
         count = config.contexts if number < 2 else rng.randrange(config.contexts) + 1
