@@ -280,9 +280,7 @@ class Generation(wiring.Component):
         mine = self.seating.seats[seat]
         m.d.comb += self.pops[at].eq(~self.has_next[at])
         m.d.sync += [
-            self.body_token[seat].eq(
-                Mux(self.has_next[at], self.next_token[at], self.queued[at])
-            ),
+            self.body_token[seat].eq(Mux(self.has_next[at], self.next_token[at], self.queued[at])),
             self.has_next[at].eq(0),
             mine.context.eq(at),
             mine.workspace.eq(at),

@@ -9,7 +9,7 @@ from setun.firmware.isa import MeanSquare
 from setun.hw.arith import BlockSquare, CodeQuantiser, CodeReciprocal, FloatMultiplier
 from setun.hw.maxima import Maxima, maxima_layout
 from setun.hw.pipeline import delayed, tree, tree_latency
-from setun.hw.scale import SUM_BITS, ScaleUnit, statistics
+from setun.hw.scale import SUM_BITS, ScaleUnit
 from setun.hw.seats import number, pass_layout, walk, within, workspaces
 
 AHEAD = 2  # commands whose maxima are taken before their codes are made
@@ -178,7 +178,9 @@ class Quantiser(wiring.Component):
         m.d.comb += [
             item.maxima.eq(looked | heard),
             item.codes.eq(made),
-            item.opens.eq(Mux(heard, self.coming.word == 0, Mux(making, second.opens, first.opens))),
+            item.opens.eq(
+                Mux(heard, self.coming.word == 0, Mux(making, second.opens, first.opens))
+            ),
             item.closes.eq(
                 Mux(heard, self.coming.closes, Mux(making, second.closes, first.closes))
             ),

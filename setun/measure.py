@@ -56,9 +56,7 @@ class Measurement:
 class _Bench:
     """A simulated chip whose every token is compared with the golden model's."""
 
-    def __init__(
-        self, image: Image, config: ChipConfig, progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, image: Image, config: ChipConfig, progress: Callable[[str], None]) -> None:
         self.image, self.config = image, config
         self.backend = SimulatedBackend(image, simulated_config(config), progress=progress)
 

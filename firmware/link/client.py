@@ -135,7 +135,9 @@ class ChipClient:
         deadline = time.monotonic() + self._patience
         while start < len(tokens):
             part = tokens[start : start + size]
-            status, _ = self._try(_of(Command.PROMPT, context), struct.pack(f"<{len(part)}H", *part))
+            status, _ = self._try(
+                _of(Command.PROMPT, context), struct.pack(f"<{len(part)}H", *part)
+            )
             if status == Status.BUSY:
                 self._still_busy(Command.PROMPT, deadline)
                 # A queue smaller than the frame never has room for all of it.

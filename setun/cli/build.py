@@ -83,11 +83,12 @@ def command(
         return
     with stages() as start:
         start("measure cycles per token")
-        measured = measure(board, model, image, config, MEASURED_TOKENS)
+        measured = measure(board, model, image, config, MEASURED_TOKENS)[-1]
         report = build_bitstream(
             chip, target, name="setun", out=out, clock_mhz=mhz,
             seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
             extra={
+                "streams": measured.streams,
                 "cycles_per_token": measured.cycles_per_token,
                 "tokens_per_second": mhz * 1e6 / measured.cycles_per_token,
                 "model": model, "model_hash": image.model_hash, "config": config.to_dict(),
