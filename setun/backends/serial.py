@@ -57,6 +57,8 @@ def verify(client: ChipClient, space: Space, words: np.ndarray[Any, np.dtype[np.
 class SerialBackend:
     """Runs `image` on the chip behind `port`, loading it first if another model is there.
 
+    `patience`, in seconds, is that of the client.
+
     Errors: no chip answers, the model does not fit it, or its number format differs from the one
     asked for.
     """
@@ -67,11 +69,12 @@ class SerialBackend:
         port: str,
         *,
         baud: int = 1_000_000,
+        patience: float = 60.0,
         progress: Progress = lambda n, of: None,
     ) -> None:
         self._serial = open_port(port, baud)
         try:
-            self.client = ChipClient(self._serial)
+            self.client = ChipClient(self._serial, patience=patience)
             self.config: ChipConfig = identity.decode(self.client.info())
             placement = place(image, self.config)
             first = self.client.read(Space.PROGRAM, 0, WORDS)

@@ -21,6 +21,7 @@ from setun.sim.simulator.cache import build_once
 
 SIMULATED_CLOCK = 48_000_000
 SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time on tokens
+PATIENCE = 900.0  # seconds; a large model's token is millions of cycles
 
 
 def simulated_config(config: ChipConfig) -> ChipConfig:
@@ -84,7 +85,7 @@ class SimulatedBackend:
         files = {name: memory_file(c.words, c.width) for name, c in contents.items()}
         self.chip = SimulatedChip(executable, memories=files, waves=waves)
         try:
-            self._serial = SerialBackend(image, self.chip.port, baud=config.baud)
+            self._serial = SerialBackend(image, self.chip.port, baud=config.baud, patience=PATIENCE)
         except BaseException:
             self.chip.close()
             raise

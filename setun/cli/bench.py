@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -77,8 +77,8 @@ def command(
         raise SetunError("plot", "shows sweeps", "none", "add --sweep lanes")
     if sweeps and names:
         raise SetunError("benchmark", "takes configurations or sweeps", "both")
-    jobs = [
-        (None, 0, name, BENCH_CONFIGS[name], BENCH_MODELS.get(name, DEFAULT_MODEL))
+    jobs: list[tuple[str, int, str, dict[str, Any], str]] = [
+        ("", 0, name, BENCH_CONFIGS[name], BENCH_MODELS.get(name, DEFAULT_MODEL))
         for name in names or (() if sweeps else tuple(BENCH_CONFIGS))
     ]
     jobs += [(sweep, value, name, options, which)
@@ -102,8 +102,8 @@ def command(
         draw(plot, points)
     values = [asdict(r) for r in results]
     if not account:
-        for value in values:
-            del value["account"]
+        for each in values:
+            del each["account"]
 
     def text() -> str:
         rows = [
