@@ -47,10 +47,10 @@ def check_capacity(config: ChipConfig) -> None:
         )  # fmt: skip
 
 
-def controller(config: ChipConfig) -> Any:
+def controller(config: ChipConfig, round_trip: int = 1) -> Any:
     """The controller of the configuration's memory, of `setun.hw.controllers.port`."""
     if config.memory.startswith("sdram"):
-        return SdramController(sdram_part(config), config.clock_hz)
+        return SdramController(sdram_part(config), config.clock_hz, round_trip=round_trip)
     return Axi4Reader(config.weight_port, capacity(config), address_bits=ADDRESS_BITS)
 
 
@@ -78,10 +78,10 @@ class ExternalWeights(wiring.Component):
     Throughput: a beat of the memory per cycle, less what the controller says.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(self, config: ChipConfig, round_trip: int = 1) -> None:
         check_capacity(config)
         self.config = config
-        self.controller = controller(config)
+        self.controller = controller(config, round_trip)
         self.pins = "axi" if config.memory.startswith("axi4") else "pins"
         members = {name: member.flip() for name, member in weights_bus().items()}
         super().__init__(
