@@ -130,6 +130,7 @@ class Core(wiring.Component):
             quantiser.rows.eq(sink.write_data),
             sink.listening.eq(quantiser.listening),
             array.written.eq(quantiser.slot_enable),
+            quantiser.released.eq(array.released),
             quantiser.eps_outer.eq(sequencer.eps_outer),
             quantiser.eps_inner.eq(sequencer.eps_inner),
             sequencer.stored.eq(sink.done),
