@@ -185,7 +185,9 @@ class TernaryArray(wiring.Component):
         m.d.comb += gone.eq(Mux(last, lead, 0) + 1)
         m.d.sync += words.eq(words + self.written - Mux(read, gone, 0))
         # One block is begun every few cycles: the cycle behind it may be left out.
-        m.d.sync += have.eq(~read & ((words > lead) | ((words == lead) & self.written)))
+        enough = (words > lead) | ((words == lead) & self.written)
+        # Nor is it known before a new slot's lead is.
+        m.d.sync += have.eq(enough & ~read & ~self.filled.ready)
 
     def _accumulate(self, m: Module, issue: Value, place: Value, first: Value, last: Value) -> None:
         """Dot products of the issued words, added up at `place`, into the FIFO."""
