@@ -22,9 +22,14 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16},
     "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000},
     "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000},
+    "qspi": {"columns": 16, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "qspi"},
+    # An array as wide as the RAM.
+    "spram": {"columns": 8, "rows": 4, "lanes": 4, "memory": "spram", "clock_hz": 24_000_000},
 }
-# What they run unless told: weights beyond the chip need a model beyond the chip.
-BENCH_MODELS = {"sdram-16": "random-13m", "axi4-256": "random-370m-2l"}
+# What they run unless told: a model of the memory's size.
+BENCH_MODELS = {
+    "sdram-16": "random-13m", "axi4-256": "random-370m-2l", "spram": "random-430k",
+}  # fmt: skip
 DEFAULT_MODEL = "shakespeare"
 
 

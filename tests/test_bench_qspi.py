@@ -1,4 +1,4 @@
-"""The quad SPI flash controller on cocotbext-qspi's model: reads, loads, efficiency."""
+"""The quad SPI flash controller on two models of a flash: reads, loads, efficiency."""
 
 import gc
 import json
@@ -23,6 +23,9 @@ SYSTEMS: list[dict[str, Any]] = [
     {"part": "IS25LP128F", "capacity": 1 << 16, "powered": False, "late": 1, "stall": 0.0},
     {"part": "MX25L12833F", "capacity": 1 << 16, "always": True, "round_trip": 3, "late": 2,
      "stall": 0.9},
+    {"part": "IS25LP128F", "capacity": 1 << 16, "base": 0x4000, "continuous": True, "own": True,
+     "stall": 0.3},
+    {"part": "W25Q32JV", "capacity": 1 << 16, "powered": False, "own": True, "stall": 0.9},
 ]  # fmt: skip
 
 
@@ -36,7 +39,7 @@ def systems() -> tuple[Parts, list[dict[str, Any]]]:
         enable = part.quad_enable.bit if part.quad_enable else 0
         if given.get("always"):
             part, enable = replace(part, quad_enable=None), 0x02
-        options = {name: given[name] for name in ("base", "continuous", "powered", "late",
+        options = {name: given[name] for name in ("base", "continuous", "powered", "late", "own",
                                                   "round_trip") if name in given}  # fmt: skip
         units[f"s{k}"] = FlashSystem(part, CLOCK_HZ, **options)
         about.append(

@@ -84,7 +84,7 @@ class SimulatedBackend:
         files = {name: memory_file(c.words, c.width) for name, c in contents.items()}
         self.chip = SimulatedChip(executable, memories=files, waves=waves)
         try:
-            self._serial = SerialBackend(image, self.chip.port, baud=config.baud)
+            self._serial = SerialBackend(image, self.chip.port, baud=config.baud, placed=True)
         except BaseException:
             self.chip.close()
             raise

@@ -5,14 +5,19 @@ import numpy as np
 from setun.firmware.checkpoint import Checkpoint, ModelConfig, expected_shapes
 from setun.firmware.compiler import Image, compile_checkpoint
 
-# (hidden, layers, intermediate) by name; the second is two layers of the MatMul-free LM's 370M.
-SHAPES = {"random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816)}
+# (hidden, layers, intermediate) by name; the last is two layers of the MatMul-free LM's 370M.
+SHAPES = {
+    "random-430k": (128, 2, 384), "random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816),
+}  # fmt: skip
 VOCABULARY = 64
 
 
-def random_image(name: str, seed: int = 1) -> Image:
-    """The image of a random model of `SHAPES`; norms near 1, bounds and weights normal."""
-    hidden, layers, intermediate = SHAPES[name]
+def random_image(model: str | tuple[int, int, int], seed: int = 1) -> Image:
+    """The image of a random model: a name of `SHAPES`, or another shape as there.
+
+    Norms are near 1, bounds and weights normal.
+    """
+    hidden, layers, intermediate = SHAPES[model] if isinstance(model, str) else model
     config = ModelConfig(
         vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers,
         intermediate_size=intermediate,
