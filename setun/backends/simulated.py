@@ -29,7 +29,7 @@ def simulated_config(config: ChipConfig) -> ChipConfig:
     An external memory keeps its clock: its times are in nanoseconds.
     """
     clock = config.clock_hz if config.external else SIMULATED_CLOCK
-    return config.override(clock_hz=clock, baud=SIMULATED_BAUD)
+    return config.override(clock_hz=clock, baud=min(SIMULATED_BAUD, clock // 4))
 
 
 def _sources() -> bytes:
