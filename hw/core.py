@@ -49,7 +49,7 @@ class Core(wiring.Component):
     ) -> None:
         self.config, self.technology = config, technology
         self.placement = placement
-        self.outside = ExternalWeights(config, round_trip) if config.external else None
+        self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
         members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
         if self.outside:
             members["memory"] = Out(memory_pins(config))
