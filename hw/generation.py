@@ -11,6 +11,7 @@ from setun.firmware.functions import NO_SEED
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.seats import number, pass_layout
 
+SETTLE = 8  # cycles that a pass waits for the next token of the prompt that is coming in
 PROMPT_DEPTH = 128  # prompt tokens queued on the chip for each context
 REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT = range(4)
 
@@ -99,6 +100,8 @@ class Generation(wiring.Component):
         seat = Signal(number(len(every)))  # the next one
         row_of = Array(Signal(number(len(every)), name=f"seat_of{k}") for k in every)
         seated = Signal(len(every))  # contexts with a token in this pass
+        coming = Signal(SETTLE)  # a prompt's token came in these last cycles: more may follow
+        m.d.sync += coming.eq(Cat(self.prompt.valid, coming))
         idle_round = Signal(init=1)  # no token was found since context 0
         sampled = Signal()
         last = at == len(every) - 1
@@ -121,7 +124,8 @@ class Generation(wiring.Component):
                 with m.If(take):
                     self._sit(m, at, seat, row_of, seated)
                     m.d.sync += taken.eq(taken + 1)
-                with m.If((take & (taken == len(every) - 1)) | (last & idle_round & ~take)):
+                nothing = last & idle_round & ~take & ~coming.any()
+                with m.If((take & (taken == len(every) - 1)) | nothing):
                     m.d.sync += [at.eq(0), idle_round.eq(1)]
                     m.next = "BODY"
                     with m.If((taken == 0) & ~take):
@@ -280,9 +284,7 @@ class Generation(wiring.Component):
         mine = self.seating.seats[seat]
         m.d.comb += self.pops[at].eq(~self.has_next[at])
         m.d.sync += [
-            self.body_token[seat].eq(
-                Mux(self.has_next[at], self.next_token[at], self.queued[at])
-            ),
+            self.body_token[seat].eq(Mux(self.has_next[at], self.next_token[at], self.queued[at])),
             self.has_next[at].eq(0),
             mine.context.eq(at),
             mine.workspace.eq(at),

@@ -210,16 +210,16 @@ class Memories(wiring.Component):
                 m.d.sync += waited.eq(0)
         with m.Elif(waited != 0):
             m.d.sync += waited.eq(waited + 1)
-        for number, store in stores.items():
+        for key, store in stores.items():
             m.d.comb += [
-                store.bus.strobe.eq(accept & (request.space == number)),
+                store.bus.strobe.eq(accept & (request.space == key)),
                 store.bus.write.eq(request.write),
                 store.bus.address.eq(request.address),
                 store.bus.write_data.eq(request.data),
             ]
         with m.If(waited == BUS_LATENCY), m.Switch(space):
-            for number, store in stores.items():
-                with m.Case(number):
+            for key, store in stores.items():
+                with m.Case(key):
                     m.d.sync += answer.eq(store.bus.read_data)
             with m.Default():
                 m.d.sync += answer.eq(0)

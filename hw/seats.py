@@ -93,7 +93,10 @@ def walk(
     which the array makes them where seats share the weights.
     """
     parts = config.rows // config.lanes  # words of a row group
-    word, seat = Signal(16, name=f"{name}_word"), Signal(number(config.contexts), name=f"{name}_seat")
+    word, seat = (
+        Signal(16, name=f"{name}_word"),
+        Signal(number(config.contexts), name=f"{name}_seat"),
+    )
     closes, breaks, ends = (Signal(name=f"{name}_{what}") for what in ("closes", "breaks", "ends"))
     part = word[: ceil_log2(parts)]
     final = seat == last

@@ -130,7 +130,9 @@ class Transport:
     def exchange(
         self, requests: Iterable[tuple[int, bytes]], window: int = 1
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Send requests (type, payload), up to `window` unanswered; yield (index, status, data) as answered.
+        """Send requests, up to `window` unanswered; yield (index, status, data) as answered.
+
+        A request is a frame's type, context included, and its payload.
 
         The chip answers in order, so an answer to a later request shows that earlier ones were
         lost: they are sent again at once. Only idempotent commands may have a window above 1.
@@ -172,7 +174,9 @@ class Transport:
 
     def _again(self, request: _Pending) -> _Pending:
         if request.tries > self._retries:
-            detail = f"no answer to {Command(request.kind & ~CONTEXT).name} in {request.tries} tries"
+            detail = (
+                f"no answer to {Command(request.kind & ~CONTEXT).name} in {request.tries} tries"
+            )
             if self.refusals:
                 detail += f", {self.refusals} frames refused"
             raise SetunError(

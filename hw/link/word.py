@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.link.messages import Command, Event
 from setun.hw.link.signature import DONE
 
+
 class ReplyWord(wiring.Component):
     """Choice of the next 32-bit word to send, lowest byte first.
 

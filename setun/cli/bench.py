@@ -1,7 +1,8 @@
 """`setun bench`: cycles per token on RTL against the bandwidth bound."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--model", help="Model to run.  [default: shakespeare, or random beyond the chip]")
 @click.option("--config", "names", metavar="NAME", multiple=True, help="Only these configurations.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    type=click.Choice(["lanes", "hidden"]),
+    multiple=True,
+    help="Chips of growing arrays, models of growing width, instead.",
+)
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the sweeps into an SVG or PNG file.",
+)
 @click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
 @click.option("--packing", type=click.Choice(["2b", "1.6b"]), help="Weights in memory.")
 @click.option("--account", is_flag=True, help="Show where the cycles of a token go.")
@@ -22,6 +36,8 @@ if TYPE_CHECKING:
 def command(
     model: str | None,
     names: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    plot: Path | None,
     tokens: int | None,
     packing: str | None,
     account: bool,
@@ -39,13 +55,16 @@ def command(
     setun bench
     setun bench --config onchip-256 --account
     setun bench --config board-256 --units
+    setun bench --sweep lanes --sweep hidden --plot scaling.svg
     """
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import sized_for
     from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
     from setun.models.load import load_model
-    from setun.models.random import SHAPES, random_image
+    from setun.models.random import shape
+    from setun.scaling import SWEEPS
+    from setun.scaling import plot as draw
 
     for name in names:
         if name not in BENCH_CONFIGS:
@@ -54,22 +73,37 @@ def command(
         options = BENCH_CONFIGS[(names or ("board-256",))[0]]
         _units(sized_for(load_model(model or DEFAULT_MODEL), ChipConfig(**options)), as_json)
         return
-    results = []
+    if plot and not sweeps:
+        raise SetunError("plot", "shows sweeps", "none", "add --sweep lanes")
+    if sweeps and names:
+        raise SetunError("benchmark", "takes configurations or sweeps", "both")
+    jobs: list[tuple[str, int, str, dict[str, Any], str]] = [
+        ("", 0, name, BENCH_CONFIGS[name], BENCH_MODELS.get(name, DEFAULT_MODEL))
+        for name in names or (() if sweeps else tuple(BENCH_CONFIGS))
+    ]
+    jobs += [(sweep, value, name, options, which)
+             for sweep in sweeps
+             for name, (value, options, which) in SWEEPS[sweep].items()]  # fmt: skip
+    results, points = [], []
     with stages() as start:
-        for name in names or tuple(BENCH_CONFIGS):
-            which = model or BENCH_MODELS.get(name, DEFAULT_MODEL)
-            random = which in SHAPES
-            options = BENCH_CONFIGS[name] | ({"packing": packing} if packing else {})
+        for sweep, value, name, options, usual in jobs:
+            which = model or usual
+            random = shape(which) is not None
+            options = options | ({"packing": packing} if packing else {})
             start(f"compile {which}")
-            image = random_image(which) if random else load_model(which)
+            image = load_model(which)
             start(f"run {name}")
             config = sized_for(image, ChipConfig(**options))
             count = tokens if tokens is not None else (2 if random else 16)
-            results += measure(name, which, image, config, count)
+            found = measure(name, which, image, config, count)
+            results += found
+            points += [(sweep, value, config.clock_hz, result) for result in found if sweep]
+    if plot:
+        draw(plot, points)
     values = [asdict(r) for r in results]
     if not account:
-        for value in values:
-            del value["account"]
+        for each in values:
+            del each["account"]
 
     def text() -> str:
         rows = [

@@ -106,7 +106,6 @@ class ArrayBench:
     async def fill(self, count: int) -> None:
         for _ in range(count):
             await self.filled.send([await self.ready.get()])
-            self.used -= 1
 
     async def watch(self) -> None:
         """Count what the array says it does; it says one thing at most."""
@@ -116,6 +115,7 @@ class ArrayBench:
         while True:
             await self.edge
             await ReadOnly()  # sources and sink have set this cycle's inputs
+            self.used -= int(self.dut.released.value)
             flags = [int(port.value) for port in ports]
             assert sum(flags) <= 1, dict(zip(names, flags, strict=True))
             for name, flag in zip(names, flags, strict=True):
@@ -142,7 +142,7 @@ class ArrayBench:
         """Every matvec's rows [seats, rows], in order."""
         matrices = [self.words(job["matrix"]) for job in jobs]
         words = [w for each in matrices for w in each * (1 if self.shared else seats)]
-        commands = [self.groups(len(job["matrix"])) | int(job["keep"]) << 16 for job in jobs]
+        commands = [self.groups(len(job["matrix"])) - 1 | int(job["keep"]) << 16 for job in jobs]
         self.dut.last.value = seats - 1
         watcher = cocotb.start_soon(self.watch())
         tasks = [

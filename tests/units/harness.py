@@ -39,8 +39,8 @@ class ArrayHarness(wiring.Component):
     `slot_address`, `slot_data` as of the quantiser, whose strobe is the array's `written`.
     """
 
-    PORTS = ("command", "last", "filled", "weights", "o", "busy", "wait_codes", "wait_sink",
-             "wait_weights")  # fmt: skip
+    PORTS = ("command", "last", "filled", "released", "weights", "o", "busy", "wait_codes",
+             "wait_sink", "wait_weights")  # fmt: skip
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
