@@ -14,9 +14,16 @@ from setun.sim import golden
 
 
 @pytest.mark.parametrize(
-    ("lanes", "fmt"), [(1, (8, 9)), (4, (6, 9)), (8, (8, 7))], ids=["1", "4-e6m9", "8-e8m7"]
+    ("lanes", "fmt", "contexts", "memory"),
+    [
+        (1, (8, 9), 1, "onchip"),
+        (4, (6, 9), 2, "onchip"),
+        (2, (8, 9), 4, "sdram-16"),
+        (8, (8, 7), 1, "onchip"),
+        pytest.param(8, (8, 9), 4, "onchip", marks=pytest.mark.slow),
+    ],
 )
-def test_tokens(lanes: int, fmt: tuple[int, int]) -> None:
+def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) -> None:
     vector = Format(*fmt)
     rng = np.random.default_rng(71)
     jobs: list[dict[str, Any]] = []
@@ -53,6 +60,14 @@ def test_tokens(lanes: int, fmt: tuple[int, int]) -> None:
     for seed in (0, 1, 0xFFFFFFFF):
         add(f"seed {seed}", usual(3, 65), 1.0, seed=seed)
     assert len({tuple(arrays[f"tokens{k}"]) for k in range(len(jobs))}) > 10
-    config = ChipConfig(lanes=lanes, columns=lanes, rows=lanes, vector=vector)
-    parameters = {"lanes": lanes, "format": fmt, "generations": jobs}
+    # Contexts that are sampled in one pass have one vocabulary.
+    batches: list[list[int]] = []
+    counts = [arrays[f"logits{k}"].shape[1] for k in range(len(jobs))]
+    for count in sorted(set(counts)):
+        same = [k for k in rng.permutation(len(jobs)).tolist() if counts[k] == count]
+        batches += [same[k : k + contexts] for k in range(0, len(same), contexts)]
+    config = ChipConfig(
+        lanes=lanes, columns=lanes, rows=2 * lanes, vector=vector, contexts=contexts, memory=memory
+    )
+    parameters = {"config": config.to_dict(), "generations": jobs, "batches": batches}
     run_bench(Sampler(config), "units.sampler", parameters=parameters, arrays=arrays, seed=71)
