@@ -9,10 +9,14 @@ from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 
 PACKINGS = ("2b", "1.6b")
-# Bits per cycle at the pins of each memory that is not block RAM.
+# Bits of a beat of each memory that is not block RAM, and cycles that it takes if more than one.
 BEATS = {"sdram-16": 16, "sdram-32": 32,
-         "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512}  # fmt: skip
+         "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512,
+         "qspi": 32, "spram": 64}  # fmt: skip
+BEAT_CYCLES = {"qspi": 16}  # 4 data pins at half the clock
 MEMORIES = ("onchip", *BEATS)
+SECTOR = 4096  # bytes of a flash that are erased together
+FLASH = 1 << 24  # bytes that a flash's addresses reach
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
 
@@ -37,9 +41,12 @@ class ChipConfig:
         Weights in memory: "2b", or "1.6b" (five trits a byte).
     memory
         Where the weights lie: "onchip" (block RAM), "sdram-16" or "sdram-32" (one SDR SDRAM with
-        so many data pins), "axi4-64" to "axi4-512" (a bus of so many bits).
+        so many data pins), "axi4-64" to "axi4-512" (a bus of so many bits), "qspi" (quad SPI
+        flash), "spram" (single-port RAM of an iCE40 UltraPlus).
     part
-        The SDRAM's name; "" for the usual one of its width.
+        The SDRAM's or flash's name; "" for the usual one.
+    flash_base
+        Byte of the flash where the weights begin, behind the FPGA's own image: whole sectors.
     vector
         Number format of everything outside the array.
     weight_words
@@ -65,6 +72,7 @@ class ChipConfig:
     packing: str = "2b"
     memory: str = "onchip"
     part: str = ""
+    flash_base: int = 2 << 20
     vector: Format = field(default_factory=Format)
     weight_words: int = 5120
     constant_pairs: int = 12288
@@ -95,14 +103,18 @@ class ChipConfig:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
         if self.memory not in MEMORIES:
             raise SetunError("memory", f"must be one of {', '.join(MEMORIES)}", self.memory)
-        if self.part and not self.memory.startswith("sdram"):
-            raise SetunError("part", "names an SDRAM", self.part, f"memory is {self.memory}")
+        if self.part and not self.memory.startswith(("sdram", "qspi")):
+            rule = "names an SDRAM or a flash"
+            raise SetunError("part", rule, self.part, f"memory is {self.memory}")
         if not (self.part.isascii() and self.part.isprintable() and len(self.part) <= 16):
             raise SetunError("part", "must be up to 16 printable characters", self.part[:40])
         for name in ("weight_words", "constant_pairs", "instructions", "vector_elements",
                      "state_elements", "max_columns"):  # fmt: skip
             if not 1 <= getattr(self, name) <= 1 << 24:
                 raise SetunError(name, "must be from 1 to 16777216", getattr(self, name))
+        if not 0 <= self.flash_base < FLASH or self.flash_base % SECTOR:
+            rule = f"must be a multiple of {SECTOR} bytes below {FLASH}"
+            raise SetunError("flash_base", rule, self.flash_base)
         if self.clock_hz < 4 * self.baud:
             raise SetunError(
                 "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud
@@ -120,7 +132,7 @@ class ChipConfig:
 
     @property
     def external(self) -> bool:
-        """Whether the weights lie outside the chip; words are then packed byte by byte."""
+        """Whether the weights lie outside block RAM; words are then packed byte by byte."""
         return self.memory in BEATS
 
     @property
@@ -148,14 +160,25 @@ class ChipConfig:
         return self.lanes << (self.state_words - 1).bit_length()
 
     @property
-    def weight_port(self) -> int:
-        """Bits of weights that memory delivers per cycle at best."""
+    def beat(self) -> int:
+        """Bits that memory delivers at a time."""
         return BEATS.get(self.memory, self.weight_bits)
 
     @property
+    def weight_port(self) -> int:
+        """Bits of weights that memory delivers per cycle at best."""
+        return self.beat // BEAT_CYCLES.get(self.memory, 1)
+
+    @property
+    def sector(self) -> int:
+        """Bytes of external memory that writing the first of them erases; 0 if it is RAM."""
+        return SECTOR if self.memory == "qspi" else 0
+
+    @property
     def weight_bytes(self) -> int:
-        """Bytes of `weight_words` in an external memory, in whole 32-bit words."""
-        return -(-self.weight_words * self.weight_bits // 32) * 4
+        """Bytes of `weight_words` in an external memory, in whole beats and 32-bit words."""
+        unit = max(self.beat, 32)
+        return -(-self.weight_words * self.weight_bits // unit) * unit // 8
 
     @property
     def divisor(self) -> int:

@@ -8,8 +8,9 @@ from setun.firmware.formats import Format
 
 VERSION = 3
 # version, digest, columns, rows, lanes, packing, memory, exponent, mantissa, contexts, then sizes
-# in the order of `ChipConfig`, clock and baud, the part's name; little endian.
-_RECORD = struct.Struct("<B8s8B8I16s")
+# in the order of `ChipConfig`, clock and baud, the flash's first byte, the part's name; little
+# endian.
+_RECORD = struct.Struct("<B8s8B9I16s")
 
 
 def encode(config: ChipConfig) -> bytes:
@@ -19,7 +20,7 @@ def encode(config: ChipConfig) -> bytes:
         VERSION, c.digest, c.columns, c.rows, c.lanes, PACKINGS.index(c.packing),
         MEMORIES.index(c.memory), c.vector.exponent, c.vector.mantissa, c.contexts,
         c.weight_words, c.constant_pairs, c.instructions, c.vector_elements, c.state_elements,
-        c.max_columns, c.clock_hz, c.baud, c.part.encode(),
+        c.max_columns, c.clock_hz, c.baud, c.flash_base, c.part.encode(),
     )  # fmt: skip
 
 
@@ -32,7 +33,8 @@ def decode(record: bytes) -> ChipConfig:
             "use the Setun release that built the bitstream",
         )  # fmt: skip
     (_, digest, columns, rows, lanes, packing, memory, exponent, mantissa, contexts, weights, pairs,
-     instructions, vector, state, longest, clock, baud, part) = _RECORD.unpack(record)  # fmt: skip
+     instructions, vector, state, longest, clock, baud, base,
+     part) = _RECORD.unpack(record)  # fmt: skip
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(MEMORIES):
@@ -42,7 +44,7 @@ def decode(record: bytes) -> ChipConfig:
         memory=MEMORIES[memory], part=part.rstrip(b"\0").decode("ascii", "replace"),
         vector=Format(exponent, mantissa), contexts=contexts, weight_words=weights,
         constant_pairs=pairs, instructions=instructions, vector_elements=vector,
-        state_elements=state, max_columns=longest, clock_hz=clock, baud=baud,
+        state_elements=state, max_columns=longest, clock_hz=clock, baud=baud, flash_base=base,
     )  # fmt: skip
     if config.digest != digest:
         raise SetunError("chip", "must report a record that agrees with its own hash", digest.hex())

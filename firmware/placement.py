@@ -48,9 +48,13 @@ class Space(IntEnum):
 
 @dataclass(frozen=True)
 class Placement:
-    """Contents of the loadable spaces as the link addresses them: uint32, from address 0."""
+    """Contents of the loadable spaces as the link addresses them: uint32, from address 0.
+
+    `sector` is of a flash behind the space of weights: words that are erased together.
+    """
 
     spaces: dict[Space, Words]
+    sector: int = 0
 
 
 def weight_stride(config: ChipConfig) -> int:
@@ -119,7 +123,8 @@ def place(image: Image, config: ChipConfig) -> Placement:
             Space.WEIGHTS: _weights(image, config),
             Space.CONSTANTS: _constants(image, config),
             Space.GATES: config.vector.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
-        }
+        },
+        config.sector // 4,
     )
 
 

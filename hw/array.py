@@ -12,7 +12,8 @@ from setun.hw.seats import number
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
 
-MATVEC = data.StructLayout({"groups": unsigned(16), "keep": unsigned(1)})
+# Number of the last row group; whether the slot is kept for the next matvec.
+MATVEC = data.StructLayout({"last": unsigned(16), "keep": unsigned(1)})
 
 
 class TernaryArray(wiring.Component):
@@ -27,13 +28,15 @@ class TernaryArray(wiring.Component):
 
     Members
     -------
-    command : In(stream of groups, keep)
-        A matvec of `groups` x Q rows; `keep` leaves the slot for the next one.
+    command : In(stream of `MATVEC`)
+        A matvec of (last + 1) x Q rows; `keep` leaves the slot for the next one.
     last : In
         Highest seat of the pass.
     filled : In(stream of words)
         Slots in order: words (P codes) of the next one, the same for every seat. Taken by the
-        last matvec on it.
+        first matvec on it.
+    released : Out(1)
+        Strobe: the last matvec on the oldest slot is done.
     written : In(1)
         Strobe: the next word of the slots, in order, seat by seat, may be read in the next cycle.
     code_slot, code_seat, code_address : Out, code_data : In(8 * P)
@@ -63,6 +66,7 @@ class TernaryArray(wiring.Component):
                 "last": In(number(config.contexts)),
                 "filled": In(stream.Signature(range(config.slot_words + 1))),
                 "written": In(1),
+                "released": Out(1),
                 "code_slot": Out(range(SLOTS)),
                 "code_seat": Out(number(config.contexts)),
                 "code_address": Out(range(max(config.slot_words, 2))),
@@ -79,75 +83,111 @@ class TernaryArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
+        panel_bits = ceil_log2(c.panel)
         block, seat = self.code_address, self.code_seat
-        group = Signal(range(max(c.panel, 2)))  # of the panel
-        left = Signal(16)  # groups behind this panel's start; 0 before a seat's first word
-        remaining, groups = Signal(16), Signal(16)
+        group, group_end = Signal(range(c.panel)), Signal(range(c.panel))  # of the panel
+        panels, panels_left = Signal(16), Signal(16)  # behind the first one, behind this one
+        short = Signal(range(c.panel))  # group_end of the last panel
         credit = Signal(range(GROUPS + 1), init=GROUPS)
-        kept = Signal()  # the matvec before has read every word of the slot
-        # Words of the slots written and not yet read for the first time.
-        words = Signal(range(SLOTS * c.contexts * c.slot_words + 1))
+        active, keep, kept = Signal(), Signal(), Signal()
+        last_block = Signal.like(block)
+        # What the words of this and of the next cycle need is known in registers.
+        first, last, final_panel, first_panel = Signal(), Signal(), Signal(), Signal()
+        have, room = Signal(), Signal()
 
-        opening, first, last, issue = Signal(), Signal(), Signal(), Signal()
-        final, turn = Signal(), Signal()  # the last seat; the last use of this weight word
-        end_of_block, end_of_panel, done = Signal(), Signal(), Signal()
-        active = self.command.valid
-        # Seats that share a weight word need a block's codes together, and they are written seat
-        # by seat: those of all seats but the last come before the last seat's first.
-        lead = self._lead(m)
-        present = self.filled.valid & (~opening | (words > lead))
-        room = ~last | (credit != 0)
+        opening, issue, final, turn = Signal(), Signal(), Signal(), Signal()
+        end_of_block, end_of_panel, done, load = Signal(), Signal(), Signal(), Signal()
+        command, matvec = self.command.payload, self.command.valid
         m.d.comb += [
-            remaining.eq(Mux(left == 0, self.command.payload.groups, left)),
-            groups.eq(Mux(remaining < c.panel, remaining, c.panel)),
-            opening.eq((group == 0) & (left == 0) & ~kept),
-            first.eq(block == 0),
-            last.eq(block + 1 == self.filled.payload),
-            final.eq(seat == self.last),
-            self.wait_codes.eq(active & ~present),
-            self.wait_sink.eq(active & present & ~room),
-            self.wait_weights.eq(active & present & room & ~self.weights.valid),
-            issue.eq(active & present & room & self.weights.valid),
+            opening.eq((group == 0) & first_panel & ~kept),
+            final.eq(seat == self.last),  # the last seat
+            issue.eq(active & (~opening | have) & (~last | room) & self.weights.valid),
             self.busy.eq(issue),
-            turn.eq(issue & (final | (not c.shares_weights))),
+            self.wait_codes.eq(Mux(active, opening & ~have, matvec)),
+            self.wait_sink.eq(active & ~(opening & ~have) & last & ~room),
+            self.wait_weights.eq(
+                active & (~opening | have) & (~last | room) & ~self.weights.valid
+            ),
+            turn.eq(issue & (final | (not c.shares_weights))),  # the last use of this word
             self.weights.ready.eq(turn),
-            end_of_block.eq(turn & (group + 1 == groups)),
+            end_of_block.eq(turn & (group == group_end)),
             end_of_panel.eq(end_of_block & last),
-            done.eq(end_of_panel & (remaining == groups)),
-            self.command.ready.eq(done & final),
-            self.filled.ready.eq(self.command.ready & ~self.command.payload.keep),
-        ]
+            done.eq(end_of_panel & final_panel),
+            self.released.eq(done & final & ~keep),
+            load.eq(matvec & (Mux(active, keep, kept) | self.filled.valid)
+                    & (~active | (done & final))),
+            self.command.ready.eq(load),
+            self.filled.ready.eq(load & ~Mux(active, keep, kept)),
+        ]  # fmt: skip
         with m.If(turn):
             m.d.sync += group.eq(Mux(end_of_block, 0, group + 1))
         with m.If(end_of_block):
-            m.d.sync += block.eq(Mux(last, 0, block + 1))
+            m.d.sync += [
+                block.eq(Mux(last, 0, block + 1)),
+                first.eq(last),
+                last.eq(Mux(last, last_block == 0, block + 1 == last_block)),
+            ]
         with m.If(end_of_panel):
-            m.d.sync += left.eq(remaining - groups)
+            m.d.sync += [
+                panels_left.eq(Mux(final_panel, panels, panels_left - 1)),
+                first_panel.eq(final_panel),
+                final_panel.eq(Mux(final_panel, panels == 0, panels_left == 1)),
+                group_end.eq(
+                    Mux(Mux(final_panel, panels == 0, panels_left == 1), short, c.panel - 1)
+                ),
+            ]
         with m.If(issue if c.shares_weights else done):
             m.d.sync += seat.eq(Mux(final, 0, seat + 1))
-        with m.If(self.command.ready):
-            m.d.sync += kept.eq(self.command.payload.keep)
-        with m.If(self.filled.ready):
+        with m.If(done & final):
+            m.d.sync += [active.eq(0), kept.eq(keep)]
+        with m.If(self.released):
             m.d.sync += self.code_slot.eq(Mux(self.code_slot == SLOTS - 1, 0, self.code_slot + 1))
-        read = Signal.like(words)
-        with m.If(opening & turn):
-            m.d.comb += read.eq(Mux(last, lead, 0) + 1)
-        m.d.sync += words.eq(words + self.written - read)
+        with m.If(load):
+            short_one = command.last < c.panel
+            m.d.sync += [
+                active.eq(1),
+                keep.eq(command.keep),
+                short.eq(command.last),
+                panels.eq(command.last >> panel_bits),
+                panels_left.eq(command.last >> panel_bits),
+                first_panel.eq(1),
+                final_panel.eq(short_one),
+                group_end.eq(Mux(short_one, command.last, c.panel - 1)),
+                first.eq(1),
+            ]
+        with m.If(self.filled.ready):
+            m.d.sync += [last_block.eq(self.filled.payload - 1), last.eq(self.filled.payload == 1)]
+        self._codes(m, opening & turn, last, have)
 
-        taken = self.o.valid & self.o.ready
-        m.d.sync += credit.eq(credit - (issue & last) + taken)
+        ended, taken = issue & last, self.o.valid & self.o.ready
+        m.d.sync += credit.eq(credit - ended + taken)
+        m.d.sync += room.eq((credit > 1) | ((credit == 1) & ~ended))
         place = Cat(group, seat) if c.shares_weights and c.contexts > 1 else group
         self._accumulate(m, issue, place, first, last)
         return m
 
-    def _lead(self, m: Module) -> Value:
-        """Words that are written before the first one of the last seat, if seats share weights."""
-        if not self.config.shares_weights or self.config.contexts == 1:
-            return C(0)
-        words = self.filled.payload
-        lead = Signal(len(words) + 2)
-        m.d.sync += lead.eq(sum(Mux(bit, words << k, 0) for k, bit in enumerate(self.last)))
-        return lead
+    def _codes(self, m: Module, read: Value, last: Value, have: Signal) -> None:
+        """Whether a block's codes are there; `read`: a block is begun, the `last` of its slot.
+
+        Seats that share a weight word need a block's codes together, and they are written seat
+        by seat: those of all seats but the last come before the last seat's first.
+        """
+        c = self.config
+        # Written and not yet read for the first time.
+        words = Signal(range(SLOTS * c.contexts * c.slot_words + 1))
+        lead, gone = Signal.like(words), Signal.like(words)
+        if c.shares_weights and c.contexts > 1:
+            blocks = self.filled.payload
+            with m.If(self.filled.ready):
+                m.d.sync += lead.eq(
+                    sum(Mux(bit, blocks << k, 0) for k, bit in enumerate(self.last))
+                )
+        m.d.comb += gone.eq(Mux(last, lead, 0) + 1)
+        m.d.sync += words.eq(words + self.written - Mux(read, gone, 0))
+        # One block is begun every few cycles: the cycle behind it may be left out.
+        enough = (words > lead) | ((words == lead) & self.written)
+        # Nor is it known before a new slot's lead is.
+        m.d.sync += have.eq(enough & ~read & ~self.filled.ready)
 
     def _accumulate(self, m: Module, issue: Value, place: Value, first: Value, last: Value) -> None:
         """Dot products of the issued words, added up at `place`, into the FIFO."""

@@ -26,6 +26,9 @@ class Chip(wiring.Component):
         The model in its memories at power-on; None for a blank chip.
     technology
         Cells of the array, see `setun.hw.dot.DotRow`.
+    round_trip
+        Edges that the board adds on the way to an SDRAM and back; see
+        `setun.hw.controllers.sdram.SdramController`.
 
     Members
     -------
@@ -40,10 +43,12 @@ class Chip(wiring.Component):
         config: ChipConfig,
         placement: Placement | None = None,
         technology: Technology = "generic",
+        *,
+        round_trip: int = 1,
     ) -> None:
         self.config = config
         self.placement = placement
-        self.core = Core(config, placement, technology)
+        self.core = Core(config, placement, technology, round_trip=round_trip)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
             members["memory"] = Out(memory_pins(config))

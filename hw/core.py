@@ -32,6 +32,8 @@ class Core(wiring.Component):
         Initial memory contents; None leaves the chip blank, to be loaded over the link.
     technology
         Cells of the array; "generic" is what every tool understands.
+    round_trip
+        Of an SDRAM, see `setun.hw.controllers.sdram.SdramController`.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there; `memory`, the pins
     of an external weight memory.
@@ -42,10 +44,12 @@ class Core(wiring.Component):
         config: ChipConfig,
         placement: Placement | None = None,
         technology: Technology = "generic",
+        *,
+        round_trip: int = 1,
     ) -> None:
         self.config, self.technology = config, technology
         self.placement = placement
-        self.outside = ExternalWeights(config) if config.external else None
+        self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
         members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
         if self.outside:
             members["memory"] = Out(memory_pins(config))
@@ -126,6 +130,7 @@ class Core(wiring.Component):
             quantiser.rows.eq(sink.write_data),
             sink.listening.eq(quantiser.listening),
             array.written.eq(quantiser.slot_enable),
+            quantiser.released.eq(array.released),
             quantiser.eps_outer.eq(sequencer.eps_outer),
             quantiser.eps_inner.eq(sequencer.eps_inner),
             sequencer.stored.eq(sink.done),

@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from setun.hw.pipeline import delayed
 
-Technology = Literal["generic", "ecp5"]
+Technology = Literal["generic", "ecp5", "ice40"]
 
 CHAIN = 8  # best on ECP5: a sum of 8 columns fits 11 bits, which with the carry fill 6 CCU2C
 STEPS = 2  # additions between registers
@@ -38,7 +38,7 @@ def add_masked(
     the mask.
     """
     total = Signal(signed(len(a)), name=name)
-    if technology == "generic":
+    if technology != "ecp5":
         # One bit longer instead of a third operand: one carry chain.
         m.d.comb += Cat(Signal(name=f"{name}_half"), total).eq(
             Cat(C(1, 1), a).as_signed() + Cat(one.all(), masked(b, weight)).as_signed()
@@ -78,8 +78,8 @@ class DotRow(wiring.Component):
     columns
         A power of two.
     technology
-        "ecp5" instantiates CCU2C, "generic" leaves the mapping to synthesis; same function,
-        same latency.
+        "ecp5" instantiates CCU2C, others leave the mapping to synthesis; same function, same
+        latency.
     chain
         Columns that a chain adds up, a power of two.
 

@@ -1,6 +1,6 @@
-"""Weights outside the chip: a memory controller, and the DMA that reads a model through it."""
+"""Weights outside block RAM: a memory controller, and the DMA that reads a model through it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -8,33 +8,52 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.hw.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.controllers.axi4 import BOUNDARY, Axi4Reader
 from setun.hw.controllers.axi4_pins import axi4
 from setun.hw.controllers.dma import WeightDma
+from setun.hw.controllers.qspi import QspiFlash
 from setun.hw.controllers.sdram import SdramController
-from setun.hw.controllers.sdram_timing import PARTS, SdramPart, sdram_pins
+from setun.hw.dot import Technology
 from setun.hw.memories import weights_bus
 
-USUAL = {16: "AS4C32M16SB-7", 32: "IS42S32160-75"}  # by data pins; the first is the ULX3S's
+# The first is the ULX3S's, the flash the iCEBreaker's.
+USUAL = {"sdram-16": "AS4C32M16SB-7", "sdram-32": "IS42S32160-75", "qspi": "W25Q128JV"}
 ADDRESS_BITS = 64  # of an AXI4 port
 BURST = 32  # beats of a request: covers a row's opening, and is little to wait for
 LATENCY = 256  # cycles from request to data that the queue bridges, pauses of the array included
+# Flash never gets ahead of the array, and what was asked for must come before a restart.
+QSPI_BURST = 8
+
+P = TypeVar("P")
 
 
-def sdram_part(config: ChipConfig) -> SdramPart:
-    """The SDRAM of a configuration; refuses unknown ones and those of another width."""
-    name = config.part or USUAL[config.weight_port]
-    fitting = [p.name for p in PARTS.values() if p.dq == config.weight_port]
+def _part(config: ChipConfig, fitting: dict[str, P], which: str) -> P:
+    name = config.part or USUAL[config.memory]
     if name not in fitting:
-        rule = f"must be one of {', '.join(fitting)} with {config.weight_port} data pins"
-        raise SetunError("part", rule, name)
-    return PARTS[name]
+        raise SetunError("part", f"must be one of {', '.join(fitting)} {which}", name)
+    return fitting[name]
+
+
+def sdram_part(config: ChipConfig) -> sdram_timing.SdramPart:
+    """The SDRAM of a configuration; refuses unknown ones and those of another width."""
+    fitting = {name: p for name, p in sdram_timing.PARTS.items() if p.dq == config.beat}
+    return _part(config, fitting, f"with {config.beat} data pins")
+
+
+def flash_part(config: ChipConfig) -> qspi_parts.FlashPart:
+    """The flash of a configuration; refuses unknown ones."""
+    return _part(config, qspi_parts.PARTS, "as quad SPI flash")
 
 
 def capacity(config: ChipConfig) -> int:
     """Bytes of the external weight memory; a bus shows as much as the configuration uses."""
     if config.memory.startswith("sdram"):
         return sdram_part(config).capacity
+    if config.memory == "qspi":
+        return max(flash_part(config).capacity - config.flash_base, 0)
+    if config.memory == "spram":
+        return spram.CAPACITY
     return -(-config.weight_bytes // BOUNDARY) * BOUNDARY
 
 
@@ -42,27 +61,42 @@ def check_capacity(config: ChipConfig) -> None:
     """Refuse a configuration with more weights than its external memory holds."""
     if config.external and config.weight_bytes > capacity(config):
         raise SetunError(
-            "weights", f"must fit the memory of {capacity(config)} bytes", config.weight_bytes,
-            "choose a larger part or fewer weight_words",
+            "weights", f"must fit the {config.memory} memory of {capacity(config)} bytes",
+            config.weight_bytes, "choose a smaller model, packing 1.6b, or another part or memory",
         )  # fmt: skip
 
 
-def controller(config: ChipConfig) -> Any:
+def controller(config: ChipConfig, technology: Technology = "generic", round_trip: int = 1) -> Any:
     """The controller of the configuration's memory, of `setun.hw.controllers.port`."""
     if config.memory.startswith("sdram"):
-        return SdramController(sdram_part(config), config.clock_hz)
-    return Axi4Reader(config.weight_port, capacity(config), address_bits=ADDRESS_BITS)
+        return SdramController(sdram_part(config), config.clock_hz, round_trip=round_trip)
+    if config.memory == "qspi":
+        return QspiFlash(flash_part(config), config.clock_hz, base=config.flash_base)
+    if config.memory == "spram":
+        return spram.SpramWeights(technology)
+    return Axi4Reader(config.beat, capacity(config), address_bits=ADDRESS_BITS)
 
 
 def memory_pins(config: ChipConfig) -> wiring.Signature:
-    """Pins of the chip towards its external memory, as its controller drives them."""
+    """Pins of the chip towards its weight memory, as the controller drives them; none if inside."""
     if config.memory.startswith("sdram"):
-        return sdram_pins(sdram_part(config))
-    return axi4(config.weight_port, ADDRESS_BITS)
+        return sdram_timing.sdram_pins(sdram_part(config))
+    if config.memory == "qspi":
+        return qspi_parts.flash_pins()
+    if config.memory.startswith("axi4"):
+        return axi4(config.beat, ADDRESS_BITS)
+    return wiring.Signature({})
 
 
 class ExternalWeights(wiring.Component):
     """Streams the model's weight words from an external memory, in order, as `WeightReader` does.
+
+    Parameters
+    ----------
+    config
+        The chip; `weight_bytes` of the memory are read, no further.
+    technology
+        Cells of a memory inside the FPGA, see `SpramWeights`.
 
     Members
     -------
@@ -73,16 +107,17 @@ class ExternalWeights(wiring.Component):
     weights_req, weights_rsp
         The link's access; see `setun.hw.memories.weights_bus`. Waits until nothing is read.
     memory : Out
-        Pins of the memory: `sdram_pins` or `axi4`.
+        Pins of the memory: `memory_pins`.
 
     Throughput: a beat of the memory per cycle, less what the controller says.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(
+        self, config: ChipConfig, technology: Technology = "generic", round_trip: int = 1
+    ) -> None:
         check_capacity(config)
         self.config = config
-        self.controller = controller(config)
-        self.pins = "axi" if config.memory.startswith("axi4") else "pins"
+        self.controller = controller(config, technology, round_trip)
         members = {name: member.flip() for name, member in weights_bus().items()}
         super().__init__(
             {
@@ -97,17 +132,25 @@ class ExternalWeights(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.controller = memory = self.controller
+        burst, latency = (QSPI_BURST, 0) if c.memory == "qspi" else (BURST, LATENCY)
         m.submodules.dma = dma = WeightDma(
-            beat=c.weight_port, capacity=capacity(c), weight_bits=c.weight_bits,
-            burst=min(BURST, memory.burst), depth=LATENCY,
+            beat=c.beat, capacity=c.weight_bytes, weight_bits=c.weight_bits,
+            burst=min(burst, memory.burst), depth=max(latency, 2 * burst),
         )  # fmt: skip
-        wiring.connect(m, wiring.flipped(self.memory), getattr(memory, self.pins))
-        wiring.connect(m, dma.read, memory.read)
+        for name in ("pins", "axi"):
+            if name in memory.signature.members:
+                wiring.connect(m, wiring.flipped(self.memory), getattr(memory, name))
+        if isinstance(memory, Axi4Reader):
+            m.d.comb += [memory.enable.eq(1), memory.base.eq(0)]
         wiring.connect(m, memory.o, dma.i)
         wiring.connect(m, wiring.flipped(self.o), dma.o)
-        m.d.comb += dma.restart.eq(self.restart)
-        if self.pins == "axi":
-            m.d.comb += [memory.enable.eq(1), memory.base.eq(0)]
+        m.d.comb += [
+            dma.restart.eq(self.restart),
+            memory.read.valid.eq(dma.read.valid),
+            memory.read.payload.address.eq(dma.read.payload.address),
+            memory.read.payload.beats.eq(dma.read.payload.beats),
+            dma.read.ready.eq(memory.read.ready),
+        ]
 
         # The link's turn comes when the DMA is quiet, and lasts until its word has come.
         request, reading = self.weights_req, Signal()

@@ -70,6 +70,8 @@ class Quantiser(wiring.Component):
         Write port of the slot memory, P codes a word; the last word is filled up with zeros.
     filled : Out(stream of words)
         One item per command, before its first word is written; `slot_enable` tells how far it is.
+    released : In(1)
+        Strobe: the oldest slot is free again.
     scale : Out(stream of fmt.width)
         One item per command and seat, about 20 cycles after the seat's last code.
     array_sum : In(fmt.width per seat), settled : In(one bit per seat)
@@ -102,6 +104,7 @@ class Quantiser(wiring.Component):
                 "slot_address": Out(range(max(config.slot_words, 2))),
                 "slot_data": Out(8 * config.columns),
                 "filled": Out(stream.Signature(range(config.slot_words + 1))),
+                "released": In(1),
                 "scale": Out(stream.Signature(w)),
                 "array_sum": In(data.ArrayLayout(w, config.contexts)),
                 "settled": In(config.contexts),
@@ -131,8 +134,7 @@ class Quantiser(wiring.Component):
             fills.w_en.eq(start),
             start.eq(self.command.valid & ~reading & ~hearing & behind.w_rdy & (used != SLOTS)),
         ]
-        released = self.filled.valid & self.filled.ready
-        m.d.sync += used.eq(used + start - released)
+        m.d.sync += used.eq(used + start - self.released)
 
         # First pass: maxima, of words read or of words that the sink stores.
         m.submodules.maxima = maxima = Maxima(c)

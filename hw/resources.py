@@ -16,10 +16,13 @@ def block_ram(config: ChipConfig) -> dict[str, int]:
     """DP16KD blocks by what they hold."""
     found = {}
     for space, shape in shapes(config).items():
+        if space is Space.WEIGHTS and config.external:
+            continue
         count = sum(blocks(d, shape.width) for d in segments(shape.depth, shape.width))
         copies = 2 if space is Space.VECTOR else 1
         found[space.name.lower()] = copies * count
-    found["slots"] = blocks(SLOTS * config.slot_words, 8 * config.columns)
+    codes = SLOTS * config.contexts * config.slot_words
+    found["slots"] = blocks(codes, 8 * config.columns)
     found["sigmoid"] = config.lanes
     found["tables and link"] = FIXED_BLOCKS
     return found

@@ -71,7 +71,7 @@ class RowStatistic(wiring.Component):
         m.submodules.squared = multiply = FloatMultiplier(fmt)
         complete = delayed(m, valid & closes, 1, "complete", reset=True)
         whose = delayed(m, seat, 1, "whose")
-        shift = delayed(m, self.shift, at + 1, "shift")
+        shift = delayed(m, self.shift, at + 2, "shift")  # the exponent is taken a cycle later
         product = delayed(m, whose, convert.latency, "product_seat")
         done = delayed(m, complete, convert.latency + multiply.latency, "done", reset=True)
         result = delayed(m, product, multiply.latency, "result_seat")

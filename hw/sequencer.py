@@ -113,7 +113,7 @@ class Sequencer(wiring.Component):
             self.quantise.payload.mean_square.eq(i.flags[1:3]),
             self.quantise.payload.stream.eq(i.flags[3]),
             self.quantise.payload.inverse_n.eq(i.immediate[:w]),
-            self.array.payload.groups.eq((i.n + (c.rows - 1)) >> row_bits),
+            self.array.payload.last.eq((i.n - 1) >> row_bits),
             self.array.payload.keep.eq(i.flags[3]),
             self.sink.payload.rows.eq(i.n),
             self.sink.payload.kernel.eq(i.flags[0:3]),

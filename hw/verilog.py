@@ -10,6 +10,8 @@ from amaranth.lib.wiring import Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.chip import Chip
+from setun.hw.controllers import spram
+from setun.hw.dot import Technology
 from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
@@ -27,11 +29,10 @@ _PINS = {
 def chip_ports(config: ChipConfig) -> dict[str, str]:
     """Ports of `chip_verilog` by name, the pins of an external memory included."""
     ports = dict(_PINS)
-    if config.external:
-        for name, member in memory_pins(config).members.items():
-            way = "output" if member.flow is Out else "input"
-            bits = Shape.cast(member.shape).width
-            ports[f"memory__{name}"] = f"{way}, {bits} bit: {config.memory}"
+    for name, member in memory_pins(config).members.items():
+        way = "output" if member.flow is Out else "input"
+        bits = Shape.cast(member.shape).width
+        ports[f"memory__{name}"] = f"{way}, {bits} bit: {config.memory}"
     return ports
 
 
@@ -43,18 +44,28 @@ class Contents:
     words: Sequence[int]
 
 
-def chip_verilog(config: ChipConfig, placement: Placement | None = None) -> str:
+def chip_verilog(
+    config: ChipConfig, placement: Placement | None = None, technology: Technology = "generic"
+) -> str:
     """Verilog of the whole chip, top module `setun`, ports `chip_ports`; deterministic.
 
-    With a placement its memories start with that model; without, the chip starts blank.
+    With a placement its block RAM starts with that model; without, the chip starts blank.
     """
-    text = verilog.convert(Chip(config, placement), name=TOP, emit_src=False)
+    text = verilog.convert(Chip(config, placement, technology), name=TOP, emit_src=False)
     assert isinstance(text, str)
     return text
 
 
+def external_contents(placement: Placement, width: int, depth: int) -> Contents:
+    """`depth` words of `width` bits of external weight memory, zeros behind the model."""
+    raw = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes().ljust(depth * width // 8, b"\0")
+    size = width // 8
+    words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
+    return Contents(width, words)
+
+
 def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
-    """What `chip_verilog` would initialise the chip's own memories with, by memory name.
+    """What the chip's own memories hold once a model is loaded, by name in `chip_verilog`.
 
     Lets a simulator swap models without compiling the chip again.
     """
@@ -72,4 +83,7 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
                 shape.width, [*part, *[0] * (depth - len(part))]
             )
             start += depth
+    if config.memory == "spram":
+        name = f"{TOP}.core.outside.controller.ram"
+        found[name] = external_contents(placement, spram.BEAT, spram.DEPTH)
     return found

@@ -22,10 +22,26 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "board-256": {"columns": 32, "rows": 8, "lanes": 4},
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16, "contexts": 2},
     "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000, "contexts": 4},
+    # What suits a board with an SDRAM: the array as wide as the memory needs it for four streams.
+    "board-sdram": {
+        "columns": 16,
+        "rows": 4,
+        "lanes": 4,
+        "packing": "1.6b",
+        "memory": "sdram-16",
+        "clock_hz": 60_000_000,
+        "contexts": 4,
+    },
     "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000, "contexts": 4},
+    "qspi": {"columns": 16, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "qspi"},
+    # An array as wide as the RAM.
+    "spram": {"columns": 8, "rows": 4, "lanes": 4, "memory": "spram", "clock_hz": 24_000_000},
 }
-# What they run unless told: weights beyond the chip need a model beyond the chip.
-BENCH_MODELS = {"sdram-16": "random-13m", "axi4-256": "random-370m-2l"}
+# What they run unless told: a model of the memory's size.
+BENCH_MODELS = {
+    "sdram-16": "random-13m", "board-sdram": "random-13m", "axi4-256": "random-370m-2l",
+    "spram": "random-128x2",
+}  # fmt: skip
 DEFAULT_MODEL = "shakespeare"
 MARGIN = 4  # tokens that the other streams go on, so that the measured one never runs alone
 PROMPT = 17  # tokens of the prompt that is timed

@@ -115,11 +115,11 @@ def test_damaged_memory_is_found_by_its_crc(
     placement = place(images["a"], board.config)
     write = board.client.write
 
-    def flip(space: int, address: int, words, progress=None):  # type: ignore[no-untyped-def]
+    def flip(space: int, address: int, words, *others, **options):  # type: ignore[no-untyped-def]
         words = np.array(words)
         if space == Space.GATES:
             words[3] ^= 1
-        write(space, address, words, progress)
+        write(space, address, words, *others, **options)
 
     board.client.write = flip  # type: ignore[method-assign]
     with pytest.raises(SetunError, match="gates memory: must read back with CRC"):

@@ -35,24 +35,30 @@ def test_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "rows"),
+    ("columns", "rows", "contexts", "memory"),
     [
-        (4, 4),
-        (32, 8),
-        pytest.param(8, 16, marks=pytest.mark.slow),
-        pytest.param(64, 8, marks=pytest.mark.slow),
+        (4, 4, 1, "onchip"),
+        (32, 8, 2, "onchip"),
+        (8, 4, 4, "sdram-16"),
+        pytest.param(8, 16, 4, "onchip", marks=pytest.mark.slow),
+        pytest.param(4, 8, 2, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(16, 4, 1, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(64, 8, 1, "onchip", marks=pytest.mark.slow),
     ],
 )
-def test_matvecs(columns: int, rows: int) -> None:
+def test_matvecs(columns: int, rows: int, contexts: int, memory: str) -> None:
     longest = 6 * columns
-    config = ChipConfig(columns=columns, rows=rows, lanes=4, max_columns=longest)
+    config = ChipConfig(
+        columns=columns, rows=rows, lanes=4, max_columns=longest, contexts=contexts, memory=memory
+    )
     harness = ArrayHarness(config)
     parameters = {
         "columns": columns,
         "rows": rows,
+        "contexts": contexts,
+        "shared": config.shares_weights,
         "max_columns": longest,
         "sum_width": harness.array.sum_width,
-        "slot_stride": harness.slot_stride,
         "panel": config.panel,
         "matvecs": 4,
     }

@@ -44,12 +44,15 @@ def parts() -> tuple[Parts, dict[str, object]]:
         name = f"w{element}x{elements}x{depth}"
         units[name] = Store(name, writable=True, **about)
         writable.append({"name": name, **about})
-    for element, elements, depth in ((32, 2, 600), (8, 1, 40)):
+    for element, elements, depth, contexts in ((32, 2, 600, 1), (16, 2, 130, 4), (8, 1, 40, 2)):
         about = {"element": element, "elements": elements, "depth": depth}
         contents = words(rng, depth, element * elements)
         name = f"p{element}x{elements}x{depth}"
-        units[name] = WeightPath(Store(name, far=element == 32, **about))
-        paths.append({"name": name, "words": contents, "period": PERIOD_STEPS, **about})
+        store = Store(name, far=element == 32, **about)
+        units[name] = WeightPath(store, ChipConfig(contexts=contexts))
+        paths.append({
+            "name": name, "words": contents, "period": PERIOD_STEPS, "contexts": contexts, **about,
+        })  # fmt: skip
     units["unpackers"] = Unpackers(CONFIGS)
     return Parts(units), {
         "stores": stores, "writable": writable, "paths": paths, "configs": len(CONFIGS),

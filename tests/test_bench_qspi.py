@@ -1,4 +1,4 @@
-"""The quad SPI flash controller on cocotbext-qspi's model: reads, loads, efficiency."""
+"""The quad SPI flash controller on two models of a flash: reads, loads, efficiency."""
 
 import gc
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import runner
+from bench.runner import run_bench
 from units.harness import Parts
 from units.qspi_harness import FlashSystem, flash_model
 
@@ -23,12 +23,15 @@ SYSTEMS: list[dict[str, Any]] = [
     {"part": "IS25LP128F", "capacity": 1 << 16, "powered": False, "late": 1, "stall": 0.0},
     {"part": "MX25L12833F", "capacity": 1 << 16, "always": True, "round_trip": 3, "late": 2,
      "stall": 0.9},
+    {"part": "IS25LP128F", "capacity": 1 << 16, "base": 0x4000, "continuous": True, "own": True,
+     "stall": 0.3},
+    {"part": "W25Q32JV", "capacity": 1 << 16, "powered": False, "own": True, "stall": 0.9},
 ]  # fmt: skip
 
 
 @pytest.fixture
-def systems(monkeypatch: pytest.MonkeyPatch) -> tuple[Parts, list[dict[str, Any]]]:
-    """The systems, and what the benches know of them; Verilog of them has the model."""
+def systems() -> tuple[Parts, list[dict[str, Any]]]:
+    """The systems, and what the benches know of them."""
     units, about = {}, []
     for k, given in enumerate(SYSTEMS):
         part = PARTS[given["part"]]
@@ -36,35 +39,40 @@ def systems(monkeypatch: pytest.MonkeyPatch) -> tuple[Parts, list[dict[str, Any]
         enable = part.quad_enable.bit if part.quad_enable else 0
         if given.get("always"):
             part, enable = replace(part, quad_enable=None), 0x02
-        options = {name: given[name] for name in ("base", "continuous", "powered", "late",
+        options = {name: given[name] for name in ("base", "continuous", "powered", "late", "own",
                                                   "round_trip") if name in given}  # fmt: skip
         units[f"s{k}"] = FlashSystem(part, CLOCK_HZ, **options)
         about.append(
             {"name": f"s{k}", "capacity": part.capacity, "base": given.get("base", 0),
              "stall": given["stall"], "enable": enable}
         )  # fmt: skip
-    convert = runner.to_verilog
-    monkeypatch.setattr(runner, "to_verilog", lambda *given: convert(*given) + flash_model())
     return Parts(units), about
+
+
+def run_qspi(component: Parts, case: str, parameters: dict[str, Any], seed: int) -> None:
+    run_bench(
+        component, "units.qspi", parameters=parameters, testcase=case, seed=seed,
+        models=flash_model(),
+    )  # fmt: skip
 
 
 def test_qspi_reads(systems: tuple[Parts, list[dict[str, Any]]]) -> None:
     component, about = systems
     parameters = {"systems": about, "rounds": 10}
-    runner.run_bench(component, "units.qspi", parameters=parameters, testcase="reads", seed=61)
+    run_qspi(component, "reads", parameters, seed=61)
 
 
 def test_qspi_writes(systems: tuple[Parts, list[dict[str, Any]]]) -> None:
     component, about = systems
     parameters = {"systems": about}
-    runner.run_bench(component, "units.qspi", parameters=parameters, testcase="writes", seed=62)
+    run_qspi(component, "writes", parameters, seed=62)
 
 
 def test_qspi_efficiency(systems: tuple[Parts, list[dict[str, Any]]], tmp_path: Path) -> None:
     component, about = systems
     results = tmp_path / "efficiency.json"
     parameters = {"systems": about, "kilobytes": [4, 16], "results": str(results)}
-    runner.run_bench(component, "units.qspi", parameters=parameters, testcase="sequential", seed=63)
+    run_qspi(component, "sequential", parameters, seed=63)
     for found in json.loads(results.read_text()):
         part = SYSTEMS[int(found["name"][1:])]["part"]
         if "latency" in found:

@@ -43,50 +43,66 @@ def kinds(
 
 
 @pytest.mark.parametrize(
-    ("lanes", "columns", "fmt", "lengths"),
+    ("lanes", "columns", "rows", "fmt", "lengths", "contexts", "memory"),
     [
-        (1, 8, (8, 9), (1, 2, 96)),
-        (4, 16, (6, 9), (1, 3, 4, 96, 100)),
-        (8, 32, (8, 9), (1, 7, 8, 9, 96, 100, 384)),
-        pytest.param(8, 8, (8, 7), (1, 8, 100), marks=pytest.mark.slow),
-        pytest.param(2, 4, (5, 10), (1, 2, 3, 100), marks=pytest.mark.slow),
+        (1, 8, 8, (8, 9), (1, 2, 96), 1, "onchip"),
+        (4, 16, 8, (6, 9), (1, 3, 4, 96, 100), 2, "onchip"),
+        (8, 32, 32, (8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16"),
+        pytest.param(8, 8, 8, (8, 7), (1, 8, 100), 4, "onchip", marks=pytest.mark.slow),
+        pytest.param(2, 4, 8, (5, 10), (1, 2, 3, 100), 2, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(8, 32, 8, (8, 9), (1, 9, 100, 384), 1, "onchip", marks=pytest.mark.slow),
     ],
 )
-def test_vectors(lanes: int, columns: int, fmt: tuple[int, int], lengths: tuple[int, ...]) -> None:
+def test_vectors(
+    lanes: int,
+    columns: int,
+    rows: int,
+    fmt: tuple[int, int],
+    lengths: tuple[int, ...],
+    contexts: int,
+    memory: str,
+) -> None:
     vector = Format(*fmt)
-    config = ChipConfig(
-        columns=columns, rows=8, lanes=lanes, vector=vector, max_columns=max(lengths)
-    )
     rng = np.random.default_rng(41)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.int64]] = {}
-    scales: list[int] = []
-    array_sum = vector.round1(37.5)
+    scales: list[list[int]] = []
+    sums: list[list[int]] = []
     for n in lengths:
-        for kind, *operands in kinds(rng, vector, n):
+        every = list(kinds(rng, vector, n))
+        for kind, own, *gains in every:
+            # Seats share the gains; beside a vector lie others of any kind.
+            others = rng.permutation(len(every))[: contexts - 1]
+            x = np.stack([own, *(every[k][1] for k in others)])
+            x, outer, gain = (vector.to_bits(v).astype(np.int64) for v in (x, *gains))
             # Every mode of the mean square in turn, all of them for the plain vectors.
             turn = [MeanSquare(len(jobs) % 3)] if kind != "plain" else list(MeanSquare)
             for mode in turn:
                 k = len(jobs)
-                bits = [vector.to_bits(v).astype(np.int64) for v in operands]
-                x, outer, gain = bits
-                codes, scale = quantised(vector, x, outer, gain, mode, EPS, array_sum)
-                arrays |= dict(zip((f"x{k}", f"outer{k}", f"gain{k}"), bits, strict=True))
-                arrays[f"codes{k}"] = codes
-                scales.append(scale)
+                array_sums = vector.round(10.0 ** rng.uniform(-2, 4, contexts))
+                results = [
+                    quantised(vector, xs, outer, gain, mode, EPS, float(total))
+                    for xs, total in zip(x, array_sums, strict=True)
+                ]
+                arrays |= {f"x{k}": x, f"outer{k}": outer, f"gain{k}": gain}
+                arrays[f"codes{k}"] = np.stack([codes for codes, _ in results])
+                scales.append([scale for _, scale in results])
+                sums.append(vector.to_bits(array_sums).tolist())
                 inverse = int(vector.to_bits(1.0 / n)[0])
                 stream = int(rng.random() < 0.5)
-                jobs.append({"kind": kind, "mean_square": int(mode), "inverse_n": inverse,
-                             "stream": stream})  # fmt: skip
-    arrays["scales"] = np.array(scales)
+                command = {"mean_square": int(mode), "inverse_n": inverse, "stream": stream}
+                jobs.append({"kind": kind, "command": command})
+    arrays |= {"scales": np.array(scales), "array_sums": np.array(sums)}
+    words = sum(-(-arrays[f"x{k}"].shape[1] // lanes) + 2 for k in range(len(jobs)))
+    config = ChipConfig(
+        columns=columns, rows=rows, lanes=lanes, vector=vector, max_columns=max(lengths),
+        vector_elements=words * lanes, contexts=contexts, memory=memory,
+    )  # fmt: skip
     parameters = {
-        "lanes": lanes,
-        "columns": columns,
-        "format": fmt,
+        "config": config.to_dict(),
         "vectors": jobs,
         "eps_outer": int(vector.to_bits(EPS[0])[0]),
         "eps_inner": int(vector.to_bits(EPS[1])[0]),
-        "array_sum": int(vector.to_bits(array_sum)[0]),
     }
-    assert len(set(scales)) > len(lengths)
+    assert len({scale for each in scales for scale in each}) > len(lengths)
     run_bench(Quantiser(config), "units.quantiser", parameters=parameters, arrays=arrays, seed=41)

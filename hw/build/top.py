@@ -8,6 +8,7 @@ from amaranth.build import ResourceError
 from amaranth.lib import io
 
 from setun.hw.build.pll import pll_settings
+from setun.hw.build.sdram_pads import PHASE, SdramPads, shifted
 
 
 class Board(Protocol):
@@ -43,6 +44,8 @@ class Board(Protocol):
 class BoardTop(Elaboratable):
     """A chip with pins `rx` and `tx` (1 bit, idle high) wired to a board with an ECP5.
 
+    A chip with `memory`, the pins of an SDR SDRAM, is wired to the board's.
+
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
     held there by the chip-wide set/reset until the PLL locks, released on an edge of `sync`.
@@ -71,11 +74,17 @@ class BoardTop(Elaboratable):
             "i", platform.request(platform.default_clk, dir="-")
         )
         locked = Signal()
+        memory = getattr(self.chip, "memory", None)
         m.domains.sync = ClockDomain("sync", reset_less=True)
-        if self.pll.output_mhz == self.board.clock_mhz:
+        late = None
+        if memory is not None:
+            m.domains.memory = ClockDomain("memory", reset_less=True)
+            late = ClockSignal("memory")
+            m.submodules.sdram = SdramPads(memory, "memory")
+        if self.pll.output_mhz == self.board.clock_mhz and memory is None:
             m.d.comb += [ClockSignal().eq(clock_pin.i), locked.eq(1)]
         else:
-            m.submodules.pll = self._pll(clock_pin.i, ClockSignal(), locked)
+            m.submodules.pll = self._pll(clock_pin.i, ClockSignal(), late, locked)
         self._hold_until(m, locked)
 
         uart = platform.request(self.board.uart, dir="-")
@@ -91,7 +100,19 @@ class BoardTop(Elaboratable):
         m.d.comb += led_pin.o.eq(~rx_pin.i | ~self.chip.tx)
         return m
 
-    def _pll(self, source: Any, output: Any, locked: Signal) -> Instance:
+    def _pll(self, source: Any, output: Any, late: Any, locked: Signal) -> Instance:
+        """`output` at the chip's clock; `late` likewise, `PHASE` behind, if wanted."""
+        second: dict[str, Any] = {}
+        if late is not None:
+            whole, eighths = shifted(self.pll.post, PHASE)
+            second = {
+                "a_FREQUENCY_PIN_CLKOS": f"{self.pll.output_mhz:g}",
+                "p_CLKOS_ENABLE": "ENABLED",
+                "p_CLKOS_DIV": self.pll.post,
+                "p_CLKOS_CPHASE": whole,
+                "p_CLKOS_FPHASE": eighths,
+                "o_CLKOS": late,
+            }
         return Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{self.board.clock_mhz:g}",
@@ -125,6 +146,7 @@ class BoardTop(Elaboratable):
             i_ENCLKOP=0,
             o_CLKOP=output,
             o_LOCK=locked,
+            **second,
         )
 
     def _hold_until(self, m: Module, locked: Signal) -> None:

@@ -6,9 +6,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
+from setun.firmware.config import SECTOR
 from setun.firmware.errors import SetunError
 from setun.hw.controllers.port import MAX_BEATS, controller_members
-from setun.hw.controllers.qspi_parts import PAGE, SECTOR, FlashPart, flash_pins
+from setun.hw.controllers.qspi_parts import PAGE, FlashPart, flash_pins
 from setun.hw.controllers.qspi_shift import QspiShifter
 from setun.hw.controllers.sdram_timing import Span
 

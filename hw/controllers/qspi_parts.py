@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-SECTOR = 4096  # bytes that 0x20 erases
 PAGE = 256  # bytes of a page program
 
 

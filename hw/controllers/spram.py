@@ -1,19 +1,16 @@
 """Weights in the single-port RAM of an iCE40 UltraPlus: 1 Mbit, 64 bits a cycle."""
 
-from typing import Literal
-
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 
 from setun.hw.controllers.port import MAX_BEATS, controller_members
+from setun.hw.dot import Technology
 
 BLOCKS = 4
 WIDTH, DEPTH = 16, 1 << 14  # of a block
 BEAT = BLOCKS * WIDTH
 CAPACITY = DEPTH * BEAT // 8
 LINK = 32  # bits of the link's word
-
-Technology = Literal["generic", "ice40"]
 
 
 class SpramWeights(wiring.Component):
@@ -25,7 +22,8 @@ class SpramWeights(wiring.Component):
     Parameters
     ----------
     technology
-        "ice40" instantiates SB_SPRAM256KA; "generic" is a memory of the same behaviour.
+        "ice40" instantiates SB_SPRAM256KA; others leave a memory of the same behaviour to
+        synthesis.
 
     Members
     -------
@@ -88,7 +86,7 @@ class SpramWeights(wiring.Component):
     ) -> Value:
         """The RAM: reads where `enable` and nothing of `write`; `write` is of halves."""
         found = Signal(BEAT)
-        if self.technology == "generic":
+        if self.technology != "ice40":
             m.submodules.ram = ram = memory.Memory(shape=BEAT, depth=DEPTH, init=[])
             writer, reader = ram.write_port(granularity=LINK), ram.read_port()
             m.d.comb += [

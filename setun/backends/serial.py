@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from setun.firmware.formats import Values
 from setun.firmware.isa import WORDS
 from setun.firmware.link.client import ChipClient
 from setun.firmware.link.port import open_port
-from setun.firmware.placement import Placement, Space, place
+from setun.firmware.placement import Placement, Space, Words, place
 
 Progress = Callable[[int, int], None]  # words written, words in all
 BIGGEST_RUN = 0xFFFF  # tokens of one GENERATE command
@@ -26,14 +25,20 @@ def load(client: ChipClient, placement: Placement, progress: Progress = lambda n
     """Write `placement` to the chip and verify it by CRC.
 
     The first instruction is blanked before and written last: a load cut short leaves a chip that
-    refuses to run, not one that runs half a model.
+    refuses to run, not one that runs half a model. A flash that holds its words already is left
+    as it is: erasing takes long and wears it.
     """
     client.write(Space.PROGRAM, 0, np.zeros(WORDS, np.uint32))
     order = [s for s in placement.spaces if s is not Space.PROGRAM]
     total, done = sum(len(words) for words in placement.spaces.values()), 0
     for space in order:
         words = placement.spaces[space]
-        client.write(space, 0, words, lambda n, _, before=done: progress(before + n, total))  # type: ignore[misc]
+        sector = placement.sector if space is Space.WEIGHTS else 0
+        if not (sector and holds(client, space, words)):
+            client.write(
+                space, 0, words, lambda n, _, before=done: progress(before + n, total),  # type: ignore[misc]
+                sector=sector,
+            )  # fmt: skip
         verify(client, space, words)
         done += len(words)
     program = placement.spaces[Space.PROGRAM]
@@ -43,10 +48,19 @@ def load(client: ChipClient, placement: Placement, progress: Progress = lambda n
     progress(total, total)
 
 
-def verify(client: ChipClient, space: Space, words: np.ndarray[Any, np.dtype[np.uint32]]) -> None:
+def checksum(words: Words) -> int:
+    """CRC of memory contents, as the chip computes it."""
+    return zlib.crc32(words.astype("<u4").tobytes())
+
+
+def holds(client: ChipClient, space: Space, words: Words) -> bool:
+    """Whether the chip's memory has the CRC of `words`."""
+    return client.crc(space, 0, len(words)) == checksum(words)
+
+
+def verify(client: ChipClient, space: Space, words: Words) -> None:
     """Refuse memory contents whose CRC, computed on the chip, is not that of `words`."""
-    wanted = zlib.crc32(words.astype("<u4").tobytes())
-    found = client.crc(space, 0, len(words))
+    wanted, found = checksum(words), client.crc(space, 0, len(words))
     if found != wanted:
         raise SetunError(
             f"{space.name.lower()} memory", f"must read back with CRC {wanted:08x}",
@@ -56,6 +70,9 @@ def verify(client: ChipClient, space: Space, words: np.ndarray[Any, np.dtype[np.
 
 class SerialBackend:
     """Runs `image` on the chip behind `port`, loading it first if another model is there.
+
+    Weights outside block RAM are read through for that, unless they are known to be `placed`:
+    the program may be a bitstream's, and they from before.
 
     `patience`, in seconds, is that of the client.
 
@@ -71,6 +88,7 @@ class SerialBackend:
         baud: int = 1_000_000,
         patience: float = 60.0,
         progress: Progress = lambda n, of: None,
+        placed: bool = False,
     ) -> None:
         self._serial = open_port(port, baud)
         try:
@@ -78,7 +96,10 @@ class SerialBackend:
             self.config: ChipConfig = identity.decode(self.client.info())
             placement = place(image, self.config)
             first = self.client.read(Space.PROGRAM, 0, WORDS)
-            if not np.array_equal(first, placement.spaces[Space.PROGRAM][:WORDS]):
+            there = np.array_equal(first, placement.spaces[Space.PROGRAM][:WORDS])
+            if there and self.config.external and not placed:
+                there = holds(self.client, Space.WEIGHTS, placement.spaces[Space.WEIGHTS])
+            if not there:
                 load(self.client, placement, progress)
         except BaseException:
             self._serial.close()

@@ -30,7 +30,7 @@ def simulated_config(config: ChipConfig) -> ChipConfig:
     An external memory keeps its clock: its times are in nanoseconds.
     """
     clock = config.clock_hz if config.external else SIMULATED_CLOCK
-    return config.override(clock_hz=clock, baud=SIMULATED_BAUD)
+    return config.override(clock_hz=clock, baud=min(SIMULATED_BAUD, clock // 4))
 
 
 def _sources() -> bytes:
@@ -85,7 +85,9 @@ class SimulatedBackend:
         files = {name: memory_file(c.words, c.width) for name, c in contents.items()}
         self.chip = SimulatedChip(executable, memories=files, waves=waves)
         try:
-            self._serial = SerialBackend(image, self.chip.port, baud=config.baud, patience=PATIENCE)
+            self._serial = SerialBackend(
+                image, self.chip.port, baud=config.baud, patience=PATIENCE, placed=True
+            )
         except BaseException:
             self.chip.close()
             raise

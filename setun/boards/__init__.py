@@ -72,6 +72,10 @@ class Board:
     status: str
     chip: dict[str, Any]
 
+    def has_memory(self, memory: str) -> bool:
+        """Whether `ChipConfig.memory` names a memory chip on the board."""
+        return memory in [f"{m.kind}-{m.width}" for m in self.memory]
+
     def load_platform(self) -> Any:
         """A fresh platform object; SetunError where amaranth-boards is not installed."""
         module, _, name = self.platform.partition(":")

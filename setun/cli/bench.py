@@ -62,7 +62,7 @@ def command(
     from setun.firmware.placement import sized_for
     from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
     from setun.models.load import load_model
-    from setun.models.random import random_image, shape
+    from setun.models.random import shape
     from setun.scaling import SWEEPS
     from setun.scaling import plot as draw
 
@@ -91,7 +91,7 @@ def command(
             random = shape(which) is not None
             options = options | ({"packing": packing} if packing else {})
             start(f"compile {which}")
-            image = random_image(which) if random else load_model(which)
+            image = load_model(which)
             start(f"run {name}")
             config = sized_for(image, ChipConfig(**options))
             count = tokens if tokens is not None else (2 if random else 16)

@@ -50,6 +50,7 @@ def command(
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import place
     from setun.hw.build import build_bitstream, design_for
+    from setun.hw.build.sdram_pads import ROUND_TRIP
     from setun.hw.chip import Chip
     from setun.hw.resources import block_ram, check_capacity
     from setun.measure import measure
@@ -60,16 +61,19 @@ def command(
     image = load_model(model)
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
     config = chip_for(image, chosen_options(config_file, settings), **(usual | target.chip))
-    if config.external:
-        raise SetunError("memory", f"must be onchip on {board}", config.memory,
-                         "setun generate writes Verilog for other memories")  # fmt: skip
+    if config.external and not target.has_memory(config.memory):
+        raise SetunError(
+            "memory", f"must be onchip or one of {board}", config.memory,
+            "setun boards shows it; setun generate writes Verilog for any",
+        )  # fmt: skip
     check_capacity(config, target.capacity, board)
-    placement = place(image, config)
-    chip = partial(Chip, config, placement)
+    # Weights beyond the chip are loaded over the link, and the rest with them.
+    placement = None if config.external else place(image, config)
+    chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
     config_text = config.to_toml().encode()
     if dry_run:
         design = design_for(
-            lambda: Chip(config, placement, target.family), target, name="setun", clock_mhz=mhz
+            partial(chip, technology=target.family), target, name="setun", clock_mhz=mhz
         )
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())

@@ -2,23 +2,32 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options
 from setun.cli.common import emit, json_option, stages
 
+if TYPE_CHECKING:
+    from setun.hw.dot import Technology
+
 
 @click.command()
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--board", metavar="NAME", help="Take clock and baud rate from this board.")
 @click.option("--model", metavar="M", help="Size the memories for this model and put it in them.")
+@click.option(
+    "--technology", type=click.Choice(["generic", "ecp5", "ice40"]), default="generic",
+    show_default=True, help="Cells that may be instantiated; generic ones are for any tool.",
+)  # fmt: skip
 @chip_options
 @json_option
 def command(
     out: Path,
     board: str | None,
     model: str | None,
+    technology: "Technology",
     config_file: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -26,16 +35,19 @@ def command(
     """Verilog of the chip, its ports and its configuration.
 
     Writes setun.v (top module `setun`), ports.json and config.toml; the latter is what --config
-    takes. Without a model the chip starts blank and is loaded over its link.
+    takes. Without a model the chip starts blank and is loaded over its link. With one, weights
+    outside block RAM are in weights.bin.
 
     \b
     setun generate -o out --model shakespeare
     setun generate -o out --set rows=16 --set packing=1.6b
+    setun generate -o out --set memory=qspi --set flash_base=1048576
+    setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
     from setun import boards
     from setun.firmware.container import write_atomically
     from setun.firmware.errors import SetunError
-    from setun.firmware.placement import place
+    from setun.firmware.placement import Space, place
     from setun.hw.verilog import TOP, chip_ports, chip_verilog
     from setun.models.load import load_model
 
@@ -49,13 +61,16 @@ def command(
     placement = None if image is None else place(image, config)
     with stages() as start:
         start("generate Verilog")
-        text = chip_verilog(config, placement)
+        text = chip_verilog(config, placement, technology)
     ports = chip_ports(config)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.v", text.encode())
         write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
         write_atomically(out / "config.toml", config.to_toml().encode())
+        if placement is not None and config.external:
+            weights = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+            write_atomically(out / "weights.bin", weights)
     except OSError as error:
         raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
     result = {

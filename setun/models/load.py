@@ -1,6 +1,6 @@
 """Models ready to use: the compiled image of whatever a user named."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setun.firmware import image as image_file
@@ -10,6 +10,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.firmware.tokenizer import Tokenizer
 from setun.models import find
+from setun.models.random import random_image, shape
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Model:
 
 
 def open_model(name: str | Path, packing: str = "2b") -> Model:
-    """A model given as a shipped name, a checkpoint folder or an image file.
+    """A model given as a shipped name, a random one's, a checkpoint folder or an image file.
 
     `packing` applies to checkpoints; an image file has its own.
 
@@ -50,6 +51,9 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
     SetunError
         There is no such model, or it is refused.
     """
+    if shape(str(name)) is not None:
+        image = replace(random_image(str(name)), packing=packing)
+        return Model(Path(name), image, Numerics(), None)
     path = find(name)
     if path.is_dir():
         checkpoint = load_checkpoint(path)

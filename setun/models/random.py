@@ -24,10 +24,13 @@ def shape(name: str) -> tuple[int, int, int] | None:
     return SHAPES.get(name)
 
 
-def random_image(name: str, seed: int = 1) -> Image:
-    """The image of a random model of `shape`; norms near 1, bounds and weights normal."""
-    found = shape(name)
-    assert found is not None, name
+def random_image(model: str | tuple[int, int, int], seed: int = 1) -> Image:
+    """The image of a random model: a name that `shape` knows, or another shape as there.
+
+    Norms are near 1, bounds and weights normal.
+    """
+    found = shape(model) if isinstance(model, str) else model
+    assert found is not None, model
     hidden, layers, intermediate = found
     config = ModelConfig(
         vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers,

@@ -8,23 +8,25 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement, Space
+from setun.firmware.placement import Placement
 from setun.hw.chip import Chip
-from setun.hw.external import capacity, sdram_part
-from setun.hw.verilog import TOP, Contents, chip_verilog, memory_contents
+from setun.hw.external import capacity, flash_part, memory_pins, sdram_part
+from setun.hw.verilog import TOP, Contents, chip_verilog, external_contents, memory_contents
 from setun.sim.memories.axi4 import Axi4Memory
 from setun.sim.memories.bulk import NAME, bulk_verilog
+from setun.sim.memories.flash import FlashModel
 from setun.sim.memories.sdram import SdramModel
 
 AXI4_LATENCY = 50  # cycles from an address to its first beat
-AHEAD = 1 << 14  # bytes behind the weights that the DMA may read and nobody use
+FLASH_WORD = 32  # bits
+ERASE_US = 1000.0  # of a flash's sector, which takes 45 ms and more: a minute of simulation
 
 
 class System(wiring.Component):
-    """A chip with an external memory, and a model of that memory.
+    """A chip with a memory outside the FPGA, and a model of that memory.
 
-    Members: `rx`, `tx`, as of `setun.hw.chip.Chip`. An SDRAM that is used against its datasheet
-    stops the simulation.
+    Members: `rx`, `tx`, as of `setun.hw.chip.Chip`. An SDRAM or a flash that is used against its
+    datasheet stops the simulation.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -36,49 +38,51 @@ class System(wiring.Component):
         m.submodules.chip = chip = Chip(self.config)
         m.submodules.memory = memory = memory_model(self.config)
         m.d.comb += [chip.rx.eq(self.rx), self.tx.eq(chip.tx)]
-        if isinstance(memory, SdramModel):
+        if isinstance(memory, Axi4Memory):
+            wiring.connect(m, chip.memory, memory.axi)
+        else:
             wiring.connect(m, chip.memory, memory.pins)
             v = memory.violation
-            what = Format("SDRAM rule {} broken in cycle {}", v.code, v.cycle)
+            what = Format(f"{self.config.memory} rule {{}} broken in cycle {{}}", v.code, v.cycle)
             m.d.sync += Assert(v.code == 0, what)
-        else:
-            wiring.connect(m, chip.memory, memory.axi)
         return m
 
 
-def model_depth(config: ChipConfig) -> int:
-    """Beats that the memory model holds."""
-    size = min(capacity(config), config.weight_bytes + AHEAD)
-    if config.memory.startswith("axi4"):
-        size = capacity(config)
-    return size * 8 // config.weight_port
+def model_words(config: ChipConfig) -> tuple[int, int]:
+    """Width in bits and number of the words that the memory model holds."""
+    if config.memory == "qspi":
+        sectors = -(-config.weight_bytes // config.sector)
+        return FLASH_WORD, sectors * config.sector * 8 // FLASH_WORD
+    size = capacity(config) if config.memory.startswith("axi4") else config.weight_bytes
+    return config.beat, size * 8 // config.beat
 
 
 def memory_model(config: ChipConfig) -> Any:
-    """The model of a configuration's external memory."""
-    depth = model_depth(config)
+    """The model of a memory outside the FPGA."""
+    width, depth = model_words(config)
     if config.memory.startswith("sdram"):
         return SdramModel(sdram_part(config), config.clock_hz, depth=depth, bulk=True)
-    return Axi4Memory(config.weight_port, depth, latency=AXI4_LATENCY)
+    if config.memory == "qspi":
+        return FlashModel(
+            flash_part(config), config.clock_hz, first=config.flash_base,
+            depth=depth * width // 8, erase_us=ERASE_US, bulk=True,
+        )  # fmt: skip
+    return Axi4Memory(width, depth, latency=AXI4_LATENCY)
 
 
 def system_verilog(config: ChipConfig) -> str:
     """Verilog of a blank chip and its memory, top module `setun`, pins only."""
-    if not config.external:
+    if not memory_pins(config).members:
         return chip_verilog(config)
     text = str(verilog.convert(System(config), name=TOP, emit_src=False))
-    return text + bulk_verilog(config.weight_port, model_depth(config))
+    return text + bulk_verilog(*model_words(config))
 
 
 def system_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
     """`memory_contents` of `system_verilog`: by memory name, the external memory included."""
     found = memory_contents(config, placement)
-    if not config.external:
+    if not memory_pins(config).members:
         return found
     found = {name.replace(f"{TOP}.", f"{TOP}.chip.", 1): c for name, c in found.items()}
-    beat = config.weight_port // 8
-    raw = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-    raw += bytes(model_depth(config) * beat - len(raw))
-    words = [int.from_bytes(raw[k : k + beat], "little") for k in range(0, len(raw), beat)]
-    found[f"{NAME}.store"] = Contents(config.weight_port, words)
+    found[f"{NAME}.store"] = external_contents(placement, *model_words(config))
     return found

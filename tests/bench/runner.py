@@ -42,6 +42,7 @@ def run_bench(
     waves: Path | None = None,
     top: str = "top",
     cells: str = "",
+    models: str = "",
 ) -> None:
     """Run the cocotb tests of `test_module` against `component`; fail as pytest does.
 
@@ -66,10 +67,14 @@ def run_bench(
         Name of the Verilog top module.
     cells
         Verilog of the vendor cells that the component instantiates.
+    models
+        Verilog of modules that it instantiates and that only the simulator shall read: models
+        that Yosys, which links `cells`, does not take.
     """
     text = to_verilog(component, top)
     if cells:
         text = linked(text, cells, top)
+    text += models
     wanted = waves or _wanted()
     run = Path(tempfile.mkdtemp(prefix=f"setun-{test_module.rpartition('.')[2]}-"))
     context = {"parameters": dict(parameters or {}), "seed": seed}

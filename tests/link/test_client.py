@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import struct
 import threading
 import time
@@ -183,6 +184,31 @@ def test_lost_writes_are_sent_again() -> None:
     assert b"".join(stored[a] for a in sorted(stored)) == struct.pack("<800I", *words)
     assert chip.transport.resent == len(dropped) == 9
     assert all(kind == Command.WRITE for kind, _, _ in port.asked)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flash_is_loaded_over_a_bad_line(seed: int) -> None:
+    """Frames and replies get lost; a sector is erased when its first word comes, however often."""
+    rng, sector, size = random.Random(seed), 64, 1000
+    flash = [rng.getrandbits(32) for _ in range(1024)]
+
+    def bad(kind: int, seq: int, payload: bytes) -> bytes:
+        address = int.from_bytes(payload[1:5], "little")
+        if rng.random() < 0.15:
+            return encode_frame(0xFF, 0, b"\1")
+        for at, (word,) in enumerate(struct.iter_unpack("<I", payload[5:]), address):
+            if at % sector == 0:
+                flash[at : at + sector] = [0xFFFFFFFF] * sector
+            flash[at] &= word
+        return b"" if rng.random() < 0.15 else ok(kind, seq, payload)
+
+    chip, _ = client(bad, timeout=0.005, retries=20)
+    words = [rng.getrandbits(32) for _ in range(size)]
+    seen: list[int] = []
+    chip.write(1, 0, words, lambda done, total: seen.append(done), sector=sector)
+    assert flash[:size] == words
+    assert seen == sorted(seen) and seen[-1] == size
+    assert "multiple of 64" in refusal(lambda: chip.write(1, 32, words, sector=sector))
 
 
 def events(*frames: tuple[int, int, bytes]) -> Answer:

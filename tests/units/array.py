@@ -1,5 +1,6 @@
 """Cocotb benches of the ternary array and its rows."""
 
+from itertools import product
 from typing import Any
 
 import cocotb
@@ -62,7 +63,7 @@ class ArrayBench:
         p = context.parameters()
         self.dut = dut
         self.columns, self.rows, self.width = p["columns"], p["rows"], p["sum_width"]
-        self.slot_stride, self.panel = p["slot_stride"], p["panel"]
+        self.shared, self.panel = p["shared"], p["panel"]
         self.random = context.generator("slots")
         self.writing = stalls["written"]
         self.edge = FallingEdge(dut.clk)
@@ -72,6 +73,7 @@ class ArrayBench:
         self.sink = StreamSink(dut, "o", stall=stalls["sink"])
         self.ready: Queue[int] = Queue()
         self.used = 0
+        self.slot = 0
         self.cycles: dict[str, int] = {}
 
     def groups(self, rows: int) -> int:
@@ -80,27 +82,30 @@ class ArrayBench:
     async def write_slots(self, slots: list[np.ndarray]) -> None:
         """Codes into the slot memory, a word a cycle at most, while fewer than SLOTS wait."""
         p = self.columns
-        for number, codes in enumerate(slots):
+        for codes in slots:
             while self.used == SLOTS:
                 await self.edge
             self.used += 1
-            words = -(-len(codes) // p)
-            padded = np.zeros(words * p, np.int64)
-            padded[: len(codes)] = codes
+            seats, n = codes.shape
+            words = -(-n // p)
+            padded = np.zeros((seats, words * p), np.int64)
+            padded[:, :n] = codes
             self.ready.put_nowait(words)
-            for w in range(words):
+            for seat, w in product(range(seats), range(words)):
                 while self.random.random() < self.writing:
                     await self.edge
                 self.dut.slot_enable.value = 1
-                self.dut.slot_address.value = number % SLOTS * self.slot_stride + w
-                self.dut.slot_data.value = fields(padded[w * p : (w + 1) * p], 8)
+                self.dut.slot.value = self.slot
+                self.dut.slot_seat.value = seat
+                self.dut.slot_address.value = w
+                self.dut.slot_data.value = fields(padded[seat, w * p : (w + 1) * p], 8)
                 await self.edge
                 self.dut.slot_enable.value = 0
+            self.slot = (self.slot + 1) % SLOTS
 
     async def fill(self, count: int) -> None:
         for _ in range(count):
             await self.filled.send([await self.ready.get()])
-            self.used -= 1
 
     async def watch(self) -> None:
         """Count what the array says it does; it says one thing at most."""
@@ -110,6 +115,7 @@ class ArrayBench:
         while True:
             await self.edge
             await ReadOnly()  # sources and sink have set this cycle's inputs
+            self.used -= int(self.dut.released.value)
             flags = [int(port.value) for port in ports]
             assert sum(flags) <= 1, dict(zip(names, flags, strict=True))
             for name, flag in zip(names, flags, strict=True):
@@ -130,10 +136,14 @@ class ArrayBench:
             for r in range(start, min(start + panel, len(pairs)), q)
         ]
 
-    async def run(self, jobs: list[dict[str, Any]], slots: list[np.ndarray]) -> list[np.ndarray]:
-        """Every matvec's rows, in order."""
-        words = [w for job in jobs for w in self.words(job["matrix"])]
-        commands = [self.groups(len(job["matrix"])) | int(job["keep"]) << 16 for job in jobs]
+    async def run(
+        self, jobs: list[dict[str, Any]], slots: list[np.ndarray], seats: int
+    ) -> list[np.ndarray]:
+        """Every matvec's rows [seats, rows], in order."""
+        matrices = [self.words(job["matrix"]) for job in jobs]
+        words = [w for each in matrices for w in each * (1 if self.shared else seats)]
+        commands = [self.groups(len(job["matrix"])) - 1 | int(job["keep"]) << 16 for job in jobs]
+        self.dut.last.value = seats - 1
         watcher = cocotb.start_soon(self.watch())
         tasks = [
             cocotb.start_soon(self.write_slots(slots)),
@@ -141,27 +151,30 @@ class ArrayBench:
             cocotb.start_soon(self.weights.send(words)),
             cocotb.start_soon(self.command.send(commands)),
         ]
-        total = sum(self.groups(len(job["matrix"])) for job in jobs)
-        groups = await self.sink.receive(total, limit=200_000)
+        total = seats * sum(self.groups(len(job["matrix"])) for job in jobs)
+        groups = await self.sink.receive(total, limit=400_000)
         for task in tasks:
             await task
         await self.edge
         watcher.cancel()
-        self.total_words = len(words)
+        self.total_words = seats * sum(map(len, matrices))
         out, at = [], 0
         for job in jobs:
             n = self.groups(len(job["matrix"]))
-            values = [
-                signed(g >> (k * self.width), self.width)
-                for g in groups[at : at + n]
-                for k in range(self.rows)
-            ]
-            out.append(np.array(values))
-            at += n
+            values = np.array([
+                [signed(g >> (k * self.width), self.width) for k in range(self.rows)]
+                for g in groups[at : at + n * seats]
+            ])  # fmt: skip
+            at += n * seats
+            if self.shared:  # group by group, in each seat by seat
+                values = values.reshape(n, seats, self.rows).transpose(1, 0, 2)
+            out.append(values.reshape(seats, n * self.rows))
         return out
 
 
-def make_jobs(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+def make_jobs(
+    rng: np.random.Generator, seats: int, corners: bool
+) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """Matvecs back to back: corners, then random shapes; some keep their slot for the next."""
     p, q = context.parameters()["columns"], context.parameters()["rows"]
     longest = context.parameters()["max_columns"]
@@ -169,22 +182,26 @@ def make_jobs(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[np.n
     slots = []
 
     def add(matrices: list[np.ndarray], codes: np.ndarray) -> None:
-        slots.append(codes)
+        """Matvecs on a slot in which one seat, any of them, has these codes."""
+        every = [codes, -codes, rng.integers(-127, 128, len(codes)), 0 * codes]
+        mine = np.array(rng.permutation(every[:seats]))
+        slots.append(mine)
         for k, matrix in enumerate(matrices):
             last = k == len(matrices) - 1
-            jobs.append({"matrix": matrix, "codes": codes, "keep": not last})
+            jobs.append({"matrix": matrix, "codes": mine, "keep": not last})
 
-    top = np.full(longest, 127)
-    signs = rng.choice([-127, 127], longest)
-    ones = np.ones((q, longest), np.int64)
-    add([ones, -ones, 0 * ones], top)
-    add([ones, -ones], -top)
-    add([np.sign(signs)[None].repeat(q + 1, 0), -np.sign(signs)[None]], signs)
-    add([rng.integers(-1, 2, (3 * q, longest))], 0 * top)
-    # One word a row, then one element, one row.
-    add([rng.integers(-1, 2, (12 * q, p))], rng.integers(-127, 128, p))
-    add([np.array([[-1]])], np.array([127]))
-    add([rng.integers(-1, 2, (1, longest))], rng.integers(-127, 128, longest))
+    if corners:
+        top = np.full(longest, 127)
+        signs = rng.choice([-127, 127], longest)
+        ones = np.ones((q, longest), np.int64)
+        add([ones, -ones, 0 * ones], top)
+        add([ones, -ones], -top)
+        add([np.sign(signs)[None].repeat(q + 1, 0), -np.sign(signs)[None]], signs)
+        add([rng.integers(-1, 2, (3 * q, longest))], 0 * top)
+        # One word a row, then one element, one row.
+        add([rng.integers(-1, 2, (12 * q, p))], rng.integers(-127, 128, p))
+        add([np.array([[-1]])], np.array([127]))
+        add([rng.integers(-1, 2, (1, longest))], rng.integers(-127, 128, longest))
     for _ in range(context.parameters()["matvecs"]):
         n = int(rng.integers(1, longest + 1))
         shapes = [(int(rng.integers(1, 4 * q)), n) for _ in range(int(rng.integers(1, 4)))]
@@ -195,7 +212,7 @@ def make_jobs(rng: np.random.Generator) -> tuple[list[dict[str, Any]], list[np.n
 
 @cocotb.test()
 async def matvecs(dut: Any) -> None:
-    """Matvecs under every pattern of stalls, one pattern after the other."""
+    """Matvecs under every pattern of stalls, each with all seats and then with other numbers."""
     calm = dict.fromkeys(("command", "filled", "written", "weights", "sink"), 0.0)
     patterns = [
         calm,
@@ -203,20 +220,23 @@ async def matvecs(dut: Any) -> None:
         dict.fromkeys(calm, 0.3),
         {**calm, "sink": 0.93},
     ]
+    contexts = context.parameters()["contexts"]
     await context.start(dut)
     for number, stalls in enumerate(patterns):
-        rng = np.random.default_rng([context.seed(), number])
-        jobs, slots = make_jobs(rng)
         bench = ArrayBench(dut, stalls)
         dut.rst.value = 1
         await bench.edge
         dut.rst.value = 0
-        got = await bench.run(jobs, slots)
-        for index, (job, have) in enumerate(zip(jobs, got, strict=True)):
-            want = np.zeros(len(have), np.int64)
-            want[: len(job["matrix"])] = job["matrix"] @ job["codes"]
-            compare(f"matvec {index}, stalls {stalls}", want, have,
-                    unit="TernaryArray", width=bench.width)  # fmt: skip
-        assert bench.cycles["busy"] == bench.total_words, (stalls, bench.cycles)
-        if stalls is calm:
-            assert bench.cycles["wait_weights"] == 0
+        others = [] if contexts == 1 else [1 + number % contexts]
+        for turn, seats in enumerate([contexts, *others]):
+            rng = np.random.default_rng([context.seed(), number, turn])
+            jobs, slots = make_jobs(rng, seats, corners=turn == 0)
+            got = await bench.run(jobs, slots, seats)
+            for index, (job, have) in enumerate(zip(jobs, got, strict=True)):
+                want = np.zeros(have.shape, np.int64)
+                want[:, : len(job["matrix"])] = job["codes"] @ job["matrix"].T
+                compare(f"matvec {index} of {seats} seats, stalls {stalls}", want, have,
+                        unit="TernaryArray", width=bench.width)  # fmt: skip
+            assert bench.cycles["busy"] == bench.total_words, (stalls, bench.cycles)
+            if stalls is calm:
+                assert bench.cycles["wait_weights"] == 0

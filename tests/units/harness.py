@@ -12,6 +12,7 @@ from setun.hw.array import TernaryArray
 from setun.hw.generation import Generation
 from setun.hw.memories import SlotMemory
 from setun.hw.memory import Store, bus_signature
+from setun.hw.seats import within
 from setun.hw.sequencer import Sequencer
 from setun.hw.weights import WeightReader, decode_trits, unpack_weights
 
@@ -34,26 +35,32 @@ class Parts(wiring.Component):
 class ArrayHarness(wiring.Component):
     """`TernaryArray` on its slot memory, joined as in the core; slots are written by the bench.
 
-    Members: the array's streams and flags; `slot_enable`, `slot_address`, `slot_data` of the
-    slot memory's write port, whose strobe is the array's `written`.
+    Members: the array's streams, flags and `last`; `slot_enable`, `slot`, `slot_seat`,
+    `slot_address`, `slot_data` as of the quantiser, whose strobe is the array's `written`.
     """
 
-    PORTS = ("command", "filled", "weights", "o", "busy", "wait_codes", "wait_sink",
-             "wait_weights")  # fmt: skip
+    PORTS = ("command", "last", "filled", "released", "weights", "o", "busy", "wait_codes",
+             "wait_sink", "wait_weights")  # fmt: skip
 
     def __init__(self, config: ChipConfig) -> None:
+        self.config = config
         self.array = TernaryArray(config)
-        self.slot_stride = 1 << ceil_log2(max(config.slot_words, 2))
-        self.slots = SlotMemory(8 * config.columns, SLOTS * self.slot_stride)
-        members = self.array.signature.members
+        depth = (SLOTS * config.contexts) << ceil_log2(max(config.slot_words, 2))
+        self.slots = SlotMemory(8 * config.columns, depth)
+        inner = self.array.signature.members
         super().__init__(
             {
-                **{name: members[name] for name in self.PORTS},
+                **{name: inner[name] for name in self.PORTS},
                 "slot_enable": In(1),
-                "slot_address": In(range(SLOTS * self.slot_stride)),
+                "slot": In(inner["code_slot"].shape),
+                "slot_seat": In(inner["code_seat"].shape),
+                "slot_address": In(inner["code_address"].shape),
                 "slot_data": In(8 * config.columns),
             }
         )
+
+    def _address(self, slot: Value, seat: Value, word: Value) -> Value:
+        return Cat(within(word, self.config.slot_words, seat, self.config.contexts), slot)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -62,15 +69,18 @@ class ArrayHarness(wiring.Component):
         for name in self.PORTS:
             mine, unit = getattr(self, name), getattr(array, name)
             if isinstance(mine, Value):
-                m.d.comb += mine.eq(unit)
+                out = array.signature.members[name].flow is Out
+                m.d.comb += mine.eq(unit) if out else unit.eq(mine)
             else:
                 wiring.connect(m, wiring.flipped(mine), unit)
+        written = self.slot, self.slot_seat, self.slot_address
+        read = array.code_slot, array.code_seat, array.code_address
         m.d.comb += [
             slots.write_enable.eq(self.slot_enable),
             array.written.eq(self.slot_enable),
-            slots.write_address.eq(self.slot_address),
+            slots.write_address.eq(self._address(*written)),
             slots.write_data.eq(self.slot_data),
-            slots.read_address.eq(Cat(array.code_address, array.code_slot)),
+            slots.read_address.eq(self._address(*read)),
             array.code_data.eq(slots.read_data),
         ]
         return m
@@ -79,17 +89,17 @@ class ArrayHarness(wiring.Component):
 class WeightPath(wiring.Component):
     """A weight `Store` and the `WeightReader` on it, joined as in the core.
 
-    Members: `bus : In`, `restart : In(1)`, `o : Out(stream)`.
+    Members: `bus : In`, `restart : In(1)`, `command : In(stream)`, `last : In`, `o : Out(stream)`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, config: ChipConfig) -> None:
         self.store = store
-        self.reader = WeightReader(store.depth, store.width, store.latency)
+        self.reader = WeightReader(config, store.depth, store.width, store.latency)
+        inner = self.reader.signature.members
         super().__init__(
             {
                 "bus": In(bus_signature()),
-                "restart": In(1),
-                "o": self.reader.signature.members["o"],
+                **{name: inner[name] for name in ("restart", "command", "last", "o")},
             }
         )
 
@@ -98,9 +108,11 @@ class WeightPath(wiring.Component):
         m.submodules.store = store = self.store
         m.submodules.reader = reader = self.reader
         wiring.connect(m, wiring.flipped(self.bus), store.bus)
+        wiring.connect(m, wiring.flipped(self.command), reader.command)
         wiring.connect(m, wiring.flipped(self.o), reader.o)
         m.d.comb += [
             reader.restart.eq(self.restart),
+            reader.last.eq(self.last),
             store.read_address.eq(reader.address),
             reader.hold.eq(store.bus.strobe),
             reader.data.eq(store.read_data),

@@ -7,7 +7,7 @@ import cocotb
 import numpy as np
 from bench import context
 from bench.mismatch import compare
-from bench.streams import StreamSink
+from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, Timer
 
 from setun.hw.memory import BUS_LATENCY
@@ -167,53 +167,112 @@ async def core_writes(dut: Any) -> None:
             assert have == want & ((1 << unit["element"]) - 1), f"{name} element {a}"
 
 
+def cut(rng: random.Random, count: int) -> list[int]:
+    """Lengths of consecutive pieces of `count` words: long ones, and single words."""
+    pieces = []
+    while count:
+        piece = min(count, rng.choice((1, 1, 2, rng.randrange(1, 20), rng.randrange(1, 300))))
+        pieces.append(piece)
+        count -= piece
+    return pieces
+
+
+class ReaderBench:
+    """Bus, commands and output of one `units.harness.WeightPath`."""
+
+    def __init__(self, dut: Any, unit: dict[str, Any]) -> None:
+        self.dut, self.name, self.words = dut, unit["name"], unit["words"]
+        self.rng = context.generator(self.name)
+        self.bus = Bus(dut, self.name)
+        self.edge = FallingEdge(dut.clk)
+        self.stride = 1 << (unit["elements"] - 1).bit_length()
+        self.command = StreamSource(dut, f"{self.name}__command")
+        self.sink = StreamSink(dut, f"{self.name}__o")
+
+    async def load(self, element: int) -> None:
+        elements = [
+            word >> (k * element) & ((1 << element) - 1)
+            for word in self.words
+            for k in range(self.stride)
+        ]
+        await self.bus.store(0, elements, self.rng)
+
+    async def restart(self, seats: int, stall: tuple[float, float]) -> None:
+        """From word 0, for other seats; stalls of commands and output."""
+        getattr(self.dut, f"{self.name}__last").value = seats - 1
+        getattr(self.dut, f"{self.name}__restart").value = 1
+        await self.edge
+        getattr(self.dut, f"{self.name}__restart").value = 0
+        self.command = StreamSource(self.dut, f"{self.name}__command", stall=stall[0])
+        # A new sink each time: a restart takes back the word on offer.
+        self.sink = StreamSink(self.dut, f"{self.name}__o", stall=stall[1])
+
+    async def disturb(self) -> None:
+        """The host looks at weights now and then."""
+        while True:
+            for _ in range(self.rng.randrange(12)):
+                await self.edge
+            await self.bus.load(self.rng.randrange(len(self.words) * self.stride))
+
+    def expected(self, pieces: list[int], first: int, seats: int) -> list[int]:
+        """What those commands bring from word `first` on: each one's words for every seat."""
+        words = []
+        for piece in pieces:
+            words += self.words[first : first + piece] * seats
+            first += piece
+        return words
+
+
 @cocotb.test()
 async def weight_reader(dut: Any) -> None:
-    """A token's reading, in pieces, with stalls, with bus traffic between body and head."""
+    """A pass's reading for every number of seats, with stalls and bus traffic, and restarts."""
     await context.start(dut)
-    edge = FallingEdge(dut.clk)
     for unit in context.parameters()["paths"]:
-        name, words = unit["name"], unit["words"]
-        rng = context.generator(name)
-        bus = Bus(dut, name)
-        restart = getattr(dut, f"{name}__restart")
+        bench = ReaderBench(dut, unit)
+        rng, name, total = bench.rng, bench.name, len(unit["words"])
         valid = getattr(dut, f"{name}__o__valid")
-        stride = 1 << (unit["elements"] - 1).bit_length()
-        element = unit["element"]
-        elements = [
-            word >> (k * element) & ((1 << element) - 1) for word in words for k in range(stride)
-        ]
-        await bus.store(0, elements, rng)
+        await bench.load(unit["element"])
         assert not valid.value, f"{name}: words before the first restart"
-        for stall in (0.0, 0.5, 0.9):
-            # A new sink each time: a restart takes back the word on offer.
-            sink = StreamSink(dut, f"{name}__o", stall=stall)
-            restart.value = 1
-            await edge
-            restart.value = 0
-            body = len(words) * 3 // 4
-            start = cocotb.utils.get_sim_time("step")
-            got = await sink.receive(body)
-            cycles = (cocotb.utils.get_sim_time("step") - start) // unit["period"]
-            if stall == 0.0:
-                assert cycles <= body + 5, f"{name}: {body} words in {cycles} cycles"
-            for _ in range(5):  # the host looks at weights while the core is idle
-                await bus.load(rng.randrange(len(words) * stride))
-            got += await StreamSink(dut, f"{name}__o", stall=stall).receive(len(words) - body)
-            differ = [w for w in range(len(words)) if got[w] != words[w]]
-            assert not differ, (
-                f"{name} stall {stall}: {len(differ)} of {len(words)} differ, word {differ[0]}"
-                f" expected {words[differ[0]]:#x}, got {got[differ[0]]:#x}"
-            )
-        # Restart in the middle, while a word waits.
+        body = total * 3 // 4
+        for stall in ((0.0, 0.0), (0.0, 0.5), (0.8, 0.0), (0.5, 0.9)):
+            for seats in range(1, unit["contexts"] + 1):
+                await bench.restart(seats, stall)
+                for first, count, busy in ((0, body, False), (body, total - body, True)):
+                    pieces = cut(rng, count)
+                    want = bench.expected(pieces, first, seats)
+                    sender = cocotb.start_soon(bench.command.send(pieces))
+                    disturber = cocotb.start_soon(bench.disturb()) if busy else None
+                    start = cocotb.utils.get_sim_time("step")
+                    got = await bench.sink.receive(len(want))
+                    cycles = (cocotb.utils.get_sim_time("step") - start) // unit["period"]
+                    if stall == (0.0, 0.0) and not busy:
+                        limit = len(want) + 5
+                        assert cycles <= limit, f"{name}: {len(want)} words in {cycles} cycles"
+                    differ = [w for w in range(len(want)) if got[w] != want[w]]
+                    assert not differ, (
+                        f"{name} stall {stall}, {seats} seats: {len(differ)} of {len(want)}"
+                        f" differ, word {differ[0]} expected {want[differ[0]]:#x},"
+                        f" got {got[differ[0]]:#x}"
+                    )
+                    await sender
+                    if disturber:
+                        disturber.cancel()
+                        bench.bus.strobe.value = 0
+                    for _ in range(12):  # no word that nobody asked for
+                        await bench.edge
+                        assert not valid.value, f"{name}: words after the last command"
+        # Restart in the middle, while words wait and a command is under way.
         for _ in range(4):
-            restart.value = 1
-            await edge
-            restart.value = 0
-            count = rng.randrange(1, len(words))
-            sink = StreamSink(dut, f"{name}__o", stall=0.3)
-            got = await sink.receive(count)
-            assert got == words[:count], f"{name}: after a restart"
+            seats = rng.randrange(1, unit["contexts"] + 1)
+            await bench.restart(seats, (0.0, 0.3))
+            pieces = cut(rng, total)
+            want = bench.expected(pieces, 0, seats)
+            count = rng.randrange(1, len(want))
+            sender = cocotb.start_soon(bench.command.send(pieces))
+            got = await bench.sink.receive(count)
+            assert got == want[:count], f"{name}: after a restart"
+            sender.cancel()
+            bench.command.valid.value = 0
 
 
 @cocotb.test()

@@ -1,4 +1,4 @@
-"""Cocotb benches of the quad SPI controller against cocotbext-qspi's flash model."""
+"""Cocotb benches of the quad SPI controller against two models of a flash."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,10 @@ from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
+from setun.firmware.config import SECTOR
 from setun.hw.controllers.port import MAX_BEATS, bus_request, read_request
-from setun.hw.controllers.qspi_parts import SECTOR
-from units.qspi_harness import OTHER_BITS, VIOLATIONS
+from setun.sim.memories.flash_rules import WORDS, Rule
+from units.qspi_harness import OTHER_BITS, content
 
 PERIOD_NS = 10
 
@@ -41,7 +42,7 @@ class Host:
 
     def check(self) -> None:
         code = self.port("violation")
-        assert code == 0, f"{self.name}: {VIOLATIONS[code]}"
+        assert code == 0, f"{self.name}: {WORDS[Rule(code)]}"
         enabled = OTHER_BITS | self.about["enable"]
         assert self.port("register") == enabled, f"{self.name}: {self.port('register'):#x}"
 
@@ -58,7 +59,7 @@ class Host:
         self.check()
 
     def byte(self, at: int) -> int:
-        return self.bytes.get(at, (at * 0x9E3779B1 & 0xFFFFFFFF) >> 24)
+        return self.bytes.get(at, content(at))
 
     def word(self, address: int) -> int:
         at = self.about["base"] + 4 * address

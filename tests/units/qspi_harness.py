@@ -1,8 +1,8 @@
-"""Quad SPI controllers joined to cocotbext-qspi's flash model, which learns what it lacks."""
+"""Quad SPI controllers joined to a flash: Setun's model, or cocotbext-qspi's with what it lacks."""
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from cocotbext.qspi import verilog_dir
@@ -10,23 +10,23 @@ from cocotbext.qspi import verilog_dir
 from setun.hw.controllers.qspi import QspiFlash
 from setun.hw.controllers.qspi_parts import STATUS_2, FlashPart
 from setun.hw.pipeline import delayed
+from setun.sim.memories.flash import FlashModel
 
 SETTLE_US = 1.0  # instead of 100
 PROGRAM, ERASE = 300, 1500  # cycles that the model is busy
 OTHER_BITS = 0x14  # of the register with the quad enable bit: nobody may change them
 
-VIOLATIONS = {
-    1: "a command while the part is busy",
-    2: "a page program runs over the end of its page",
-    3: "both sides drive a pin",
-    4: "quad I/O without the quad enable bit",
-    5: "a write without the write enable latch",
-    6: "a command that the part does not know",
-    7: "CS# is high for less than 50 ns",
-    8: "HOLD# is low while it is no data pin",
-    9: "a command to a part in power-down, or before it has woken up",
-    10: "a mode byte that makers take differently",
-}
+
+def content(at: int) -> int:
+    """First contents of byte `at` of every flash."""
+    return (at * 0x9E3779B1 & 0xFFFFFFFF) >> 24
+
+
+def contents(size: int) -> list[int]:
+    """The first `size` bytes as 32-bit words."""
+    words = (bytes(map(content, range(at, at + 4))) for at in range(0, size, 4))
+    return [int.from_bytes(word, "little") for word in words]
+
 
 # What the model has, and what takes its place; each occurs once.
 CHANGES = [
@@ -177,7 +177,7 @@ endmodule
 
 
 def flash_model() -> str:
-    """Verilog of the model: with continuous mode, quad enable, reset, and rules that it checks."""
+    """Verilog of cocotbext-qspi's model with the changes; it latches codes of `Rule`."""
     text = (verilog_dir() / "qspi_flash.v").read_text()
     for before, after in CHANGES:
         if text.count(before) != 1:
@@ -195,9 +195,11 @@ class FlashSystem(wiring.Component):
         Registers between the part's data and the controller's: what pads and tV take.
     continuous, powered
         State in which the part is found.
+    own
+        The flash is Setun's model.
 
-    Members: those of the controller but its pins; `violation` (see `VIOLATIONS`), `register`
-    with the quad enable bit, `cs_n`.
+    Members: those of the controller but its pins; `violation`, a code of
+    `setun.sim.memories.flash_rules.Rule`; `register` with the quad enable bit; `cs_n`.
     """
 
     PORTS = ("read", "o", "bus_req", "bus_rsp")
@@ -212,8 +214,10 @@ class FlashSystem(wiring.Component):
         late: int = 0,
         continuous: bool = False,
         powered: bool = True,
+        own: bool = False,
     ) -> None:
-        self.part, self.late = part, late
+        self.part, self.late, self.own = part, late, own
+        self.clock_hz = clock_hz
         self.continuous, self.powered = continuous, powered
         self.controller = QspiFlash(
             part, clock_hz, base=base, round_trip=round_trip, settle_us=SETTLE_US
@@ -237,6 +241,39 @@ class FlashSystem(wiring.Component):
         for name in ("o", "bus_rsp"):
             wiring.connect(m, getattr(controller, name), wiring.flipped(getattr(self, name)))
         pins, io = controller.pins, Signal(4)
+        if self.own:
+            self._own_model(m, io)
+        else:
+            self._cocotbext_model(m, io)
+        m.d.comb += [
+            self.ready.eq(controller.ready),
+            self.cs_n.eq(pins.cs_n),
+            pins.io_i.eq(delayed(m, io, self.late, "late")),
+        ]
+        return m
+
+    def _own_model(self, m: Module, io: Signal) -> None:
+        flash = FlashModel(
+            self.part, self.clock_hz, init=contents(self.part.capacity),
+            program_us=PROGRAM / self.clock_hz * 1e6, erase_us=ERASE / self.clock_hz * 1e6,
+            settle_us=SETTLE_US, other_bits=OTHER_BITS, continuous=self.continuous,
+            powered=self.powered,
+        )  # fmt: skip
+        # The controller's reset does not reach the part.
+        m.domains.part = part = ClockDomain(reset_less=True, local=True)
+        m.d.comb += part.clk.eq(ClockSignal())
+        m.submodules.flash = DomainRenamer("part")(flash)
+        pins = self.controller.pins
+        for name in ("sck", "cs_n", "io_o", "io_oe"):
+            m.d.comb += getattr(flash.pins, name).eq(getattr(pins, name))
+        m.d.comb += [
+            io.eq(flash.pins.io_i),
+            self.violation.eq(flash.violation.code),
+            self.register.eq(flash.register),
+        ]
+
+    def _cocotbext_model(self, m: Module, io: Signal) -> None:
+        pins = self.controller.pins
         # A part that is quad for good has its bit set already.
         enable = self.part.quad_enable or STATUS_2
         other = OTHER_BITS | (0 if self.part.quad_enable else enable.bit)
@@ -261,9 +298,3 @@ class FlashSystem(wiring.Component):
             o_violation=self.violation,
             o_register=self.register,
         )
-        m.d.comb += [
-            self.ready.eq(controller.ready),
-            self.cs_n.eq(pins.cs_n),
-            pins.io_i.eq(delayed(m, io, self.late, "late")),
-        ]
-        return m
