@@ -28,7 +28,9 @@ def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
         "sampler": lambda: Sampler(config),
         "sequencer": lambda: Sequencer(config),
         "generation": lambda: Generation(config),
-        "link": lambda: Link(identity.encode(config), config.divisor, len(COUNTERS)),
+        "link": lambda: Link(
+            identity.encode(config), config.divisor, len(COUNTERS), config.contexts
+        ),
     }
 
 

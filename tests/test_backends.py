@@ -11,10 +11,11 @@ from setun.backends.serial import load
 from setun.backends.simulated import simulated_config
 from setun.firmware import identity
 from setun.firmware.compiler import Image
-from setun.firmware.config import ChipConfig
+from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 from setun.firmware.isa import WORDS
+from setun.firmware.link.messages import MAX_INFO
 from setun.firmware.placement import Space, place, requirements
 from setun.hw.resources import block_ram, check_capacity
 from setun.models.load import load_model
@@ -63,6 +64,36 @@ def test_chip_equals_golden_state_included(
         assert tokens(chip, prompt, 12, sampling) == tokens(golden, prompt, 12, sampling)
         assert np.array_equal(chip.state(), golden.model.state)
     assert chip.cycles_per_token and chip.cycles_per_token > 0
+
+
+def test_contexts_apart_and_a_host_that_went_away(
+    images: dict[str, Image], config: ChipConfig
+) -> None:
+    golden = [GoldenBackend(images["a"], FMT) for _ in range(2)]
+    chip = SimulatedBackend(images["a"], config.override(contexts=2), context=1)
+    try:
+        greedy, warm = Sampling(), Sampling(temperature=0.9, seed=5)
+        assert tokens(chip, [3, 1], 6, warm) == tokens(golden[1], [3, 1], 6, warm)
+        assert np.array_equal(chip.state(1), golden[1].model.state)
+        assert not chip.state(0).any()
+        # The second of two conversations under way is read first.
+        streams = [chip.start([200], 9, greedy, 0), chip.start([7, 8], 5, warm, 1)]
+        assert list(streams[1]) == tokens(golden[1], [7, 8], 5, warm)
+        assert list(streams[0]) == tokens(golden[0], [200], 9, greedy)
+        for k in range(2):
+            assert np.array_equal(chip.state(k), golden[k].model.state)
+        with pytest.raises(SetunError, match="context: must be from 0 to 1; found 2"):
+            chip.start([1], 1, greedy, 2)
+        unread = [chip.start([1], 60_000, greedy, k) for k in range(2)]
+        assert [next(stream) for stream in unread] == 2 * tokens(golden[0], [1], 1, greedy)
+        for k in (2, -1):
+            with pytest.raises(SetunError, match="context: must be from 0 to 1"):
+                SerialBackend(images["a"], port_of(chip), baud=chip.config.baud, context=k)
+        board = SerialBackend(images["a"], port_of(chip), baud=chip.config.baud, context=1)
+        assert tokens(board, [1], 4, greedy) == tokens(golden[1], [1], 4, greedy)
+        board.close()
+    finally:
+        chip.close()
 
 
 def test_another_model_over_the_link(images: dict[str, Image], chip: SimulatedBackend) -> None:
@@ -174,7 +205,9 @@ def test_temperature_out_of_range(temperature: float) -> None:
         Sampling(temperature=temperature)
 
 
-def test_identity_round_trip(config: ChipConfig) -> None:
+@pytest.mark.parametrize("contexts", CONTEXTS)
+def test_identity_round_trip(config: ChipConfig, contexts: int) -> None:
+    config = config.override(contexts=contexts)
     record = identity.encode(config)
     assert identity.decode(record) == config
     assert ChipConfig.from_dict(config.to_dict()) == config
@@ -185,6 +218,24 @@ def test_identity_round_trip(config: ChipConfig) -> None:
             identity.decode(bytes(damaged))
     with pytest.raises(SetunError):
         identity.decode(record[:-1])
+
+
+def test_identity_of_other_versions(config: ChipConfig) -> None:
+    """Version 2 had neither contexts nor a flash's first byte."""
+    record = identity.encode(config)
+    assert len(record) <= MAX_INFO and record[0] == 3
+    place = 1 + 8 + 7
+    assert record[place] == config.contexts
+    older = bytes((2,)) + record[1:place] + record[place + 1 : -20] + record[-16:]
+    for version, found in ((older, 2), (bytes((2,)) + record[1:], 2), (bytes((4,)) + record, 4)):
+        with pytest.raises(SetunError, match=f"of version 3; found .* version {found} .*release"):
+            identity.decode(version)
+    with pytest.raises(SetunError, match="0 bytes, version none"):
+        identity.decode(b"")
+    for contexts in (0, 3, 255):
+        damaged = record[:place] + bytes((contexts,)) + record[place + 1 :]
+        with pytest.raises(SetunError, match="contexts: must be 1, 2 or 4"):
+            identity.decode(damaged)
 
 
 def test_model_that_does_not_fit(images: dict[str, Image], config: ChipConfig) -> None:

@@ -38,6 +38,8 @@ def test_run_gives_the_same_tokens_on_golden_and_chip(model: Path) -> None:
     assert chip["golden_match"] is True
     assert chip["cycles_per_token"] > 0 and chip["tokens_per_second"] > 0  # type: ignore[operator]
     assert golden["tokens"] != run_json(*common[:-1], 4)["tokens"]
+    other = run_json(*common, "--backend", "sim", *SMALL, "--set", "contexts=2", "--context", 1)
+    assert other["tokens"] == golden["tokens"] and other["golden_match"] is True
 
 
 def test_run_with_waves(model: Path, tmp_path: Path) -> None:
@@ -62,6 +64,13 @@ def test_run_streams_text() -> None:
         (["--prompt", "a", "--temperature", "-1"], "temperature"),
         (["--prompt", "a", "--seed", "-1"], "seed"),
         (["--prompt", "a", "--waves", "x.fst"], "--backend sim"),
+        (["--prompt", "a", "--context", "1"], "--context: must be 0 on the golden model"),
+        (["--prompt", "a", "--backend", "sim", "--context", "1"], "context: must be 0; found 1"),
+        (
+            ["--prompt", "a", "--backend", "sim", "--set", "contexts=2", "--context", "2"],
+            "context: must be from 0 to 1; found 2",
+        ),
+        (["--prompt", "a", "--backend", "sim", "--context", "-1"], "context: must be 0"),
         (["--prompt", "a", "--backend", "serial"], "--port"),
         (["--prompt", "a", "--backend", "serial", "--port", "/nowhere"], "/nowhere"),
         (["--prompt", "a", "--set", "rows"], "KEY=VALUE"),

@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.link.crc import crc32_combine
+from setun.firmware.link.frames import Frame
 from setun.firmware.link.messages import (
     CONTEXT,
     MAX_CONTEXTS,
@@ -169,7 +171,8 @@ class ChipClient:
     ) -> Iterator[int]:
         """Start a generation at once; the iterator gives tokens as they come, until DONE.
 
-        Generations of several contexts may be under way, their iterators used in any order.
+        Generations of several contexts may be under way, their iterators used in any order. When
+        a context's next one begins, the iterator of the one before gives no more than came by then.
 
         Parameters
         ----------
@@ -193,9 +196,12 @@ class ChipClient:
             if not low <= value <= high:
                 raise SetunError(name, f"from {low} to {high}", value)
         payload = struct.pack("<HBII", count, int(greedy), inv_temperature_bits, seed)
-        self.transport.events[context].clear()
-        data = self._command(_of(Command.GENERATE, context), payload)
-        return self._tokens(_sized(Command.GENERATE, data, 1)[0], context)
+        command = _of(Command.GENERATE, context)
+        # A queue of its own: an iterator left over from before must not take these events.
+        events: deque[Frame] = deque()
+        self.transport.events[context] = events
+        data = self._command(command, payload)
+        return self._tokens(_sized(Command.GENERATE, data, 1)[0], context, events)
 
     def stop(self, context: int = 0) -> None:
         """End a context's generation; its iterator still gives what was on the way, then ends."""
@@ -206,16 +212,20 @@ class ChipClient:
         data = self._command(Command.COUNTERS)
         return [value for (value,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
 
-    def _tokens(self, expected: int, context: int) -> Iterator[int]:
-        events = self.transport.events[context]
+    def _tokens(self, expected: int, context: int, events: deque[Frame]) -> Iterator[int]:
         received = 0
         first = True
-        deadline = time.monotonic() + self._patience
         while True:
+            # From here on: the caller may have been away for long.
+            deadline = time.monotonic() + self._patience
             while not events:
-                if self.transport.pump(self._timeout):
-                    continue
-                self._command(Command.INFO)
+                if events is not self.transport.events[context]:
+                    raise SetunError(
+                        "generation", "is read before the next one of its context begins"
+                    )
+                if not self.transport.pump(self._timeout):
+                    self._command(Command.INFO)
+                # Events of other contexts may keep coming.
                 if not events and time.monotonic() > deadline:
                     raise SetunError(
                         "generation",
@@ -231,7 +241,6 @@ class ChipClient:
             if behind:
                 raise _lost(f"event {event.seq} instead of {expected}")
             expected = (expected + 1) & 0xFF
-            deadline = time.monotonic() + self._patience
             if event.kind & ~CONTEXT == Event.DONE:
                 done = Done.unpack(event.payload)
                 if done is None or done.tokens != received:

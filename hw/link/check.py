@@ -1,6 +1,6 @@
 """Verdict on a command before anything is done."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,14 +26,10 @@ class CommandCheck(wiring.Component):
     kind : In(8), length : In(8)
         Frame type and payload bytes.
     running : In(1)
-        The core works, or will.
-    occupied : In(1), active : In(1)
+        Some context works, or will.
+    occupied : In(1), generating : In(1), prompt_space : In(8)
         Of the context that the command names: it works, or will; a generation was accepted and
-        has not ended.
-    prompt_space : In(8)
-        Free entries of the prompt queue.
-    repeated : In(1)
-        The frame repeats the last command, which must not run twice: it is never BUSY.
+        has not ended; free entries of its prompt queue.
     status : Out(Status)
 
     Latency: 0 (combinational).
@@ -47,9 +43,8 @@ class CommandCheck(wiring.Component):
                 "length": In(8),
                 "running": In(1),
                 "occupied": In(1),
-                "active": In(1),
+                "generating": In(1),
                 "prompt_space": In(8),
-                "repeated": In(1),
                 "status": Out(Status),
             }
         )
@@ -62,15 +57,15 @@ class CommandCheck(wiring.Component):
         no_room = length[1:] > self.prompt_space
         whole_words = (length[:2] == 1) & (length > 5) & (length <= 5 + 4 * MAX_WORDS)
         tokens = ~length[0] & (length != 0) & (length <= 2 * MAX_PROMPT_TOKENS)
-        never = self.active & False
+        never = Const(0)
         rules = {
             Command.INFO: (length == 0, never),
             Command.WRITE: (whole_words, working),
             Command.READ: (length == 6, working),
             Command.CRC: (length == 9, working),
             Command.RESET: (length == 0, self.occupied),
-            Command.PROMPT: (tokens, self.active | no_room),
-            Command.GENERATE: (length == 11, self.active),
+            Command.PROMPT: (tokens, self.generating | no_room),
+            Command.GENERATE: (length == 11, self.generating),
             Command.STOP: (length == 0, never),
             Command.COUNTERS: (length == 0, never),
         }
@@ -80,7 +75,7 @@ class CommandCheck(wiring.Component):
         with m.Switch(Cat(self.kind[:4], self.kind[6:])):
             for command, (shape, wait) in rules.items():
                 with m.Case(command):
-                    m.d.comb += busy.eq(wait & ~self.repeated)
+                    m.d.comb += busy.eq(wait)
                     if command in OF_CONTEXT:
                         m.d.comb += well_formed.eq(shape & (context < self.contexts))
                     else:

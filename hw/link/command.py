@@ -8,7 +8,7 @@ from setun.firmware.link.messages import MAX_WORDS, SPACES, Command, Event, Stat
 from setun.hw.link.check import CommandCheck
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.crc import Crc32
-from setun.hw.link.generation import GenerationControl
+from setun.hw.link.request import GenerateRequest
 from setun.hw.link.signature import core_members
 from setun.hw.link.word import ReplyWord
 
@@ -60,7 +60,7 @@ class CommandProcessor(wiring.Component):
         m = Module()
         m.submodules.crc = crc = Crc32()
         m.submodules.check = check = CommandCheck(self.contexts)
-        m.submodules.generation = generation = GenerationControl(self.contexts)
+        m.submodules.request = request = GenerateRequest()
         m.submodules.word = word = ReplyWord(self.counter_count)
 
         kind = Signal(8)
@@ -79,8 +79,9 @@ class CommandProcessor(wiring.Component):
 
         event_numbers = Array(Signal(8, name=f"event_number{k}") for k in range(self.contexts))
         first_event = Signal(8)
+        # The last command, when it is one that must not run twice: `status` is still its own.
         once_valid = Signal()
-        once = Signal(9)
+        once = Signal(16)
 
         # Ring memory: the byte at `tail` is always at hand; `step` moves on to the next.
         step = Signal()
@@ -138,22 +139,19 @@ class CommandProcessor(wiring.Component):
             self.bus_req.payload.data.eq(shift),
             self.prompt.payload.eq(shift[16:]),
             self.context.eq(kind[4:6]),
-            generation.context.eq(kind[4:6]),
-            generation.whose.eq(kind[4:6]),
-            generation.byte.eq(self.byte),
+            request.byte.eq(self.byte),
         ]
-        wiring.connect(m, wiring.flipped(self.generate), generation.generate)
+        wiring.connect(m, wiring.flipped(self.generate), request.generate)
 
-        running_once = Signal()
+        repeated = Signal()
         m.d.comb += [
-            running_once.eq((kind[:4] == Command.PROMPT) | (kind[:4] == Command.GENERATE)),
             check.kind.eq(kind),
             check.length.eq(left),
-            check.running.eq(self.running | generation.any_active),
-            check.occupied.eq(self.occupied | generation.active),
-            check.active.eq(generation.active),
+            check.running.eq(self.running),
+            check.occupied.eq(self.occupied),
+            check.generating.eq(self.generating),
             check.prompt_space.eq(self.prompt_space),
-            check.repeated.eq(running_once & once_valid & (once == Cat(seq, kind[0]))),
+            repeated.eq(once_valid & (once == Cat(seq, kind))),
         ]
 
         some_event = self.error.valid | self.token.valid | self.done.valid
@@ -169,13 +167,14 @@ class CommandProcessor(wiring.Component):
                     m.next = "KIND OUT"
                     with m.If(self.error.valid):
                         m.d.sync += [kind.eq(Event.ERROR), seq.eq(0)]
-                    with m.Elif(self.token.valid):
-                        whose = self.token.payload.context
-                        m.d.sync += kind.eq(Event.TOKEN | (whose << 4))
-                        m.d.sync += seq.eq(event_numbers[whose])
-                    with m.Else():
+                    # An end comes behind its tokens anyhow, and need not wait for those of others.
+                    with m.Elif(self.done.valid):
                         whose = self.done.payload.context
                         m.d.sync += kind.eq(Event.DONE | (whose << 4))
+                        m.d.sync += seq.eq(event_numbers[whose])
+                    with m.Else():
+                        whose = self.token.payload.context
+                        m.d.sync += kind.eq(Event.TOKEN | (whose << 4))
                         m.d.sync += seq.eq(event_numbers[whose])
             with m.State("LENGTH"):
                 m.d.comb += step.eq(1)
@@ -190,19 +189,17 @@ class CommandProcessor(wiring.Component):
                 m.d.sync += seq.eq(self.byte)
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [
-                    status.eq(check.status),
-                    once_valid.eq(0),
-                    once.eq(Cat(seq, kind[0])),
-                ]
                 m.next = "SKIP"
-                with m.If((check.status == Status.OK) & check.repeated):
-                    m.d.sync += once_valid.eq(1)
-                with m.Elif(check.status == Status.OK), m.Switch(kind[:4]):
+                with m.If(~repeated):
+                    m.d.sync += [
+                        status.eq(check.status),
+                        once_valid.eq(kind[:4].matches(Command.PROMPT, Command.GENERATE)),
+                        once.eq(Cat(seq, kind)),
+                    ]
+                with m.If(~repeated & (check.status == Status.OK)), m.Switch(kind[:4]):
                     with m.Case(Command.WRITE, Command.READ, Command.CRC):
                         m.next = "SPACE"
                     with m.Case(Command.PROMPT):
-                        m.d.sync += once_valid.eq(1)
                         m.next = "TOKEN"
                     with m.Case(Command.GENERATE):
                         m.next = "REQUEST"
@@ -275,14 +272,14 @@ class CommandProcessor(wiring.Component):
                         m.d.sync += phase.eq(0)
                         m.next = "SKIP"
             with m.State("REQUEST"):
-                m.d.comb += [step.eq(1), less.eq(1), generation.take.eq(1)]
+                m.d.comb += [step.eq(1), less.eq(1), request.take.eq(1)]
                 with m.If(left == 1):
                     m.next = "REQUEST CHECK"
             with m.State("REQUEST CHECK"):
                 m.next = "SKIP"
-                with m.If(generation.good):
-                    m.d.comb += generation.start.eq(1)
-                    m.d.sync += [first_event.eq(event_numbers[self.context]), once_valid.eq(1)]
+                with m.If(request.good):
+                    m.d.comb += request.start.eq(1)
+                    m.d.sync += first_event.eq(event_numbers[self.context])
                 with m.Else():
                     m.d.sync += status.eq(Status.BAD_ARGUMENT)
             with m.State("SKIP"):
@@ -344,7 +341,6 @@ class CommandProcessor(wiring.Component):
                     with m.Default():
                         m.d.comb += self.done.ready.eq(later)
                         with m.If(~later):
-                            m.d.comb += generation.ended.eq(1)
                             m.d.sync += [phase.eq(1), number.eq(number + 1)]
                 with m.Else(), m.Switch(kind[:4]):
                     with m.Case(Command.GENERATE):

@@ -4,6 +4,7 @@ from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.firmware.link.messages import MAX_CONTEXTS
 from setun.hw.link.cobs import CobsEncoder
 from setun.hw.link.command import CommandProcessor
 from setun.hw.link.receive import FrameReceiver
@@ -69,6 +70,8 @@ class Link(wiring.Component):
     def __init__(self, config_info: bytes, divisor: int, counters: int, contexts: int = 1) -> None:
         if not 0 <= counters <= 59:
             raise ValueError(f"at most 59 counters fit a frame: {counters}")
+        if not 1 <= contexts <= MAX_CONTEXTS:
+            raise ValueError(f"from 1 to {MAX_CONTEXTS} contexts: {contexts}")
         self.config_info = config_info
         self.divisor = divisor
         self.counter_count = counters

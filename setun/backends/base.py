@@ -37,6 +37,13 @@ class Sampling:
         return None if self.temperature == 0.0 else 1.0 / self.temperature
 
 
+def check_context(context: int, contexts: int) -> None:
+    """Refuse a conversation that a chip with so many `contexts` does not hold."""
+    if not 0 <= context < contexts:
+        rule = f"must be from 0 to {contexts - 1}" if contexts > 1 else "must be 0"
+        raise SetunError("context", rule, context, f"the chip holds {contexts}")
+
+
 class Backend(Protocol):
     """A model ready to run; a context manager."""
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from setun.backends.base import Sampling
+from setun.backends.base import Sampling, check_context
 from setun.firmware import functions, identity
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
@@ -74,7 +74,7 @@ class SerialBackend:
     Weights outside block RAM are read through for that, unless they are known to be `placed`:
     the program may be a bitstream's, and they from before.
 
-    `patience`, in seconds, is that of the client.
+    `patience`, in seconds, is that of the client; `context` that of `generate`.
 
     Errors: no chip answers, the model does not fit it, or its number format differs from the one
     asked for.
@@ -87,6 +87,7 @@ class SerialBackend:
         *,
         baud: int = 1_000_000,
         patience: float = 60.0,
+        context: int = 0,
         progress: Progress = lambda n, of: None,
         placed: bool = False,
     ) -> None:
@@ -94,6 +95,9 @@ class SerialBackend:
         try:
             self.client = ChipClient(self._serial, patience=patience)
             self.config: ChipConfig = identity.decode(self.client.info())
+            check_context(context, self.config.contexts)
+            for each in range(self.config.contexts):
+                self.client.stop(each)  # a host that went away may have left it talking
             placement = place(image, self.config)
             first = self.client.read(Space.PROGRAM, 0, WORDS)
             there = np.array_equal(first, placement.spaces[Space.PROGRAM][:WORDS])
@@ -104,13 +108,14 @@ class SerialBackend:
         except BaseException:
             self._serial.close()
             raise
+        self.context = context
         self.cycles_per_token: float | None = None
         self.clock_hz: int | None = self.config.clock_hz
         self._state_shape = image.config.num_hidden_layers, image.config.inner_size
         self._state_stride = image.state_elements // image.config.num_hidden_layers
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
-        yield from self.start(prompt, count, sampling)
+        yield from self.start(prompt, count, sampling, self.context)
 
     def start(
         self, prompt: Sequence[int], count: int, sampling: Sampling, context: int = 0
@@ -118,8 +123,7 @@ class SerialBackend:
         """Begin at once, in any context of the chip; several may be under way."""
         if not 1 <= count <= BIGGEST_RUN:
             raise SetunError("token count", f"must be from 1 to {BIGGEST_RUN}", count)
-        if not 0 <= context < self.config.contexts:
-            raise SetunError("context", f"must be from 0 to {self.config.contexts - 1}", context)
+        check_context(context, self.config.contexts)
         self.client.stop(context)
         self.client.reset(context)
         self.client.prompt(prompt, context)

@@ -8,7 +8,7 @@ import setun.firmware
 import setun.hw
 import setun.sim.memories
 from setun import __version__
-from setun.backends.base import Sampling
+from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
@@ -63,6 +63,8 @@ class SimulatedBackend:
         The model; in the memories when the simulation starts.
     config
         The chip; see `simulated_config`.
+    context
+        Conversation that `generate` goes on in.
     waves
         FST file to write (slower).
     progress
@@ -74,9 +76,11 @@ class SimulatedBackend:
         image: Image,
         config: ChipConfig,
         *,
+        context: int = 0,
         waves: Path | None = None,
         progress: Callable[[str], None] = lambda stage: None,
     ) -> None:
+        check_context(context, config.contexts)
         contents = system_contents(config, place(image, config))
         progress("generate Verilog")
         executable = compile_chip(
@@ -86,8 +90,9 @@ class SimulatedBackend:
         self.chip = SimulatedChip(executable, memories=files, waves=waves)
         try:
             self._serial = SerialBackend(
-                image, self.chip.port, baud=config.baud, patience=PATIENCE, placed=True
-            )
+                image, self.chip.port, baud=config.baud, patience=PATIENCE, context=context,
+                placed=True,
+            )  # fmt: skip
         except BaseException:
             self.chip.close()
             raise

@@ -23,6 +23,14 @@ from setun.cli.streaming import play
 )
 @click.option("--port", metavar="PORT", help="Serial port of the board.")
 @click.option("--baud", type=int, default=1_000_000, show_default=True, help="Its bit rate.")
+@click.option(
+    "--context",
+    metavar="K",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Conversation to run in, of those that the chip holds.",
+)
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
 @click.option(
@@ -38,6 +46,7 @@ def command(
     backend: str,
     port: str | None,
     baud: int,
+    context: int,
     temperature: float,
     seed: int,
     waves: Path | None,
@@ -66,19 +75,21 @@ def command(
     options = chosen_options(config_file, settings)
     if waves is not None and backend != "sim":
         raise SetunError("--waves", "needs --backend sim", backend)
+    if context and backend == "golden":
+        raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":
         fmt = chip_for(None, options).vector
         play(image, GoldenBackend(image, fmt), fmt, tokens, count, sampling, as_json)
     elif backend == "sim":
         config = simulated_config(chip_for(image, options, packing=image.packing))
         with stages() as start:
-            chip = SimulatedBackend(image, config, waves=waves, progress=start)
+            chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
         play(image, chip, config.vector, tokens, count, sampling, as_json)
     else:
         if port is None:
             raise SetunError("--backend serial", "needs --port", "none", "e.g. --port /dev/ttyUSB0")
         with bar("load model", 1) as step:
-            board = SerialBackend(image, port, baud=baud, progress=_fraction(step))
+            board = SerialBackend(image, port, baud=baud, context=context, progress=_fraction(step))
         play(image, board, board.config.vector, tokens, count, sampling, as_json)
 
 

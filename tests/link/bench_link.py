@@ -11,39 +11,10 @@ from bench import context
 from cocotb.task import bridge
 
 from link.line import Line, SimulatedPort
+from link.raw import Raw, begin
 from link.toy import COUNTERS, INFO, QUEUE, ToyModel
-from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Frame, Status, encode_frame
+from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Status, encode_frame
 from setun.firmware.link.frames import cobs_encode
-
-
-async def begin(dut: Any) -> Line:
-    await context.start(dut)
-    return Line(dut, context.parameters()["divisor"])
-
-
-class Raw:
-    """Frames by hand: own sequence numbers, one at a time."""
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.seq = 0
-
-    async def ask(self, kind: int, payload: bytes = b"", seq: int | None = None) -> Frame:
-        """Send a frame; its reply. Events before it stay in `line.frames`."""
-        if seq is None:
-            self.seq = seq = (self.seq + 1) & 0xFF
-        self.line.post(encode_frame(kind, seq, payload))
-        events = []
-        while True:
-            frame = await self.line.frame()
-            if frame.kind == 0x80 | kind & 0x3F:
-                self.line.frames = events + self.line.frames
-                assert frame.seq == seq
-                return frame
-            events.append(frame)
-
-    async def status(self, kind: int, payload: bytes = b"", seq: int | None = None) -> int:
-        return (await self.ask(kind, payload, seq)).payload[0]
 
 
 @cocotb.test()
@@ -82,7 +53,7 @@ async def client(dut: Any) -> None:
         assert first + rest == expected
         assert chip.last_done.reason == 1 and chip.last_done.tokens == len(expected)
         counters = chip.counters()
-        assert counters == [1, 1, 200, 40 + len(expected), 3]
+        assert counters == [1, 1, 200, 40 + len(expected), 3, 0]
         assert len(counters) == COUNTERS
 
     await bridge(session)()
@@ -112,7 +83,7 @@ async def noisy_client(dut: Any) -> None:
 
     def session() -> None:
         chip = ChipClient(port, timeout=0.4, retries=12)
-        model = ToyModel()
+        models = [ToyModel() for _ in range(context.parameters()["contexts"])]
         port.spoil = {"out": spoil(0.002), "in": spoil(0.004)}
         words = np.arange(256, dtype=np.uint32) * 0x01010101
         chip.write(0, 0, words)
@@ -121,14 +92,17 @@ async def noisy_client(dut: Any) -> None:
         total = 0
         for _ in range(20):
             tokens = [rng.randrange(1 << 16) for _ in range(rng.randrange(1, 40))]
-            chip.prompt(tokens)
-            model.prompt(tokens)
+            whose = rng.randrange(len(models))
+            chip.prompt(tokens, whose)
+            models[whose].prompt(tokens)
             total += len(tokens)
         # Events are not repeated, so they need the clean line.
         port.spoil = {}
         asked = (20, False, 77, 0x12345678)
-        assert list(chip.generate(*asked)) == model.generate(*asked)
-        assert chip.counters()[2] == total
+        iterators = [chip.generate(*asked, whose) for whose in range(len(models))]
+        assert [list(each) for each in iterators] == [each.generate(*asked) for each in models]
+        counters = chip.counters()
+        assert counters[2] == total and counters[5] == 0
         assert chip.transport.resent > 0
 
     await bridge(session)()
@@ -165,7 +139,7 @@ async def statuses(dut: Any) -> None:
     ]
     for kind, payload in bad:
         assert await raw.status(kind, payload) == Status.BAD_ARGUMENT, (kind, payload)
-    for kind in (0x00, 0x0A, 0x11, 0x41, 0x81, 0xC0, 0xFF):
+    for kind in (0x00, 0x0A, 0x10, 0x1A, 0x45, 0x41, 0x81, 0xC0, 0xFF):
         assert await raw.status(kind, bytes(kind % 7)) == Status.UNKNOWN_COMMAND, kind
     words = struct.pack("<II", 1, 0xFFFFFFFF)
     assert await raw.status(Command.WRITE, place + words) == Status.OK
@@ -214,15 +188,24 @@ async def statuses(dut: Any) -> None:
     assert tokens == model.generate(len(tokens), False, 5, 6)
     assert struct.unpack("<BHI", events[-1].payload)[:2] == (1, len(tokens))
 
-    # STOP that overtakes its generation: the prompt still keeps the core from taking it.
-    assert await raw.status(Command.PROMPT, big) == Status.OK
-    model.prompt(list(range(64)))
-    raw.line.post(encode_frame(Command.GENERATE, 50, ask) + encode_frame(Command.STOP, 51))
+    # A STOP before the first token: the prompt is consumed, then the generation ends.
+    raw.line.post(
+        encode_frame(Command.PROMPT, 49, big)
+        + encode_frame(Command.GENERATE, 50, ask)
+        + encode_frame(Command.STOP, 51)
+    )
     kinds = []
     while Event.DONE not in kinds:
-        kinds.append((await raw.line.frame()).kind)
-    assert kinds.count(Event.TOKEN) < 5, kinds
+        kinds.append((frame := await raw.line.frame()).kind)
+    assert kinds == [*(0x80 | kind for kind in (Command.PROMPT, Command.GENERATE, Command.STOP)),
+                     Event.DONE]  # fmt: skip
+    assert struct.unpack("<BHI", frame.payload)[:2] == (1, 0)
+    model.prompt(list(range(64)))
+    assert await raw.status(Command.GENERATE, struct.pack("<HBII", 1, 0, 5, 6)) == Status.OK
+    token, _ = await raw.until_done(0)
+    assert int.from_bytes(token.payload, "little") == model.generate(1, False, 5, 6)[0]
     assert await raw.status(Command.RESET) == Status.OK
+    assert counters.unpack((await raw.ask(Command.COUNTERS)).payload)[6] == 0
 
 
 @cocotb.test()
@@ -325,17 +308,22 @@ async def fuzz(dut: Any) -> None:
     marker = struct.pack("<BI4I", 0, 0, *(0x5E7 + i for i in range(4)))
     line.post(encode_frame(Command.WRITE, 0, marker))
     assert (await line.frame()).payload == b"\0"
-    originals = [
+    plain = [
         encode_frame(Command.WRITE, 7, struct.pack("<BI2I", 0, 0, 1, 2)),
-        encode_frame(Command.PROMPT, 7, struct.pack("<3H", 4, 5, 6)),
-        encode_frame(Command.GENERATE, 7, struct.pack("<HBII", 4, 0, 1, 2)),
-        encode_frame(Command.RESET, 7),
         encode_frame(Command.READ, 7, struct.pack("<BIB", 0, 0, 1)),
+    ]
+    of_context = [
+        (Command.PROMPT, struct.pack("<3H", 4, 5, 6)),
+        (Command.GENERATE, struct.pack("<HBII", 4, 0, 1, 2)),
+        (Command.RESET, b""),
+        (Command.STOP, b""),
     ]
     sent = 0
     while sent < frames:
         for _ in range(rng.randrange(1, 12)):
-            original = rng.choice(originals)
+            kind, payload = rng.choice(of_context)
+            original = encode_frame(kind | rng.randrange(4) << 4, 7, payload)
+            original = rng.choice([*plain, original, original, original])
             wire = damaged(rng, original)
             # A doubled delimiter is no damage.
             if original.strip(b"\0") not in wire.split(b"\0"):

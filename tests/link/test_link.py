@@ -6,27 +6,44 @@ from bench.runner import run_bench
 from link.toy import ToyChip
 
 
-@pytest.mark.parametrize("case", ["client", "noisy_client", "statuses", "refusals"])
-def test_link(case: str) -> None:
-    run_bench(ToyChip(4), "link.bench_link", parameters={"divisor": 4}, testcase=case, seed=11)
+def run(module: str, case: str, contexts: int, seed: int, divisor: int = 4, **more: int) -> None:
+    parameters = {"divisor": divisor, "contexts": contexts, **more}
+    chip = ToyChip(divisor, contexts)
+    run_bench(chip, f"link.{module}", parameters=parameters, testcase=case, seed=seed)
 
 
-def test_link_fuzz() -> None:
-    run_bench(
-        ToyChip(4),
-        "link.bench_link",
-        parameters={"divisor": 4, "frames": 2000},
-        testcase="fuzz",
-        seed=12,
-    )
+@pytest.mark.parametrize(
+    ("case", "contexts"),
+    [("client", 1), ("noisy_client", 1), ("noisy_client", 4), ("statuses", 1), ("refusals", 1)],
+)
+def test_link(case: str, contexts: int) -> None:
+    run("bench_link", case, contexts, seed=11)
+
+
+@pytest.mark.parametrize(
+    ("case", "contexts"),
+    [
+        ("addresses", 1),
+        ("addresses", 2),
+        ("addresses", 4),
+        ("busy", 4),
+        ("repeats", 4),
+        ("events", 4),
+        ("stops", 4),
+        ("conversations", 2),
+        ("conversations", 4),
+    ],
+)
+def test_contexts(case: str, contexts: int) -> None:
+    run("bench_contexts", case, contexts, seed=14)
+
+
+@pytest.mark.parametrize("contexts", [1, 4])
+def test_link_fuzz(contexts: int) -> None:
+    run("bench_link", "fuzz", contexts, seed=12, frames=2000)
 
 
 @pytest.mark.slow
-def test_link_fuzz_long() -> None:
-    run_bench(
-        ToyChip(5),
-        "link.bench_link",
-        parameters={"divisor": 5, "frames": 10_000},
-        testcase="fuzz",
-        seed=13,
-    )
+@pytest.mark.parametrize("contexts", [1, 4])
+def test_link_fuzz_long(contexts: int) -> None:
+    run("bench_link", "fuzz", contexts, seed=13, divisor=5, frames=10_000)

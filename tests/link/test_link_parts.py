@@ -79,6 +79,8 @@ def test_streams(case: str) -> None:
         (UartReceiver, (3,)),
         (UartTransmitter, (0,)),
         (Link, (b"", 4, 60)),
+        (Link, (b"", 4, 0, 0)),
+        (Link, (b"", 4, 0, 5)),
         (FrameReceiver, (bytes(201),)),
     ],
 )

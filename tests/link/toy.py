@@ -1,14 +1,17 @@
-"""A link with a memory and a small token machine behind it, and the machine's model."""
+"""A link with a memory and small token machines behind it, and the machines' model."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
-from amaranth.lib import fifo, wiring
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.link import Link
+from setun.hw.link.signature import DONE, GENERATE, TOKEN
 
 INFO = bytes(range(1, 100)) + bytes(30)
-COUNTERS = 5
+COUNTERS = 6
 QUEUE = 96
 SPACES = 2
 WORDS = 512
@@ -19,7 +22,7 @@ def rotate(state: int) -> int:
 
 
 class ToyModel:
-    """What `ToyChip` computes: a 16-bit state that prompt tokens and time turn."""
+    """What a context of `ToyChip` computes: a 16-bit state that prompt tokens and time turn."""
 
     def __init__(self) -> None:
         self.state = 0
@@ -37,24 +40,166 @@ class ToyModel:
         return tokens
 
 
-class ToyChip(wiring.Component):
-    """`Link` with every core-side port answered, each after a random number of cycles."""
+class ToyContext(wiring.Component):
+    """One context: takes a request at once, begins it when its prompt is consumed.
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
+    `here` selects it for `prompt`, `generate`, `stop` and `reset_state`; `noise` makes it slow:
+    a queued token waits for 128 cycles on average, so that a prompt takes longer to consume than
+    to send.
+    """
 
-    def __init__(self, divisor: int) -> None:
-        self.divisor = divisor
+    here: In(1)
+    noise: In(16)
+    prompt: In(stream.Signature(16))
+    prompt_space: Out(8)
+    generate: In(stream.Signature(GENERATE))
+    stop: In(1)
+    reset_state: In(1)
+    token: Out(stream.Signature(TOKEN))
+    done: Out(stream.Signature(DONE))
+    generating: Out(1)
+    occupied: Out(1)
+    violated: Out(1)
+
+    def __init__(self, context: int) -> None:
+        self.context = context
         super().__init__()
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.link = link = Link(INFO, self.divisor, COUNTERS)
+        noise, asked = self.noise, self.generate.payload
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=16, depth=QUEUE)
+        state, index, key, left = Signal(16), Signal(16), Signal(16), Signal(16)
+        cycles = Signal(32)
+        begun, stopped = Signal(), Signal()
+        offered, finished = self.token.valid, self.done.valid
+        turned = Cat(state[15], state[:15])
+        takes = self.here & self.generate.valid
+        feeds = self.here & self.prompt.valid
+        m.d.comb += [
+            queue.w_data.eq(self.prompt.payload),
+            queue.w_en.eq(feeds & noise[0]),
+            self.prompt.ready.eq(queue.w_rdy & noise[0]),
+            self.prompt_space.eq(QUEUE - queue.level),
+            self.occupied.eq(self.generating | (queue.level != 0)),
+            queue.r_en.eq(noise[8:15].all() & ~begun),
+            self.generate.ready.eq(~self.generating),
+            self.token.payload.token.eq(state),
+            self.token.payload.context.eq(self.context),
+            self.done.payload.reason.eq(stopped),
+            self.done.payload.tokens.eq(index),
+            self.done.payload.cycles.eq(cycles),
+            self.done.payload.context.eq(self.context),
+            # What the link promises.
+            self.violated.eq(
+                (takes & self.generating)
+                | (feeds & self.generating)
+                | (self.here & self.reset_state & self.occupied)
+            ),
+        ]
+        with m.If(queue.r_en & queue.r_rdy):
+            m.d.sync += state.eq(turned ^ queue.r_data)
+        with m.If(takes):
+            m.d.sync += [
+                self.generating.eq(1),
+                stopped.eq(0),
+                cycles.eq(0),
+                index.eq(0),
+                left.eq(asked.count),
+                key.eq(
+                    asked.inv_temperature[:16]
+                    ^ asked.inv_temperature[16:]
+                    ^ asked.seed[:16]
+                    ^ asked.seed[16:]
+                    ^ asked.greedy
+                ),
+            ]
+        with m.If(self.generating):
+            with m.If(self.here & self.stop):
+                m.d.sync += stopped.eq(1)
+            with m.If(~begun):
+                m.d.sync += begun.eq((queue.level == 0) & noise[3])
+        with m.If(begun & ~finished):
+            m.d.sync += cycles.eq(cycles + 1)
+            with m.If(offered):
+                with m.If(self.token.ready):
+                    m.d.sync += [offered.eq(0), index.eq(index + 1), left.eq(left - 1)]
+            with m.Elif((left == 0) | stopped):
+                m.d.sync += finished.eq(1)
+            with m.Elif(noise[4]):
+                m.d.sync += [offered.eq(1), state.eq(turned ^ key ^ index)]
+        with m.If(self.done.valid & self.done.ready):
+            m.d.sync += [finished.eq(0), begun.eq(0), self.generating.eq(0)]
+        with m.If(self.here & self.reset_state):
+            m.d.sync += state.eq(0)
+        return m
+
+
+class ToyChip(wiring.Component):
+    """`Link` with every core-side port answered, each after a random number of cycles.
+
+    Its counters: state resets, stops, prompt tokens, tokens, ends, broken promises of the link.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+
+    def __init__(self, divisor: int, contexts: int = 1) -> None:
+        self.divisor = divisor
+        self.contexts = contexts
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.link = link = Link(INFO, self.divisor, COUNTERS, self.contexts)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
 
         noise = Signal(32, init=0xACE1_1234)
         m.d.sync += noise.eq(Cat(noise[31] ^ noise[21] ^ noise[1] ^ noise[0], noise[:31]))
+        self._memory(m, link, noise)
 
+        toys = [ToyContext(k) for k in range(self.contexts)]
+        for k, toy in enumerate(toys):
+            m.submodules[f"toy{k}"] = toy
+            m.d.comb += [
+                toy.here.eq(link.context == k),
+                toy.noise.eq(noise.rotate_left(7 * k)[7:23]),
+                toy.prompt.valid.eq(link.prompt.valid),
+                toy.prompt.payload.eq(link.prompt.payload),
+                toy.generate.valid.eq(link.generate.valid),
+                toy.generate.payload.eq(link.generate.payload),
+                toy.stop.eq(link.stop),
+                toy.reset_state.eq(link.reset_state),
+            ]
+        m.d.comb += [
+            link.prompt.ready.eq(Array(toy.prompt.ready for toy in toys)[link.context]),
+            link.prompt_space.eq(Array(toy.prompt_space for toy in toys)[link.context]),
+            link.generate.ready.eq(Array(toy.generate.ready for toy in toys)[link.context]),
+            link.generating.eq(Array(toy.generating for toy in toys)[link.context]),
+            link.occupied.eq(Array(toy.occupied for toy in toys)[link.context]),
+            link.running.eq(Cat(toy.occupied for toy in toys).any()),
+        ]
+        self._merge(m, [toy.token for toy in toys], link.token)
+        self._merge(m, [toy.done for toy in toys], link.done)
+
+        broken = Cat(toy.violated for toy in toys).any() | (link.bus_req.valid & link.running)
+        reaches = link.context < self.contexts
+        strobes = link.prompt.valid | link.generate.valid | link.stop | link.reset_state
+        events = [
+            link.reset_state,
+            link.stop,
+            link.prompt.valid & link.prompt.ready,
+            link.token.valid & link.token.ready,
+            link.done.valid & link.done.ready,
+            broken | (strobes & ~reaches),
+        ]
+        for counter, event in zip(link.counters, events, strict=True):
+            count = Signal(32)
+            m.d.comb += counter.eq(count)
+            m.d.sync += count.eq(count + event)
+        return m
+
+    def _memory(self, m: Module, link: Link, noise: Signal) -> None:
         m.submodules.memory = memory = Memory(shape=32, depth=SPACES * WORDS, init=[])
         write, read = memory.write_port(), memory.read_port()
         request = link.bus_req.payload
@@ -75,70 +220,15 @@ class ToyChip(wiring.Component):
         with m.If(link.bus_rsp.valid & link.bus_rsp.ready):
             m.d.sync += waiting.eq(0)
 
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=16, depth=QUEUE)
-        state, index, key, left = Signal(16), Signal(16), Signal(16), Signal(16)
-        cycles = Signal(32)
-        generating, offered, stopped, finished = Signal(), Signal(), Signal(), Signal()
-        turned = Cat(state[15], state[:15])
+    def _merge(self, m: Module, sources: list[Any], target: Any) -> None:
+        """The contexts' streams in turn; a context that has nothing loses its turn."""
+        turn = Signal(range(max(2, len(sources))))
+        valid = Array(source.valid for source in sources)[turn]
         m.d.comb += [
-            queue.w_data.eq(link.prompt.payload),
-            queue.w_en.eq(link.prompt.valid & noise[7]),
-            link.prompt.ready.eq(queue.w_rdy & noise[7]),
-            link.prompt_space.eq(QUEUE - queue.level),
-            link.generating.eq(generating),
-            link.running.eq(generating | (queue.level != 0)),
-            queue.r_en.eq(noise[9] & noise[2] & ~generating),
-            link.generate.ready.eq((queue.level == 0) & ~generating & ~finished & noise[11]),
-            link.token.valid.eq(offered),
-            link.token.payload.eq(state),
-            link.done.valid.eq(finished),
-            link.done.payload.reason.eq(stopped),
-            link.done.payload.tokens.eq(index),
-            link.done.payload.cycles.eq(cycles),
+            target.valid.eq(valid),
+            target.payload.eq(Array(source.payload.as_value() for source in sources)[turn]),
         ]
-        with m.If(queue.r_en & queue.r_rdy):
-            m.d.sync += state.eq(turned ^ queue.r_data)
-        asked = link.generate.payload
-        with m.If(link.generate.valid & link.generate.ready):
-            m.d.sync += [
-                generating.eq(1),
-                stopped.eq(0),
-                cycles.eq(0),
-                index.eq(0),
-                left.eq(asked.count),
-                key.eq(
-                    asked.inv_temperature[:16]
-                    ^ asked.inv_temperature[16:]
-                    ^ asked.seed[:16]
-                    ^ asked.seed[16:]
-                    ^ asked.greedy
-                ),
-            ]
-        with m.If(generating):
-            m.d.sync += cycles.eq(cycles + 1)
-            with m.If(link.stop):
-                m.d.sync += stopped.eq(1)
-            with m.If(offered):
-                with m.If(link.token.ready):
-                    m.d.sync += [offered.eq(0), index.eq(index + 1), left.eq(left - 1)]
-            with m.Elif((left == 0) | stopped):
-                m.d.sync += [generating.eq(0), finished.eq(1)]
-            with m.Elif(noise[13]):
-                m.d.sync += [offered.eq(1), state.eq(turned ^ key ^ index)]
-        with m.If(link.done.valid & link.done.ready):
-            m.d.sync += finished.eq(0)
-        with m.If(link.reset_state):
-            m.d.sync += state.eq(0)
-
-        events = [
-            link.reset_state,
-            link.stop,
-            link.prompt.valid & link.prompt.ready,
-            link.token.valid & link.token.ready,
-            link.done.valid & link.done.ready,
-        ]
-        for counter, event in zip(link.counters, events, strict=True):
-            count = Signal(32)
-            m.d.comb += counter.eq(count)
-            m.d.sync += count.eq(count + event)
-        return m
+        for k, source in enumerate(sources):
+            m.d.comb += source.ready.eq(target.ready & (turn == k))
+        with m.If(~valid | target.ready):
+            m.d.sync += turn.eq(Mux(turn == len(sources) - 1, 0, turn + 1))
