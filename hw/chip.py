@@ -25,7 +25,7 @@ class Chip(wiring.Component):
     placement
         The model in its memories at power-on; None for a blank chip.
     technology
-        Cells of the array, see `setun.hw.dot.DotRow`.
+        Cells of array and SPRAM, see `DotRow` and `SpramWeights`.
     round_trip
         Edges that the board adds on the way to an SDRAM and back; see
         `setun.hw.controllers.sdram.SdramController`.

@@ -162,3 +162,17 @@ def test_generate_for_an_ultraplus(tmp_path: Path) -> None:
     config = ChipConfig.from_dict(json.loads(result.stdout)["config"])
     weights = place(IMAGES[0], config).spaces[Space.WEIGHTS]
     assert (out / "weights.bin").read_bytes() == weights.astype("<u4").tobytes()
+
+
+def test_a_slow_clock_keeps_its_uart() -> None:
+    slow = simulated_config(ChipConfig(memory="spram", clock_hz=24_000_000))
+    assert (slow.clock_hz, slow.divisor) == (24_000_000, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("qspi", 0.999), ("spram", 0.96)])
+def test_bench(name: str, least: float) -> None:
+    result = CliRunner().invoke(cli, ["bench", "--config", name, "-n", "2", "--json"])
+    assert result.exit_code == 0, str(result.exception)
+    (row,) = json.loads(result.stdout)
+    assert row["config"] == name and row["roofline_fraction"] > least

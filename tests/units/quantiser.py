@@ -41,7 +41,7 @@ class Stalls:
     """Probabilities of stalls, and what else differs from pass to pass."""
 
     command: float
-    filled: float
+    filled: float  # and of the array, until it releases a slot
     scale: float
     pace: float  # words that the sink stores per cycle
     settling: tuple[int, ...]  # cycles that a sum of squares takes, one of them
@@ -76,7 +76,7 @@ class Surroundings:
         self.constants: dict[int, int] = {}
         self.vector: dict[int, int] = {}
         self.writes: list[tuple[int, int, int, int]] = []
-        self.filled = self.scales = self.overlaps = 0
+        self.filled = self.released = self.scales = self.overlaps = 0
         self.sums = [0] * config.contexts
         self.settled = [0] * config.contexts
         ends, total = [], 0
@@ -160,7 +160,7 @@ class Surroundings:
         ports = (dut.slot, dut.slot_seat, dut.slot_address, dut.slot_data)
         self.writes.append(tuple(int(port.value) for port in ports))
         number = next(k for k, ends in enumerate(self.ends) if now < ends[-1])
-        assert number < self.filled + SLOTS, f"vector {number}: codes into a slot in use"
+        assert number < self.released + SLOTS, f"vector {number}: codes into a slot in use"
         announced = number < self.filled or bool(dut.filled__valid.value)
         assert announced, f"vector {number}: codes before the slot was announced"
 
@@ -212,7 +212,7 @@ class Surroundings:
         return got
 
     async def check_codes(self, name: str) -> None:
-        """Every word of every slot, and how many were announced."""
+        """Every word of every slot, and how many were announced; slots are released in order."""
         columns, start = self.config.columns, 0
         filled = StreamSink(self.dut, "filled", stall=self.stalls.filled)
         for number, job in enumerate(self.jobs):
@@ -237,6 +237,12 @@ class Surroundings:
             expected[:, :n] = job.codes[[variant for _, variant in self.seats]]
             codes = np.array([split(w[3], 8, columns) for w in got]).reshape(expected.shape)
             compare(f"{what} codes", expected, codes, unit="Quantiser", width=8)
+            while self.random.random() < self.stalls.filled:
+                await self.edge
+            self.released += 1
+            self.dut.released.value = 1
+            await self.edge
+            self.dut.released.value = 0
 
     async def run(self, name: str) -> None:
         dut, c = self.dut, self.config
@@ -292,7 +298,8 @@ async def vectors(dut: Any) -> None:
     """Every vector under several patterns of stalls and in several seats: all words in order."""
     p = context.parameters()
     config = ChipConfig.from_dict(p["config"])
-    for port in ("command__valid", "coming", "filled__ready", "scale__ready", "seating"):
+    for port in ("command__valid", "coming", "filled__ready", "released", "scale__ready",
+                 "seating"):  # fmt: skip
         getattr(dut, port).value = 0
     await context.start(dut)
     dut.eps_outer.value = p["eps_outer"]

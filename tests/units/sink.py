@@ -59,7 +59,7 @@ class Memories:
         self.ends: dict[tuple[int, int], int] = {}
         for number, (_, rows, _) in enumerate(commands):
             seats, n = rows.shape
-            for word, seat in order(config, -(-n // config.lanes), seats):
+            for _, seat in order(config, -(-n // config.lanes), seats):
                 total += 1
                 self.ends[number, seat] = total
 
