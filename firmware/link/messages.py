@@ -82,6 +82,8 @@ class Reason(IntEnum):
 
     COUNT = 0
     STOPPED = 1
+    NO_PROMPT = 2
+    FAULT = 3
 
 
 @dataclass(frozen=True)
