@@ -108,10 +108,13 @@ class Generation(wiring.Component):
         has_next, waiting = self.has_next[at], self.waiting[at]
         take = has_next | self.readable[at]
         wanted = self.active[at] & ~waiting & ~has_next
-        over = self.faulty | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
+        over = self.faulty[at] | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
         m.d.comb += seat.eq(taken)
         with m.If(self.sampled):
             m.d.sync += sampled.eq(1)
+        for k in every:
+            with m.If(self.fault & seated[k]):
+                m.d.sync += self.faulty[k].eq(1)
 
         def next_context() -> None:
             m.d.sync += at.eq(Mux(last, 0, at + 1))
@@ -169,7 +172,7 @@ class Generation(wiring.Component):
                 m.d.sync += [self.seating.last.eq(taken - 1), sampled.eq(0)]
                 m.next = "SAMPLING"
             with m.State("SAMPLING"):
-                with m.If(self.faulty):
+                with m.If((Cat(*self.faulty) & seated).any()):
                     m.d.sync += [seated.eq(0), taken.eq(0)]
                     m.next = "PICK"
                 with m.Elif(self.idle & sampled):
@@ -197,7 +200,7 @@ class Generation(wiring.Component):
             done.tokens.eq(self.tokens[at]),
             done.cycles.eq(self.cycles[at]),
             done.reason.eq(
-                Mux(self.faulty, REASON_FAULT,
+                Mux(self.faulty[at], REASON_FAULT,
                     Mux(~self.fed[at], REASON_NO_PROMPT,
                         Mux(self.left[at] == 0, REASON_COUNT, REASON_STOPPED)))
             ),
@@ -243,20 +246,16 @@ class Generation(wiring.Component):
             return Array(signals)
 
         self.fresh, self.fed = registers("fresh", init=1), registers("fed")
+        self.faulty = registers("faulty")  # a pass with its token met an unknown operation
         self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
         self.has_next, self.next_token = registers("has_next"), registers("next_token", 16)
         self.left, self.tokens = registers("left", 16), registers("tokens", 16)
         self.cycles = registers("cycles", 32)
-        self.faulty = Signal()
         for k in range(contexts):
             with m.If(self.begun[k] & ~self.token.valid & ~self.done.valid):
                 m.d.sync += self.cycles[k].eq(self.cycles[k] + 1)
             with m.If(self.loading | (self.reset_state & (here == k))):
-                m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
-        with m.If(self.reset_state | self.loading):
-            m.d.sync += self.faulty.eq(0)
-        with m.If(self.fault):
-            m.d.sync += self.faulty.eq(1)
+                m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0), self.faulty[k].eq(0)]
         m.d.comb += [
             self.generate.ready.eq(~self.active[here]),
             self.load_seed.eq(self.generate.valid & self.generate.ready),

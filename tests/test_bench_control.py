@@ -1,12 +1,15 @@
 """Sequencer and generation: every field of every instruction, and every way a run can end."""
 
+import pytest
 from bench.runner import run_bench
 from units.harness import ControlHarness
 
 from setun.firmware.config import ChipConfig
 
 
-def test_control() -> None:
-    config = ChipConfig(lanes=4, columns=8, rows=8)
+@pytest.mark.parametrize("contexts", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("bench", ["control", "contexts"])
+def test_control(bench: str, contexts: int) -> None:
+    config = ChipConfig(lanes=4, columns=8, rows=8, contexts=contexts)
     parameters = {"config": config.to_dict()}
-    run_bench(ControlHarness(config), "units.control", parameters=parameters, seed=81)
+    run_bench(ControlHarness(config), f"units.{bench}", parameters=parameters, seed=81)

@@ -152,7 +152,7 @@ class ControlHarness(wiring.Component):
     Members: those of both but the ports between them; `run_body` and `run_head` are shown.
     """
 
-    BETWEEN = ("run_body", "run_head", "idle", "fault")
+    BETWEEN = ("run_body", "run_head", "idle", "fault", "last", "body_token")
 
     def __init__(self, config: ChipConfig) -> None:
         self.sequencer, self.generation = Sequencer(config), Generation(config)
@@ -160,8 +160,7 @@ class ControlHarness(wiring.Component):
             name: member
             for unit in (self.sequencer, self.generation)
             for name, member in unit.signature.members.items()
-            if name not in (*self.BETWEEN, "body_token")
-            and not (unit is self.sequencer and name == "token")
+            if name not in self.BETWEEN and not (unit is self.sequencer and name == "token")
         }
         super().__init__({**self.shared, "run_body": Out(1), "run_head": Out(1)})
 
@@ -178,6 +177,7 @@ class ControlHarness(wiring.Component):
                 m.d.comb += mine.eq(unit) if member.flow is Out else unit.eq(mine)
         m.d.comb += [
             sequencer.token.eq(generation.body_token),
+            sequencer.last.eq(generation.seating.last),
             sequencer.run_body.eq(generation.run_body),
             sequencer.run_head.eq(generation.run_head),
             generation.idle.eq(sequencer.idle),
