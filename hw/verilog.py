@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.chip import Chip
+from setun.hw.conversion import to_verilog
 from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
@@ -48,9 +48,7 @@ def chip_verilog(config: ChipConfig, placement: Placement | None = None) -> str:
 
     With a placement its memories start with that model; without, the chip starts blank.
     """
-    text = verilog.convert(Chip(config, placement), name=TOP, emit_src=False)
-    assert isinstance(text, str)
-    return text
+    return to_verilog(Chip(config, placement), TOP)
 
 
 def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
