@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
 
@@ -11,6 +10,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.chip import Chip
 from setun.hw.controllers import spram
+from setun.hw.conversion import to_verilog
 from setun.hw.dot import Technology
 from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
@@ -51,9 +51,7 @@ def chip_verilog(
 
     With a placement its block RAM starts with that model; without, the chip starts blank.
     """
-    text = verilog.convert(Chip(config, placement, technology), name=TOP, emit_src=False)
-    assert isinstance(text, str)
-    return text
+    return to_verilog(Chip(config, placement, technology), TOP)
 
 
 def external_contents(placement: Placement, width: int, depth: int) -> Contents:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
 from bench.mismatch import Mismatch, compare
 from units.finder import compare_state, find_mismatch
 
@@ -21,8 +20,8 @@ from setun.firmware.functions import seed_state
 from setun.firmware.identity import decode
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.placement import Space, place, requirements, sized_for
-from setun.hw.chip import Chip
 from setun.hw.generation import COUNTERS
+from setun.hw.verilog import chip_verilog
 from setun.sim.golden import GoldenModel, Sampler
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
@@ -88,8 +87,7 @@ def compiled(config: ChipConfig, model: str) -> Path:
         contents = system_contents(config, placement).items()
         files = {name: memory_file(c.words, c.width) for name, c in contents}
         return compile_chip(system_verilog(config), "setun", config.divisor, init_files=files)
-    text = verilog.convert(Chip(config, placement), name="setun", emit_src=False)
-    return compile_chip(text, "setun", config.divisor)
+    return compile_chip(chip_verilog(config, placement), "setun", config.divisor)
 
 
 @contextmanager

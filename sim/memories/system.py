@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import Assert, Format, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -10,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
 from setun.hw.chip import Chip
+from setun.hw.conversion import to_verilog
 from setun.hw.external import capacity, flash_part, memory_pins, sdram_part
 from setun.hw.verilog import TOP, Contents, chip_verilog, external_contents, memory_contents
 from setun.sim.memories.axi4 import Axi4Memory
@@ -74,7 +74,7 @@ def system_verilog(config: ChipConfig) -> str:
     """Verilog of a blank chip and its memory, top module `setun`, pins only."""
     if not memory_pins(config).members:
         return chip_verilog(config)
-    text = str(verilog.convert(System(config), name=TOP, emit_src=False))
+    text = to_verilog(System(config), TOP)
     return text + bulk_verilog(*model_words(config))
 
 

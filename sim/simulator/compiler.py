@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
@@ -19,8 +21,11 @@ TOP = "setun_bench"
 _HOT = ("-O3", "-march=native")
 _COLD = ("-O0",)
 # CXXRTL writes one function a module. Flat is several times faster to run, but g++ takes minutes
-# over a function of a large chip; such a chip keeps its modules.
+# over a function of a large chip; such a chip keeps its modules. Characters of Verilog, a module
+# counted as often as it is used.
 _FLAT_CHARACTERS = 600_000
+_MODULE = re.compile(r"^module (?:\\(\S+) |(\w+))", re.MULTILINE)
+_PART = re.compile(r"^ +(?:\\(\S+) |(\w+)) +(?:\\\S+ |\w+) ?\(", re.MULTILINE)
 _HIERARCHY = ("-O1", "-march=native")
 _WRAPPER = """\
 // The chip on its clock, with a power-on reset of eight cycles. Reset and rx come from registers
@@ -82,7 +87,7 @@ def build_chip(
     # The scratch name changes each time: absolute paths would end up in the executable.
     with tempfile.TemporaryDirectory(prefix="obj-", dir=folder) as scratch:
         work = Path(scratch)
-        flat = len(verilog) <= _FLAT_CHARACTERS
+        flat = _flat_characters(verilog) <= _FLAT_CHARACTERS
         (work / "chip.v").write_text(verilog)
         if tools.simulator == "verilator":
             _run(tools, [*tools.command, *_verilator(waves)], work, "Verilator")
@@ -107,6 +112,20 @@ def build_chip(
         if _system_fst(tools, waves):
             link.append("-lz")
         _run(tools, link, work, "C++ linker")
+
+
+def _flat_characters(verilog: str) -> int:
+    """Length of Verilog whose modules were written out wherever they are used."""
+    starts = [*_MODULE.finditer(verilog)]
+    ends = [m.start() for m in starts[1:]] + [len(verilog)]
+    texts = {m[1] or m[2]: verilog[m.start() : end] for m, end in zip(starts, ends, strict=True)}
+
+    @lru_cache(None)
+    def length(module: str) -> int:
+        parts = [m[1] or m[2] for m in _PART.finditer(texts[module])]
+        return len(texts[module]) + sum(length(p) for p in parts if p in texts)
+
+    return length(TOP)
 
 
 def _verilator(waves: bool) -> list[str]:

@@ -1,0 +1,154 @@
+"""Amaranth to Verilog, as `amaranth.back.verilog` does it, for chips of thousands of lanes.
+
+There every bit of a memory's contents becomes a net of its own, and every instance of a component
+a module of its own. Here the contents go straight into the Verilog, and equal modules are one.
+"""
+
+import copy
+import gc
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from amaranth.back import rtlil, verilog
+from amaranth.hdl import Value
+from amaranth.hdl._ast import SignalDict
+from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
+from amaranth.hdl._nir import Memory, Netlist
+from amaranth.lib.wiring import Component, In
+
+# Beginning of a module, or what Yosys writes of a memory with one initial word.
+_PLACE = re.compile(
+    r"^module (?:\\(?P<escaped>\S+) |(?P<module>\w+))\("
+    r"|^(?P<head>  initial begin\n)    (?P<memory>\\\S+ |\w+)(?P<space> ?)\[0\] = [^\n]*\n"
+    r"(?P<tail>  end\n)",
+    re.MULTILINE,
+)
+Words = tuple[int, Sequence[int]]  # width, contents
+
+
+def to_verilog(component: Component, name: str) -> str:
+    """Verilog of a component as top module `name`, its members as ports; deterministic.
+
+    Modules that differ in nothing but their place are written once, under the path of the first;
+    names and paths of instances are those of the design. A module with a memory is never shared:
+    its name and the memory's tell where in the design the contents are.
+    """
+    with _collector_paused():
+        fragment = Fragment.get(component, None)
+        design = _Design(build_netlist(fragment, ports=_ports(component), name=name))
+        text = design.rtlil()
+    return _with_contents(verilog._convert_rtlil_text(text), design.contents)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A netlist is millions of objects that live until it is written: searching them for garbage
+    again and again takes as long as making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _ports(component: Component) -> dict[str, tuple[Value, PortDirection]]:
+    return {
+        "__".join(map(str, path)): (
+            Value.cast(value),
+            PortDirection.Input if member.flow == In else PortDirection.Output,
+        )
+        for path, member, value in component.signature.flatten(component)
+    }
+
+
+def _ports_by_name(item: tuple[str, Any]) -> tuple[bool, str]:
+    """Sorts what a module is made of: ports by name, then everything else as it is."""
+    name, thing = item
+    port = isinstance(thing, rtlil.Wire) and thing.port_kind is not None
+    return not port, name if port else ""
+
+
+class _Emitter(rtlil.ModuleEmitter):
+    """Emits a module with the first word of each memory, 0, and keeps the contents."""
+
+    contents: dict[str, Words]
+
+    def emit_memory(self, cell_idx: int, cell: Memory) -> None:
+        self.contents[cell.name] = cell.width, cell.init
+        first = copy.copy(cell)
+        first.depth, first.init = 1, (0,)
+        super().emit_memory(cell_idx, first)
+
+
+class _Design:
+    """RTLIL of a netlist, equal modules once; `contents` of memories by module and name."""
+
+    def __init__(self, netlist: Netlist) -> None:
+        self.netlist = netlist
+        self.contents: dict[tuple[str, str], Words] = {}
+        self._empty = rtlil.EmptyModuleChecker(netlist)
+        self._texts: dict[int, str] = {}  # by number of the module
+        self._first: dict[str, str] = {}  # by text but for the name: module that is written
+        self._written: dict[str, str] = {}  # by type of cell in a parent: the one to use
+
+    def rtlil(self) -> str:
+        self._emit(0)
+        return "".join(text for _, text in sorted(self._texts.items()))
+
+    def _emit(self, number: int) -> None:
+        """The module and all below it, innermost first: parents of equal ones are equal."""
+        if self._empty.is_empty(number):
+            return
+        module = self.netlist.modules[number]
+        for below in module.submodules:
+            self._emit(below)
+        name = ".".join(module.name)
+        builder = rtlil.Module(name, emit_src=False)
+        if number == 0:
+            builder.attribute("top", 1)
+        emitter = _Emitter(builder, self.netlist, module, SignalDict(), empty_checker=self._empty)
+        emitter.contents = {}
+        emitter.emit()
+        for item in builder.contents.values():
+            if isinstance(item, rtlil.Cell):
+                item.kind = self._written.get(item.kind, item.kind)
+                item.ports = dict(sorted(item.ports.items()))
+        if number != 0:
+            # The order of ports tells a module's place.
+            builder.contents = dict(sorted(builder.contents.items(), key=_ports_by_name))
+        lines = rtlil.Emitter()
+        builder.emit(lines)
+        text = str(lines)
+        self.contents |= {(name, memory): words for memory, words in emitter.contents.items()}
+        if not emitter.contents:
+            first = self._first.setdefault(text.replace(f"module \\{name}\n", "", 1), name)
+            if first != name:
+                self._written[f"\\{name}"] = f"\\{first}"
+                return
+        self._texts[number] = text
+
+
+def _with_contents(text: str, contents: dict[tuple[str, str], Words]) -> str:
+    """Verilog of `_Design.rtlil` with all words of its memories."""
+    parts, end, module = [], 0, ""
+    left = dict(contents)
+    for place in _PLACE.finditer(text):
+        if place["memory"] is None:
+            module = place["escaped"] or place["module"]
+            continue
+        memory = place["memory"].strip().lstrip("\\")
+        width, words = left.pop((module, memory))
+        label, digits, mask = place["memory"] + place["space"], -(-width // 4), (1 << width) - 1
+        parts += [text[end : place.start()], place["head"]]
+        parts += [
+            f"    {label}[{k}] = {width}'h{word & mask:0{digits}x};\n"
+            for k, word in enumerate(words)
+        ]
+        parts.append(place["tail"])
+        end = place.end()
+    assert not left, f"memories without a place in the Verilog: {sorted(left)}"
+    return "".join([*parts, text[end:]])
