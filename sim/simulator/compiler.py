@@ -143,7 +143,8 @@ def _yosys(waves: bool, flat: bool) -> str:
 
 def _flags(tools: Tools, waves: bool) -> list[str]:
     if tools.simulator == "cxxrtl":
-        flags = ["-std=c++17", "-DSETUN_CXXRTL", f"-DSETUN_WAVES={int(waves)}"]
+        # Without NDEBUG a read beyond a memory ends the simulation, even if nobody uses the data.
+        flags = ["-std=c++17", "-DNDEBUG", "-DSETUN_CXXRTL", f"-DSETUN_WAVES={int(waves)}"]
         flags += [f"-I{tools.include}"]
     else:
         flags = ["-std=c++20", "-DVL_TIME_CONTEXT", "-DVERILATOR=1"]

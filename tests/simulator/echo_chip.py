@@ -44,7 +44,7 @@ class Receiver(wiring.Component):
 
 
 class EchoChip(Elaboratable):
-    """The whole chip; ``table`` has 256 bytes."""
+    """The whole chip; ``table`` has 256 bytes. It also reads, for nobody, beyond a memory."""
 
     def __init__(self, divisor: int, table: Sequence[int]) -> None:
         self.divisor = divisor
@@ -56,6 +56,8 @@ class EchoChip(Elaboratable):
         m = Module()
         m.submodules.receiver = receiver = Receiver(self.divisor)
         m.submodules.lookup = table = Memory(shape=8, depth=256, init=self.table)
+        m.submodules.short = short = Memory(shape=8, depth=3, init=[])
+        m.d.comb += short.read_port().addr.eq(receiver.data)
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=8, depth=64)
         port = table.read_port()
         valid = Signal()
