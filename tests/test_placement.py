@@ -96,14 +96,17 @@ def test_program_words(image: Image) -> None:
     config = config_for(image, SHAPES[0])
     words = place(image, config).spaces[Space.PROGRAM].reshape(-1, WORDS)
     assert len(words) == len(image.program) == config.instructions
+    matrices = iter(image.matrices)
     for word, i in zip(words.tolist(), image.program, strict=True):
         assert word[0] & 15 == i.op and word[0] >> 16 == i.n
         assert word[1] == i.src | i.dst << 16
         if i.op is Op.MATVEC:
             assert word[0] >> 4 & 7 == i.kernel
-            assert bool(word[0] >> 7 & 1) == i.keep and bool(word[0] >> 8 & 1) == i.from_state
+            assert bool(word[0] >> 7 & 1) == i.keep and word[0] >> 8 & 1 == 0
             assert word[0] >> 9 & 31 == i.stat_shift
             assert bool(word[0] >> 14 & 1) == i.feeds
+            rows, columns = next(matrices).codes.shape
+            assert word[2] == -(-rows // config.rows) * -(-columns // config.columns)
         elif i.op is Op.QUANTISE:
             assert bool(word[0] >> 4 & 1) == i.sync and bool(word[0] >> 7 & 1) == i.stream
         if isinstance(i.immediate, float):
