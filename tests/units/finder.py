@@ -94,6 +94,7 @@ def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int
             # A slot kept for a matvec that never comes would be in the way of the next run, and
             # a matvec that feeds would wait for a quantiser that never listens.
             last = [int(x) for x in replace(i, keep=False, feeds=False).encode(config.vector)]
+            last[2] = int(words[at + 2])  # a matvec's weight words are the placement's
             chip.write(Space.PROGRAM, at, last + end)
             chip.prompt([token])
             space = Space.STATE if step.state else Space.VECTOR
