@@ -188,6 +188,7 @@ class CommandProcessor(wiring.Component):
                 m.d.comb += step.eq(1)
                 m.d.sync += seq.eq(self.byte)
                 m.next = "CHECK"
+            # Checked in one cycle, obeyed in the next: the core's answer is far from its queues.
             with m.State("CHECK"):
                 m.next = "SKIP"
                 with m.If(~repeated):
@@ -196,7 +197,10 @@ class CommandProcessor(wiring.Component):
                         once_valid.eq(kind[:4].matches(Command.PROMPT, Command.GENERATE)),
                         once.eq(Cat(seq, kind)),
                     ]
-                with m.If(~repeated & (check.status == Status.OK)), m.Switch(kind[:4]):
+                    m.next = "OBEY"
+            with m.State("OBEY"):
+                m.next = "SKIP"
+                with m.If(status == Status.OK), m.Switch(kind[:4]):
                     with m.Case(Command.WRITE, Command.READ, Command.CRC):
                         m.next = "SPACE"
                     with m.Case(Command.PROMPT):
