@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.mismatch import Mismatch, compare
-from units.finder import compare_state, find_mismatch
+from units.finder import compare_state, find_mismatch, starts
 
 from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.compiler import Image, compile_checkpoint
@@ -49,18 +49,21 @@ class Case:
     packing: str = "2b"
     fmt: tuple[int, int] = (8, 9)
     memory: str = "onchip"
+    contexts: int = 1
 
     def __str__(self) -> str:
         vector = "" if self.fmt == (8, 9) else f"-e{self.fmt[0]}m{self.fmt[1]}"
         shape = f"{self.columns}x{self.rows}x{self.lanes}"
         memory = "" if self.memory == "onchip" else f"-{self.memory}"
-        return f"{self.model}-{shape}-{self.packing}{vector}{memory}"
+        contexts = "" if self.contexts == 1 else f"-{self.contexts}"
+        return f"{self.model}-{shape}-{self.packing}{vector}{memory}{contexts}"
 
     def config(self, *models: str) -> ChipConfig:
         """A chip of this shape that holds each of `models`, its own by default."""
         base = ChipConfig(
             columns=self.columns, rows=self.rows, lanes=self.lanes, packing=self.packing,
-            vector=Format(*self.fmt), memory=self.memory, clock_hz=40_000_000, baud=10_000_000,
+            vector=Format(*self.fmt), memory=self.memory, contexts=self.contexts,
+            clock_hz=40_000_000, baud=10_000_000,
         )  # fmt: skip
         sized = sized_for(image(self.model), base)
         for name in models:
@@ -105,7 +108,7 @@ def check_generation(
     client: ChipClient, model: str, config: ChipConfig, count: int, temperature: float | None
 ) -> None:
     """Reset, prompt, generate; compare tokens and state, and say where they part."""
-    im, fmt = image(model), config.vector
+    im, fmt, context = image(model), config.vector, config.contexts - 1
     print(f"model {model}, {count} tokens, temperature {temperature}, seed {SEED}")
     prompt = tokens_of(model, 9)
     golden = GoldenModel(im, fmt)
@@ -117,24 +120,25 @@ def check_generation(
         expected.append(sampler(golden.logits()))
         golden.feed(expected[-1])
 
-    client.reset()
-    client.prompt(prompt)
+    client.reset(context)
+    client.prompt(prompt, context)
     factor = 0 if temperature is None else int(fmt.to_bits(1.0 / temperature)[0])
-    got = list(client.generate(count, temperature is None, factor, seed_state(SEED)))
+    got = list(client.generate(count, temperature is None, factor, seed_state(SEED), context))
     assert client.last_done is not None and client.last_done.reason == Reason.COUNT
     try:
         compare("tokens", expected, got, unit="sampler", width=16)
-        compare_state(client, im, golden, f"after {count} tokens")
+        start = starts(config, context)[Space.STATE]
+        compare_state(client, im, golden, f"after {count} tokens", start)
     except Mismatch:
         for token in dict.fromkeys([*prompt, *expected[:8]]):
-            find_mismatch(client, im, config, token)
+            find_mismatch(client, im, config, token, context)
         raise
 
 
 CASES = [
     Case("a", 16, 4, 2),
     Case("demo", 32, 8, 8),
-    Case("a", 16, 4, 4, "1.6b", memory="sdram-16"),
+    Case("a", 16, 4, 4, "1.6b", memory="sdram-16", contexts=4),
 ]
 SLOW_CASES = [
     Case("a", 8, 4, 1, "1.6b"),
@@ -143,10 +147,11 @@ SLOW_CASES = [
     Case("b", 32, 8, 8, "1.6b"),
     Case("b", 64, 8, 4),
     Case("b", 32, 8, 8, "2b", memory="sdram-32"),
+    Case("b", 32, 8, 8, "2b", contexts=2),
     Case("d", 8, 8, 4, "1.6b", memory="axi4-64"),
-    Case("a", 32, 8, 8, "1.6b", memory="axi4-256"),
+    Case("a", 32, 8, 8, "1.6b", memory="axi4-256", contexts=4),
     Case("d", 8, 8, 4, "1.6b", (6, 9)),
-    Case("d", 8, 8, 8, "2b", (8, 7)),
+    Case("d", 8, 8, 8, "2b", (8, 7), contexts=4),
     Case("demo", 64, 16, 16, "1.6b"),
 ]
 

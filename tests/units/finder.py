@@ -26,16 +26,18 @@ def layer_of(note: str) -> int | None:
     return int(parts[2]) if parts[:2] == ["model", "layers"] else None
 
 
-def state_bits(chip: ChipClient, image: Image) -> NDArray[np.int64]:
-    """The chip's recurrent state [layers, width] as bit patterns."""
-    words = chip.read(Space.STATE, 0, image.state_elements).astype(np.int64)
+def state_bits(chip: ChipClient, image: Image, start: int = 0) -> NDArray[np.int64]:
+    """A context's recurrent state [layers, width] as bit patterns; it lies at `start`."""
+    words = chip.read(Space.STATE, start, image.state_elements).astype(np.int64)
     width = image.config.inner_size
     return words.reshape(-1, aligned(width))[:, :width]
 
 
-def compare_state(chip: ChipClient, image: Image, golden: GoldenModel, name: str) -> None:
+def compare_state(
+    chip: ChipClient, image: Image, golden: GoldenModel, name: str, start: int = 0
+) -> None:
     """Raise `Mismatch` with layer and index unless the recurrent states agree."""
-    got = state_bits(chip, image)
+    got = state_bits(chip, image, start)
     expected = golden.fmt.to_bits(golden.state).reshape(got.shape)
     for layer, (want, have) in enumerate(zip(expected, got, strict=True)):
         compare(f"state {name}", want, have, golden.fmt, layer=layer, unit="MLGRU")
@@ -79,10 +81,18 @@ def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> 
     return golden.fmt.to_bits(wanted).astype(np.int64)
 
 
-def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int) -> None:
+def starts(config: ChipConfig, context: int) -> dict[Space, int]:
+    """Where the state of a context lies, and the vectors that its latest token has left."""
+    vector = config.lanes << (config.vector_words - 1).bit_length()
+    return {Space.STATE: context * config.state_stride, Space.VECTOR: context * vector}
+
+
+def find_mismatch(
+    chip: ChipClient, image: Image, config: ChipConfig, token: int, context: int = 0
+) -> None:
     """Feed `token` to ever longer pieces of the body; raise `Mismatch` at the first difference.
 
-    Overwrites the program while it runs and restores it; the chip is left reset.
+    Overwrites the program while it runs and restores it; the context is left reset.
     """
     words = place(image, config).spaces[Space.PROGRAM]
     body = image.program[: next(k for k, i in enumerate(image.program) if i.op is Op.END)]
@@ -96,9 +106,9 @@ def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int
             last = [int(x) for x in replace(i, keep=False, feeds=False).encode(config.vector)]
             last[2] = int(words[at + 2])  # a matvec's weight words are the placement's
             chip.write(Space.PROGRAM, at, last + end)
-            chip.prompt([token])
+            chip.prompt([token], context)
             space = Space.STATE if step.state else Space.VECTOR
-            got = chip.read(space, i.dst, i.n).astype(np.int64)
+            got = chip.read(space, starts(config, context)[space] + i.dst, i.n).astype(np.int64)
             chip.write(Space.PROGRAM, at, words[at : at + 2 * WORDS])
             compare(
                 i.note or "embedding", _golden_after(image, config, step, token), got,
@@ -106,4 +116,4 @@ def find_mismatch(chip: ChipClient, image: Image, config: ChipConfig, token: int
             )  # fmt: skip
     finally:
         chip.write(Space.PROGRAM, 0, words)
-        chip.reset()
+        chip.reset(context)
