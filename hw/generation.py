@@ -3,16 +3,16 @@
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.functions import NO_SEED
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.prompts import PromptQueues
 from setun.hw.seats import number, pass_layout
 
 SETTLE = 8  # cycles that a pass waits for the next token of the prompt that is coming in
-PROMPT_DEPTH = 128  # prompt tokens queued on the chip for each context
 REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT = range(4)
 
 # 32-bit event counters in the order that the link reports them, since power-on.
@@ -123,11 +123,11 @@ class Generation(wiring.Component):
             # Round after round over the contexts, until a round finds nothing or seats run out.
             with m.State("GATHER"):
                 next_context()
-                m.d.sync += idle_round.eq(last | (idle_round & ~take))
+                m.d.sync += idle_round.eq(last | (idle_round & ~(take | waiting)))
                 with m.If(take):
                     self._sit(m, at, seat, row_of, seated)
                     m.d.sync += taken.eq(taken + 1)
-                nothing = last & idle_round & ~take & ~coming.any()
+                nothing = last & idle_round & ~(take | waiting) & ~coming.any()
                 with m.If((take & (taken == len(every) - 1)) | nothing):
                     m.d.sync += [at.eq(0), idle_round.eq(1)]
                     m.next = "BODY"
@@ -215,27 +215,16 @@ class Generation(wiring.Component):
         return m
 
     def _queues(self, m: Module) -> None:
-        """Prompt tokens of each context: `waiting`, those readable, and the next one."""
-        self.waiting, self.readable, self.queued, spaces = (Array() for _ in range(4))
-        pops, ready = [], []
-        for k in range(self.config.contexts):
-            queue = fifo.SyncFIFOBuffered(width=16, depth=PROMPT_DEPTH)
-            m.submodules[f"prompts{k}"] = queue
-            m.d.comb += [
-                queue.w_data.eq(self.prompt.payload),
-                queue.w_en.eq(self.prompt.valid & (self.context == k)),
-            ]
-            pops.append(queue.r_en)
-            ready.append(queue.w_rdy)
-            spaces.append(PROMPT_DEPTH - queue.level)
-            self.waiting.append(queue.level != 0)
-            self.readable.append(queue.r_rdy)
-            self.queued.append(queue.r_data)
-        self.pops = Array(pops)
+        """Prompt tokens of each context: whether any wait, one is readable, and that one."""
+        m.submodules.prompts = queues = PromptQueues(self.config.contexts)
+        wiring.connect(m, wiring.flipped(self.prompt), queues.i)
         m.d.comb += [
-            self.prompt.ready.eq(Array(ready)[self.context]),
-            self.prompt_space.eq(spaces[self.context]),
+            queues.context.eq(self.context),
+            self.prompt_space.eq(queues.space),
         ]
+        self.waiting, self.readable = Array(queues.waiting), Array(queues.readable)
+        self.queued = queues.first
+        self.pops = queues.pop
 
     def _requests(self, m: Module) -> None:
         """What each context has been asked for, and what has become of it."""
@@ -281,7 +270,7 @@ class Generation(wiring.Component):
         contexts = self.config.contexts
         chained = seated.bit_select(at, 1)
         mine = self.seating.seats[seat]
-        m.d.comb += self.pops[at].eq(~self.has_next[at])
+        m.d.comb += self.pops.bit_select(at, 1).eq(~self.has_next[at])
         m.d.sync += [
             self.body_token[seat].eq(Mux(self.has_next[at], self.next_token[at], self.queued[at])),
             self.has_next[at].eq(0),

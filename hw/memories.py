@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 from numpy.typing import NDArray
 
 from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.isa import WORDS
 from setun.firmware.placement import Placement, Space
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory import BUS_LATENCY, Store
@@ -47,7 +48,7 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
     c, w, v = config, config.vector.width, config.lanes
     piece = min(32, c.weight_bits)
     return {
-        Space.PROGRAM: Shape(32, 4, c.instructions),
+        Space.PROGRAM: Shape(32, 1, WORDS * c.instructions),
         Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
         Space.CONSTANTS: Shape(w, 2 * v, -(-c.constant_pairs // v)),
         Space.STATE: Shape(w, v, several(c.state_words, c.contexts)),

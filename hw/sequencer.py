@@ -1,12 +1,12 @@
 """Sequencer: runs the program's body for each token, its head for each sample."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Kernel, Op
+from setun.firmware.isa import WORDS, Kernel, Op
 from setun.hw.array import MATVEC
 from setun.hw.memories import embed_command
 from setun.hw.quantiser import quantise_command
@@ -40,8 +40,8 @@ class Sequencer(wiring.Component):
         Strobe at the start of a body.
     last : In
         Highest seat of the pass.
-    program_address : Out, program_data : In
-        Instruction memory, data one cycle later.
+    program_address : Out, program_data : In(32)
+        Program in words, data one cycle later.
     embed : Out(stream of `embed_command`)
         Copy of an embedding row, seat after seat; accepted when the copy is complete.
     token : In(16 per seat)
@@ -54,8 +54,8 @@ class Sequencer(wiring.Component):
         Strobe with the MATVEC that samples.
     eps_outer, eps_inner : Out(fmt.width)
 
-    A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Two cycles per
-    instruction plus the waits.
+    A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Six cycles
+    per instruction plus the waits, which the units' queues hide.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -68,8 +68,8 @@ class Sequencer(wiring.Component):
                 "idle": Out(1),
                 "fault": Out(1),
                 "restart_weights": Out(1),
-                "program_address": Out(range(max(config.instructions, 2))),
-                "program_data": In(128),
+                "program_address": Out(range(WORDS * config.instructions)),
+                "program_data": In(32),
                 "last": In(number(config.contexts)),
                 "embed": Out(stream.Signature(embed_command(config))),
                 "token": In(data.ArrayLayout(16, config.contexts)),
@@ -93,6 +93,7 @@ class Sequencer(wiring.Component):
         i = Signal(INSTRUCTION)
         counter = Signal.like(self.program_address)
         head = Signal.like(self.program_address)
+        part = Signal(range(WORDS + 1))
         in_body = Signal()
         outstanding = Signal(4)
         dispatched = Signal()
@@ -139,14 +140,16 @@ class Sequencer(wiring.Component):
                 with m.Elif(self.run_head):
                     m.d.sync += [counter.eq(head), in_body.eq(0)]
                     m.next = "FETCH"
+            # Words come in a cycle after they are asked for, the first to the lowest bits.
             with m.State("FETCH"):
-                m.d.sync += counter.eq(counter + 1)
-                m.next = "DECODE"
-            with m.State("DECODE"):
-                m.d.sync += [i.eq(self.program_data), row.eq(0), seat.eq(0)]
-                m.d.sync += multiplier.eq(self.token[0])
-                m.d.sync += multiplicand.eq(self.program_data[96:128])
-                m.next = "EXECUTE"
+                m.d.sync += part.eq(part + 1)
+                with m.If(part != WORDS):
+                    m.d.sync += counter.eq(counter + 1)
+                with m.If(part != 0):
+                    m.d.sync += i.eq(Cat(i.as_value()[32:], self.program_data))
+                with m.If(part == WORDS):
+                    m.d.sync += part.eq(0)
+                    m.next = "EXECUTE"
             with m.State("EXECUTE"), m.Switch(i.op):
                 with m.Case(Op.MODEL):
                     m.next = "FETCH"
@@ -155,21 +158,9 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.eps_inner.eq(i.immediate[:w])
                     m.next = "FETCH"
                 with m.Case(Op.EMBED):
-                    # row = token * pairs a row, one bit a cycle: no multiplier for one product.
-                    with m.If(multiplier != 0):
-                        m.d.sync += [
-                            row.eq(row + Mux(multiplier[0], multiplicand, 0)),
-                            multiplicand.eq(multiplicand << 1),
-                            multiplier.eq(multiplier >> 1),
-                        ]
-                    with m.Else():
-                        m.d.comb += self.embed.valid.eq(1)
-                        with m.If(self.embed.ready):
-                            m.d.sync += [seat.eq(following), row.eq(0)]
-                            m.d.sync += [multiplicand.eq(i.immediate)]
-                            m.d.sync += multiplier.eq(self.token[following])
-                            with m.If(seat == self.last):
-                                m.next = "FETCH"
+                    m.d.sync += [seat.eq(0), row.eq(0), multiplicand.eq(i.immediate)]
+                    m.d.sync += multiplier.eq(self.token[0])
+                    m.next = "ROW"
                 with m.Case(Op.QUANTISE):
                     m.d.comb += self.quantise.valid.eq(quiet | ~i.flags[0])
                     with m.If(self.quantise.valid & self.quantise.ready):
@@ -192,4 +183,21 @@ class Sequencer(wiring.Component):
                 with m.Default():
                     m.d.comb += self.fault.eq(1)
                     m.next = "IDLE"
+            # row = token * pairs a row, one bit a cycle: no multiplier for one product.
+            with m.State("ROW"):
+                m.d.sync += [
+                    row.eq(row + Mux(multiplier[0], multiplicand, 0)),
+                    multiplicand.eq(multiplicand << 1),
+                    multiplier.eq(multiplier >> 1),
+                ]
+                with m.If(multiplier == 0):
+                    m.next = "COPY"
+            with m.State("COPY"):
+                m.d.comb += self.embed.valid.eq(1)
+                with m.If(self.embed.ready):
+                    m.d.sync += [seat.eq(following), row.eq(0), multiplicand.eq(i.immediate)]
+                    m.d.sync += multiplier.eq(self.token[following])
+                    m.next = "ROW"
+                    with m.If(seat == self.last):
+                        m.next = "FETCH"
         return m

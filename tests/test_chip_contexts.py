@@ -15,7 +15,8 @@ from setun.firmware.formats import Format
 from setun.firmware.functions import seed_state
 from setun.firmware.link import ChipClient, Reason
 from setun.firmware.placement import Space, sized_for
-from setun.hw.generation import COUNTERS, PROMPT_DEPTH
+from setun.hw.generation import COUNTERS
+from setun.hw.prompts import PROMPT_DEPTH
 from setun.models.random import VOCABULARY, random_image
 from setun.sim.golden import GoldenModel, Sampler
 

@@ -8,12 +8,12 @@ from bench import context
 from cocotb.triggers import ReadOnly
 
 from setun.hw.generation import (
-    PROMPT_DEPTH,
     REASON_COUNT,
     REASON_FAULT,
     REASON_NO_PROMPT,
     REASON_STOPPED,
 )
+from setun.hw.prompts import PROMPT_DEPTH
 from units.control import begin, check_run, renew
 from units.world import World
 
@@ -124,7 +124,7 @@ async def conversations(dut: Any) -> None:
         world = await renew(world, wire=wire)
         rng = context.generator(f"conversations {turn}")
         each = [Conversation(world, where) for where in range(world.config.contexts)]
-        for _ in range(300):
+        for _ in range(400):
             await rng.choice(each).step()
             for _ in range(rng.choice((0, 1, 10, 300))):
                 await world.edge

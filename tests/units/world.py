@@ -11,7 +11,7 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Instruction, Kernel
+from setun.firmware.isa import WORDS, Instruction, Kernel
 from setun.hw.array import MATVEC
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.memories import embed_command
@@ -124,7 +124,9 @@ class World:
         ran: bool | None = None  # whether the head began in the cycle before, or the body
         while True:
             await self.edge
-            dut.program_data.value = self.program.get(at, 0)
+            instruction, part = divmod(at, WORDS)
+            word = self.program.get(instruction, 0) >> (32 * part) & 0xFFFFFFFF
+            dut.program_data.value = word
             await ReadOnly()
             if ran is not None:
                 seating = int(dut.seating.value)
