@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from setun.hw.pipeline import delayed
 
-Technology = Literal["generic", "ecp5", "ice40"]
+Technology = Literal["generic", "ecp5", "ice40", "simulator"]
 
 CHAIN = 8  # best on ECP5: a sum of 8 columns fits 11 bits, which with the carry fill 6 CCU2C
 STEPS = 2  # additions between registers
@@ -78,8 +78,8 @@ class DotRow(wiring.Component):
     columns
         A power of two.
     technology
-        "ecp5" instantiates CCU2C, others leave the mapping to synthesis; same function, same
-        latency.
+        "ecp5" instantiates CCU2C, "simulator" the cell of `setun.sim.dot`, others leave the mapping
+        to synthesis; same function, same latency.
     chain
         Columns that a chain adds up, a power of two.
 
@@ -122,6 +122,14 @@ class DotRow(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.technology == "simulator" and self.columns >= 4:
+            total = Signal.like(self.o)
+            m.submodules.dot = Instance(
+                f"setun_dot_{self.columns}", i_codes=self.codes, i_weights=self.weights,
+                o_sum=total,
+            )  # fmt: skip
+            m.d.sync += self.o.eq(delayed(m, total, self.latency - 1, "total"))
+            return m
         chains = range(self.columns // self.chain)
         sums = [self._first(m, self.chain * k) for k in chains]
         for level in range(1, self.levels):

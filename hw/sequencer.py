@@ -54,8 +54,8 @@ class Sequencer(wiring.Component):
         Strobe with the MATVEC that samples.
     eps_outer, eps_inner : Out(fmt.width)
 
-    A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Six cycles
-    per instruction plus the waits, which the units' queues hide.
+    A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Two cycles
+    per instruction plus the waits, and six from one to the next at least: it is fetched meanwhile.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -92,8 +92,11 @@ class Sequencer(wiring.Component):
         w = c.vector.width
         i = Signal(INSTRUCTION)
         counter = Signal.like(self.program_address)
+        behind = Signal.like(self.program_address)  # the instruction under way
         head = Signal.like(self.program_address)
-        part = Signal(range(WORDS + 1))
+        coming = Signal(INSTRUCTION)  # the next instruction, fetched while this one waits
+        part = Signal(range(WORDS + 2))
+        complete = part == WORDS + 1
         in_body = Signal()
         outstanding = Signal(4)
         dispatched = Signal()
@@ -130,9 +133,18 @@ class Sequencer(wiring.Component):
         all_free = self.array.ready & self.sink.ready & self.weights.ready & (outstanding != 15)
         quiet = outstanding == 0
 
+        # Words come in a cycle after they are asked for, the first to the lowest bits.
+        with m.If(~complete & ~self.idle):
+            m.d.sync += part.eq(part + 1)
+            with m.If(part != WORDS):
+                m.d.sync += counter.eq(counter + 1)
+            with m.If(part != 0):
+                m.d.sync += coming.eq(Cat(coming.as_value()[32:], self.program_data))
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)
+                m.d.sync += part.eq(0)
                 with m.If(self.run_body):
                     m.d.comb += self.restart_weights.eq(1)
                     m.d.sync += [counter.eq(0), in_body.eq(1)]
@@ -140,16 +152,9 @@ class Sequencer(wiring.Component):
                 with m.Elif(self.run_head):
                     m.d.sync += [counter.eq(head), in_body.eq(0)]
                     m.next = "FETCH"
-            # Words come in a cycle after they are asked for, the first to the lowest bits.
-            with m.State("FETCH"):
-                m.d.sync += part.eq(part + 1)
-                with m.If(part != WORDS):
-                    m.d.sync += counter.eq(counter + 1)
-                with m.If(part != 0):
-                    m.d.sync += i.eq(Cat(i.as_value()[32:], self.program_data))
-                with m.If(part == WORDS):
-                    m.d.sync += part.eq(0)
-                    m.next = "EXECUTE"
+            with m.State("FETCH"), m.If(complete):
+                m.d.sync += [i.eq(coming), part.eq(0), behind.eq(counter)]
+                m.next = "EXECUTE"
             with m.State("EXECUTE"), m.Switch(i.op):
                 with m.Case(Op.MODEL):
                     m.next = "FETCH"
@@ -178,7 +183,7 @@ class Sequencer(wiring.Component):
                 with m.Case(Op.END):
                     with m.If(quiet):
                         with m.If(in_body):
-                            m.d.sync += head.eq(counter)
+                            m.d.sync += head.eq(behind)
                         m.next = "IDLE"
                 with m.Default():
                     m.d.comb += self.fault.eq(1)

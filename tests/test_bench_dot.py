@@ -17,6 +17,7 @@ from setun.hw.dot import DotRow
 from setun.hw.explore.mask_tree import MaskTree
 from setun.hw.explore.select_tree import SelectTree
 from setun.hw.pipeline import delayed
+from setun.sim.dot import dot_verilog
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 POSITIVE, NEGATIVE = 0b01, 0b11
@@ -54,6 +55,11 @@ def check_rows(units: dict[str, DotRow], cells: str = "") -> None:
 
 def test_generic_rows() -> None:
     check_rows({f"row{n}": DotRow(n) for n in COLUMNS})
+
+
+def test_simulator_rows() -> None:
+    cells = "".join(map(dot_verilog, COLUMNS))
+    check_rows({f"row{n}": DotRow(n, "simulator") for n in COLUMNS}, cells)
 
 
 def test_ecp5_rows() -> None:

@@ -21,6 +21,7 @@ from setun.sim.simulator.cache import build_once
 
 SIMULATED_CLOCK = 48_000_000
 SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time on tokens
+SIMULATED_CHIP = {"rows": 16}  # most tokens a second: all but the array take most of the time
 PATIENCE = 900.0  # seconds; a large model's token is millions of cycles
 
 

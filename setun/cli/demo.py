@@ -21,14 +21,14 @@ def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
     what the model writes and compares every token with the golden model.
     """
     from setun.backends import Sampling, SimulatedBackend
-    from setun.backends.simulated import simulated_config
+    from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.models.load import load_model
     from setun.session import prompt_ids
 
     sampling = Sampling(temperature=temperature, seed=seed)
     image = load_model("shakespeare")
     tokens = prompt_ids(image, PROMPT, None)
-    config = simulated_config(chip_for(image, {}))
+    config = simulated_config(chip_for(image, {}, **SIMULATED_CHIP))
     with stages() as start:
         chip = SimulatedBackend(image, config, progress=start)
     play(image, chip, config.vector, tokens, count, sampling, as_json, heading=PROMPT)

@@ -64,7 +64,7 @@ def command(
     setun run M.setun --prompt "ROMEO:" --backend serial --port /dev/ttyUSB0
     """
     from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
-    from setun.backends.simulated import simulated_config
+    from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
     from setun.models.load import load_model
     from setun.session import prompt_ids as to_ids
@@ -81,7 +81,8 @@ def command(
         fmt = chip_for(None, options).vector
         play(image, GoldenBackend(image, fmt), fmt, tokens, count, sampling, as_json)
     elif backend == "sim":
-        config = simulated_config(chip_for(image, options, packing=image.packing))
+        usual = {"packing": image.packing, **SIMULATED_CHIP}
+        config = simulated_config(chip_for(image, options, **usual))
         with stages() as start:
             chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
         play(image, chip, config.vector, tokens, count, sampling, as_json)

@@ -12,6 +12,7 @@ from setun.hw.chip import Chip
 from setun.hw.conversion import to_verilog
 from setun.hw.external import capacity, flash_part, memory_pins, sdram_part
 from setun.hw.verilog import TOP, Contents, chip_verilog, external_contents, memory_contents
+from setun.sim.dot import dot_verilog
 from setun.sim.memories.axi4 import Axi4Memory
 from setun.sim.memories.bulk import NAME, bulk_verilog
 from setun.sim.memories.flash import FlashModel
@@ -35,7 +36,7 @@ class System(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.chip = chip = Chip(self.config)
+        m.submodules.chip = chip = Chip(self.config, technology="simulator")
         m.submodules.memory = memory = memory_model(self.config)
         m.d.comb += [chip.rx.eq(self.rx), self.tx.eq(chip.tx)]
         if isinstance(memory, Axi4Memory):
@@ -73,9 +74,9 @@ def memory_model(config: ChipConfig) -> Any:
 def system_verilog(config: ChipConfig) -> str:
     """Verilog of a blank chip and its memory, top module `setun`, pins only."""
     if not memory_pins(config).members:
-        return chip_verilog(config)
+        return chip_verilog(config, technology="simulator") + dot_verilog(config.columns)
     text = to_verilog(System(config), TOP)
-    return text + bulk_verilog(*model_words(config))
+    return text + dot_verilog(config.columns) + bulk_verilog(*model_words(config))
 
 
 def system_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
