@@ -38,7 +38,8 @@ class TernaryArray(wiring.Component):
     released : Out(1)
         Strobe: the last matvec on the oldest slot is done.
     written : In(1)
-        Strobe: the next word of the slots, in order, seat by seat, may be read in the next cycle.
+        Strobe: the next word of the slots, in order, seat by seat, may be read `lead` + 1 cycles
+        later.
     code_slot, code_seat, code_address : Out, code_data : In(8 * P)
         Read port of the slot memory, data one cycle later.
     weights : In(stream of 2 * P * Q bits)
@@ -49,14 +50,22 @@ class TernaryArray(wiring.Component):
     busy, wait_codes, wait_sink, wait_weights : Out(1)
         What the array does this cycle, for counters: at most one is high, none when idle.
 
-    Of `config` and `technology`, the cells that `DotRow` is made of; the sums are the same.
+    Parameters
+    ----------
+    technology
+        Cells that `DotRow` is made of; the sums are the same.
+    lead
+        Cycles from the transfer of a weight word to its payload. Codes are read, and slots
+        released, as much later.
 
     One word of one seat per cycle unless one of the waits holds it. Latency from the last word of a
-    row group to `o`: `DotRow.latency` + 2 cycles.
+    row group to `o`: `lead` + `DotRow.latency` + 2 cycles.
     """
 
-    def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
-        self.config, self.technology = config, technology
+    def __init__(
+        self, config: ChipConfig, technology: Technology = "generic", *, lead: int = 0
+    ) -> None:
+        self.config, self.technology, self.lead = config, technology, lead
         p, q = config.columns, config.rows
         self.sum_width = 8 + ceil_log2(config.max_columns)
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
@@ -84,7 +93,8 @@ class TernaryArray(wiring.Component):
         m = Module()
         c = self.config
         panel_bits = ceil_log2(c.panel)
-        block, seat = self.code_address, self.code_seat
+        slot, seat = Signal.like(self.code_slot), Signal.like(self.code_seat)
+        block = Signal.like(self.code_address)
         group, group_end = Signal(range(c.panel)), Signal(range(c.panel))  # of the panel
         panels, panels_left = Signal(16), Signal(16)  # behind the first one, behind this one
         short = Signal(range(c.panel))  # group_end of the last panel
@@ -97,6 +107,7 @@ class TernaryArray(wiring.Component):
 
         opening, issue, final, turn = Signal(), Signal(), Signal(), Signal()
         end_of_block, end_of_panel, done, load = Signal(), Signal(), Signal(), Signal()
+        release = Signal()
         command, matvec = self.command.payload, self.command.valid
         m.d.comb += [
             opening.eq((group == 0) & first_panel & ~kept),
@@ -113,7 +124,8 @@ class TernaryArray(wiring.Component):
             end_of_block.eq(turn & (group == group_end)),
             end_of_panel.eq(end_of_block & last),
             done.eq(end_of_panel & final_panel),
-            self.released.eq(done & final & ~keep),
+            release.eq(done & final & ~keep),
+            self.released.eq(delayed(m, release, self.lead, "release", reset=True)),
             load.eq(matvec & (Mux(active, keep, kept) | self.filled.valid)
                     & (~active | (done & final))),
             self.command.ready.eq(load),
@@ -140,8 +152,8 @@ class TernaryArray(wiring.Component):
             m.d.sync += seat.eq(Mux(final, 0, seat + 1))
         with m.If(done & final):
             m.d.sync += [active.eq(0), kept.eq(keep)]
-        with m.If(self.released):
-            m.d.sync += self.code_slot.eq(Mux(self.code_slot == SLOTS - 1, 0, self.code_slot + 1))
+        with m.If(release):
+            m.d.sync += slot.eq(Mux(slot == SLOTS - 1, 0, slot + 1))
         with m.If(load):
             short_one = command.last < c.panel
             m.d.sync += [
@@ -157,6 +169,11 @@ class TernaryArray(wiring.Component):
             ]
         with m.If(self.filled.ready):
             m.d.sync += [last_block.eq(self.filled.payload - 1), last.eq(self.filled.payload == 1)]
+        m.d.comb += [
+            self.code_slot.eq(delayed(m, slot, self.lead, "slot")),
+            self.code_seat.eq(delayed(m, seat, self.lead, "seat")),
+            self.code_address.eq(delayed(m, block, self.lead, "block")),
+        ]
         self._codes(m, opening & turn, last, have)
 
         ended, taken = issue & last, self.o.valid & self.o.ready
@@ -194,9 +211,9 @@ class TernaryArray(wiring.Component):
         p, q = self.config.columns, self.config.rows
         weights = Signal(2 * p * q, reset_less=True)
         m.d.sync += weights.eq(self.weights.payload)
-        # Codes arrive with the registered weights, one cycle after the issue.
+        # Codes arrive with the registered weights, one cycle after the payload.
         rows = [DotRow(p, self.technology) for _ in range(q)]
-        stages = rows[0].latency + 1
+        stages = self.lead + rows[0].latency + 1
         flags = delayed(m, Cat(issue, first, last), stages, "flags", reset=True)
         target = delayed(m, place, stages, "target")
 

@@ -18,7 +18,7 @@ from setun.hw.quantiser import Quantiser
 from setun.hw.sampler import Sampler
 from setun.hw.sequencer import Sequencer
 from setun.hw.sink import Sink
-from setun.hw.weights import WeightReader, unpack_weights
+from setun.hw.weights import LEAD, WeightReader, lead, unpack_weights
 
 
 class Core(wiring.Component):
@@ -60,8 +60,8 @@ class Core(wiring.Component):
         c = self.config
         m.submodules.memories = memories = Memories(c, self.placement)
         m.submodules.sequencer = sequencer = Sequencer(c)
-        m.submodules.quantiser = quantiser = Quantiser(c)
-        m.submodules.array = array = TernaryArray(c, self.technology)
+        m.submodules.quantiser = quantiser = Quantiser(c, early=lead(c))
+        m.submodules.array = array = TernaryArray(c, self.technology, lead=lead(c))
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)
@@ -129,7 +129,7 @@ class Core(wiring.Component):
             quantiser.coming.eq(sink.coming),
             quantiser.rows.eq(sink.write_data),
             sink.listening.eq(quantiser.listening),
-            array.written.eq(quantiser.slot_enable),
+            array.written.eq(quantiser.written),
             quantiser.released.eq(array.released),
             quantiser.eps_outer.eq(sequencer.eps_outer),
             quantiser.eps_inner.eq(sequencer.eps_inner),
@@ -184,14 +184,14 @@ class Core(wiring.Component):
         else:
             assert memories.weights is not None
             store = memories.weights
-            reader = WeightReader(self.config, store.depth, store.width, store.latency)
+            assert store.latency == LEAD - 1
+            reader = WeightReader(self.config, store.depth, store.width)
             m.submodules.reader = reader
             m.submodules.weights_queue = queue = fifo.SyncFIFOBuffered(width=24, depth=4)
             self._through(m, sequencer.weights, queue, reader.command)
             m.d.comb += [
                 reader.last.eq(array.last),
                 reader.data.eq(store.read_data),
-                reader.hold.eq(store.bus.strobe),
                 store.read_address.eq(reader.address),
             ]
         packed = reader.o.payload[: self.config.weight_bits]

@@ -108,7 +108,8 @@ class Memories(wiring.Component):
     Members
     -------
     bus_req, bus_rsp
-        The link's memory port; one request at a time, reads answered after `BUS_LATENCY` cycles.
+        The link's memory port; one request at a time, reads answered after `BUS_LATENCY` + 1
+        cycles.
     weights_req, weights_rsp
         Of an external weight memory: where requests for its space go.
     writing : Out(1)
@@ -191,14 +192,14 @@ class Memories(wiring.Component):
         m.submodules.vector_copy = self.vector_quantiser
 
         request = self.bus_req.payload
-        waited = Signal(range(BUS_LATENCY + 2))
+        waited = Signal(range(BUS_LATENCY + 3))
         accept, outside = Signal(), Signal()
         answer = Signal(32)
         m.d.comb += [
             accept.eq(self.bus_req.valid & (waited == 0) & ~outside),
             self.bus_req.ready.eq(accept),
             self.writing.eq(accept & request.write),
-            self.bus_rsp.valid.eq(waited == BUS_LATENCY + 1),
+            self.bus_rsp.valid.eq(waited == BUS_LATENCY + 2),
             self.bus_rsp.payload.eq(answer),
         ]
         if self.weights is None:
@@ -206,19 +207,24 @@ class Memories(wiring.Component):
         space = Signal(3)
         with m.If(accept & ~request.write):
             m.d.sync += [waited.eq(1), space.eq(request.space)]
-        with m.Elif(waited == BUS_LATENCY + 1):
+        with m.Elif(waited == BUS_LATENCY + 2):
             with m.If(self.bus_rsp.ready):
                 m.d.sync += waited.eq(0)
         with m.Elif(waited != 0):
             m.d.sync += waited.eq(waited + 1)
+        # From the link to block RAM is a long way: registers in between.
+        given = Signal(BUS_REQUEST, reset_less=True)
+        m.d.sync += given.eq(request)
         for key, store in stores.items():
+            strobe = Signal(name=f"strobe_{key.name.lower()}")
+            m.d.sync += strobe.eq(accept & (request.space == key))
             m.d.comb += [
-                store.bus.strobe.eq(accept & (request.space == key)),
-                store.bus.write.eq(request.write),
-                store.bus.address.eq(request.address),
-                store.bus.write_data.eq(request.data),
+                store.bus.strobe.eq(strobe),
+                store.bus.write.eq(given.write),
+                store.bus.address.eq(given.address),
+                store.bus.write_data.eq(given.data),
             ]
-        with m.If(waited == BUS_LATENCY), m.Switch(space):
+        with m.If(waited == BUS_LATENCY + 1), m.Switch(space):
             for key, store in stores.items():
                 with m.Case(key):
                     m.d.sync += answer.eq(store.bus.read_data)

@@ -68,8 +68,10 @@ class Quantiser(wiring.Component):
         cycle later, when it is written to memory too.
     slot_enable, slot, slot_seat, slot_address, slot_data : Out
         Write port of the slot memory, P codes a word; the last word is filled up with zeros.
+    written : Out(1)
+        Strobe: a word of codes is written `early` cycles from now.
     filled : Out(stream of words)
-        One item per command, before its first word is written; `slot_enable` tells how far it is.
+        One item per command, before its first word is written; `written` tells how far it is.
     released : In(1)
         Strobe: the oldest slot is free again.
     scale : Out(stream of fmt.width)
@@ -84,8 +86,10 @@ class Quantiser(wiring.Component):
     vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
-        self.config = config
+    def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
+        if not 0 <= early <= CodeQuantiser.latency:
+            raise ValueError(f"codes are known {CodeQuantiser.latency} cycles before: {early}")
+        self.config, self.early = config, early
         w, v = config.vector.width, config.lanes
         super().__init__(
             {
@@ -98,6 +102,7 @@ class Quantiser(wiring.Component):
                 "listening": Out(1),
                 "coming": In(coming_layout(config)),
                 "rows": In(data.ArrayLayout(w, v)),
+                "written": Out(1),
                 "slot_enable": Out(1),
                 "slot": Out(range(SLOTS)),
                 "slot_seat": Out(number(config.contexts)),
@@ -272,8 +277,14 @@ class Quantiser(wiring.Component):
             codes.append(code.o)
 
         flags = Cat(here.codes, here.closes, here.ends)
-        valid, closes, ends = delayed(m, flags, CodeQuantiser.latency, "coded", reset=True)
         parts = c.columns // v
+        wait = CodeQuantiser.latency - self.early
+        coming = delayed(m, flags, wait, "coming", reset=True)
+        valid, closes, ends = delayed(m, coming, self.early, "coded", reset=True)
+        ahead = Signal(range(max(parts, 2)))  # of `part`
+        m.d.comb += self.written.eq(coming[0] & (coming[1] | (ahead == parts - 1)))
+        with m.If(coming[0]):
+            m.d.sync += ahead.eq(Mux(self.written, 0, ahead + 1))
         part = Signal(range(max(parts, 2)))
         held = Signal(8 * c.columns)
         joined = Signal.like(held)

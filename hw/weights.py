@@ -1,48 +1,49 @@
 """Weight path: sequential reader of weight memory and the unpackers of its two packings."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.hw.seats import number
 
+LEAD = 3  # cycles from the transfer of a word on the chip to its bits
+
+
+def lead(config: ChipConfig) -> int:
+    """Cycles by which a weight word comes before its bits; 0 for memories beyond the chip."""
+    return 0 if config.external else LEAD
+
 
 class WeightReader(wiring.Component):
-    """Streams weight memory, one word per cycle; a matvec's words again for every seat.
+    """Words of weight memory, one per cycle; a matvec's words again for every seat.
+
+    What the array takes is only a promise, kept `LEAD` cycles later: nothing but registers drives
+    the memory, which spans the FPGA, and no word has to wait anywhere.
 
     Parameters
     ----------
     config
         The chip; its seats.
     depth, width
-        Of the memory.
-    latency
-        Cycles from its address to its data.
+        Of the memory, which answers `LEAD` - 1 cycles after its address.
 
     Members
     -------
     restart : In(1)
         Begin again at word 0.
     command : In(stream of 24)
-        Words of the next matvec; they follow those of the one before.
+        Words of the next matvec, at least 1; they follow those of the one before.
     last : In
         Highest seat of the pass.
     address : Out, data : In
         Read port of the memory.
-    hold : In(1)
-        Somebody else has the port in this cycle.
     o : Out(stream)
-        Words in order. Up to `AHEAD` are read before they are wanted, so that nothing but a
-        register drives the memory's address.
-
-    Latency: `latency` + 3 cycles from a command to its first word.
+        Words in order; the payload is that of the transfer `LEAD` cycles ago.
     """
 
-    AHEAD = 8
-
-    def __init__(self, config: ChipConfig, depth: int, width: int, latency: int = 1) -> None:
-        self.config, self.latency = config, latency
+    def __init__(self, config: ChipConfig, depth: int, width: int) -> None:
+        self.config = config
         super().__init__(
             {
                 "restart": In(1),
@@ -50,48 +51,44 @@ class WeightReader(wiring.Component):
                 "last": In(number(config.contexts)),
                 "address": Out(range(max(depth, 2))),
                 "data": In(width),
-                "hold": In(1),
                 "o": Out(stream.Signature(width)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        queue = fifo.SyncFIFO(width=len(self.data), depth=self.AHEAD)
-        m.submodules.queue = ResetInserter(self.restart)(queue)
-        read, done = Signal(), Signal()
-        start, left = Signal.like(self.address), Signal(24)  # of the matvec; 0 before it begins
-        remaining = Signal(24)
+        start = Signal.like(self.address)  # of the matvec
+        words, left = Signal(24), Signal(24)  # of the matvec, of those for this seat
+        active, ending = Signal(), Signal()  # a matvec is under way; left == 1
         seat = Signal(number(self.config.contexts))
-        ahead = Signal(range(self.AHEAD + 1))
-        taken = self.o.valid & self.o.ready
+        word = Signal.like(self.data, reset_less=True)
+        taken, done, final, load = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            read.eq(self.command.valid & ~self.hold & (ahead != self.AHEAD) & ~self.restart),
-            remaining.eq(Mux(left == 0, self.command.payload, left)),
-            done.eq(read & (remaining == 1)),
-            self.command.ready.eq(done & (seat == self.last)),
-            queue.w_data.eq(self.data),
-            self.o.payload.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
+            self.o.valid.eq(active),
+            taken.eq(active & self.o.ready),
+            done.eq(taken & ending),
+            final.eq(seat == self.last),
+            load.eq(self.command.valid & (~active | (done & final))),
+            self.command.ready.eq(load),
+            self.o.payload.eq(word),
         ]
-        arriving = Signal(self.latency)
-        m.d.comb += queue.w_en.eq(arriving[-1])
-        with m.If(self.restart):
-            m.d.sync += [self.address.eq(0), start.eq(0), ahead.eq(0), arriving.eq(0)]
-            m.d.sync += [left.eq(0), seat.eq(0)]
-        with m.Else():
-            with m.If(read):
-                m.d.sync += [left.eq(remaining - 1), self.address.eq(self.address + 1)]
-            with m.If(done):
-                m.d.sync += [seat.eq(seat + 1), self.address.eq(start)]
-            with m.If(self.command.ready):
-                m.d.sync += [seat.eq(0), self.address.eq(self.address + 1)]
-                m.d.sync += start.eq(self.address + 1)
+        m.d.sync += word.eq(self.data)
+        with m.If(taken):
             m.d.sync += [
-                ahead.eq(ahead + read - taken),
-                arriving.eq(Cat(read, arriving)),
+                self.address.eq(self.address + 1),
+                left.eq(left - 1),
+                ending.eq(left == 2),
             ]
+        with m.If(done & final):
+            m.d.sync += [start.eq(self.address + 1), seat.eq(0), active.eq(0)]
+        with m.Elif(done):
+            m.d.sync += [self.address.eq(start), seat.eq(seat + 1)]
+            m.d.sync += [left.eq(words), ending.eq(words == 1)]
+        with m.If(load):
+            count = self.command.payload
+            m.d.sync += [active.eq(1), words.eq(count), left.eq(count), ending.eq(count == 1)]
+        with m.If(self.restart):
+            m.d.sync += [self.address.eq(0), start.eq(0), seat.eq(0), active.eq(0)]
         return m
 
 

@@ -48,7 +48,7 @@ def parts() -> tuple[Parts, dict[str, object]]:
         about = {"element": element, "elements": elements, "depth": depth}
         contents = words(rng, depth, element * elements)
         name = f"p{element}x{elements}x{depth}"
-        store = Store(name, far=element == 32, **about)
+        store = Store(name, far=True, **about)
         units[name] = WeightPath(store, ChipConfig(contexts=contexts))
         paths.append({
             "name": name, "words": contents, "period": PERIOD_STEPS, "contexts": contexts, **about,

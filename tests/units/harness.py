@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -12,9 +12,10 @@ from setun.hw.array import TernaryArray
 from setun.hw.generation import Generation
 from setun.hw.memories import SlotMemory
 from setun.hw.memory import Store, bus_signature
+from setun.hw.pipeline import delayed
 from setun.hw.seats import within
 from setun.hw.sequencer import Sequencer
-from setun.hw.weights import WeightReader, decode_trits, unpack_weights
+from setun.hw.weights import LEAD, WeightReader, decode_trits, lead, unpack_weights
 
 
 class Parts(wiring.Component):
@@ -36,7 +37,8 @@ class ArrayHarness(wiring.Component):
     """`TernaryArray` on its slot memory, joined as in the core; slots are written by the bench.
 
     Members: the array's streams, flags and `last`; `slot_enable`, `slot`, `slot_seat`,
-    `slot_address`, `slot_data` as of the quantiser, whose strobe is the array's `written`.
+    `slot_address`, `slot_data` as of the quantiser, whose strobe is the array's `written`. Bits of
+    weights and of slots come as much later than their transfer as the chip's do.
     """
 
     PORTS = ("command", "last", "filled", "released", "weights", "o", "busy", "wait_codes",
@@ -44,7 +46,7 @@ class ArrayHarness(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        self.array = TernaryArray(config)
+        self.array = TernaryArray(config, lead=lead(config))
         depth = (SLOTS * config.contexts) << ceil_log2(max(config.slot_words, 2))
         self.slots = SlotMemory(8 * config.columns, depth)
         inner = self.array.signature.members
@@ -68,6 +70,8 @@ class ArrayHarness(wiring.Component):
         m.submodules.slots = slots = self.slots
         for name in self.PORTS:
             mine, unit = getattr(self, name), getattr(array, name)
+            if name == "weights":
+                continue
             if isinstance(mine, Value):
                 out = array.signature.members[name].flow is Out
                 m.d.comb += mine.eq(unit) if out else unit.eq(mine)
@@ -75,11 +79,15 @@ class ArrayHarness(wiring.Component):
                 wiring.connect(m, wiring.flipped(mine), unit)
         written = self.slot, self.slot_seat, self.slot_address
         read = array.code_slot, array.code_seat, array.code_address
+        late = array.lead
         m.d.comb += [
-            slots.write_enable.eq(self.slot_enable),
+            array.weights.payload.eq(delayed(m, self.weights.payload, late, "weights")),
+            array.weights.valid.eq(self.weights.valid),
+            self.weights.ready.eq(array.weights.ready),
             array.written.eq(self.slot_enable),
-            slots.write_address.eq(self._address(*written)),
-            slots.write_data.eq(self.slot_data),
+            slots.write_enable.eq(delayed(m, self.slot_enable, late, "enable", reset=True)),
+            slots.write_address.eq(delayed(m, self._address(*written), late, "address")),
+            slots.write_data.eq(delayed(m, self.slot_data, late, "data")),
             slots.read_address.eq(self._address(*read)),
             array.code_data.eq(slots.read_data),
         ]
@@ -87,14 +95,17 @@ class ArrayHarness(wiring.Component):
 
 
 class WeightPath(wiring.Component):
-    """A weight `Store` and the `WeightReader` on it, joined as in the core.
+    """A weight `Store` and the `WeightReader` on it, joined as in the core, and a queue.
 
     Members: `bus : In`, `restart : In(1)`, `command : In(stream)`, `last : In`, `o : Out(stream)`.
     """
 
+    AHEAD = 8  # words taken before they are wanted
+
     def __init__(self, store: Store, config: ChipConfig) -> None:
         self.store = store
-        self.reader = WeightReader(config, store.depth, store.width, store.latency)
+        assert store.latency == LEAD - 1
+        self.reader = WeightReader(config, store.depth, store.width)
         inner = self.reader.signature.members
         super().__init__(
             {
@@ -109,12 +120,28 @@ class WeightPath(wiring.Component):
         m.submodules.reader = reader = self.reader
         wiring.connect(m, wiring.flipped(self.bus), store.bus)
         wiring.connect(m, wiring.flipped(self.command), reader.command)
-        wiring.connect(m, wiring.flipped(self.o), reader.o)
+        queue = fifo.SyncFIFO(width=len(self.o.payload), depth=self.AHEAD)
+        m.submodules.queue = ResetInserter(self.restart)(queue)
+        ahead = Signal(range(self.AHEAD + 1))
+        taken = Signal()
+        m.d.comb += [
+            reader.o.ready.eq(ahead != self.AHEAD),
+            taken.eq(reader.o.valid & reader.o.ready & ~self.restart),
+            queue.w_data.eq(reader.o.payload),
+            self.o.payload.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+        ]
+        arriving = Signal(LEAD)
+        m.d.comb += queue.w_en.eq(arriving[-1])
+        m.d.sync += [
+            arriving.eq(Mux(self.restart, 0, Cat(taken, arriving))),
+            ahead.eq(Mux(self.restart, 0, ahead + taken - (self.o.valid & self.o.ready))),
+        ]
         m.d.comb += [
             reader.restart.eq(self.restart),
             reader.last.eq(self.last),
             store.read_address.eq(reader.address),
-            reader.hold.eq(store.bus.strobe),
             reader.data.eq(store.read_data),
         ]
         return m
