@@ -198,6 +198,8 @@ def test_impossible_request_is_refused_before_any_tool(scripted: Scripted, optio
 def test_interrupt_ends_the_tools(scripted: Scripted):
     scripted.plan(sleep="nextpnr")
     code = (
+        # Background jobs of a shell start with SIGINT ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; sys.path.insert(0, 'tests'); import test_build_flow as t\n"
         "from pathlib import Path\n"
         "t.build_bitstream(t.Echo, t.BOARD, name='echo', out=Path(sys.argv[1]) / 'out',\n"
