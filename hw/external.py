@@ -89,7 +89,7 @@ def memory_pins(config: ChipConfig) -> wiring.Signature:
 
 
 class ExternalWeights(wiring.Component):
-    """Streams the model's weight words from an external memory, in order, as `WeightReader` does.
+    """Streams the model's weight words from an external memory, in order.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class Sequencer(wiring.Component):
     eps_outer, eps_inner : Out(fmt.width)
 
     A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Two cycles
-    per instruction plus the waits, and six from one to the next at least: it is fetched meanwhile.
+    per instruction plus the waits; the next one is fetched meanwhile, which takes five.
     """
 
     def __init__(self, config: ChipConfig) -> None:

@@ -43,15 +43,8 @@ class Inner(wiring.Component):
         return m
 
 
-class Middle(wiring.Component):
+class Middle(Inner):
     """Two of them in a row."""
-
-    i: In(8)
-    o: Out(8)
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-        super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

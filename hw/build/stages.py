@@ -14,8 +14,9 @@ from setun.hw.build.toolchain import Tool, find_tool
 
 Progress = Callable[[str], None]
 
-# No unit reads a word of `setun.hw.memories` in the cycle that writes it: without this Yosys keeps
-# the old one, with a register and a multiplexer for each bit of a 36-bit wide block.
+# No unit uses a word of `setun.hw.memories` that it read in the cycle of its write (tests/
+# test_chip_bitstream.py): without this Yosys keeps the old word, with registers and a multiplexer
+# for each bit of a 36-bit wide block.
 SYNTHESIS = """\
 read_rtlil {name}.il
 setparam -set COLLISION_X_MASK 1'1 *.memories.*/t:$memrd_v2

@@ -1,0 +1,65 @@
+"""Whole chips as bitstreams have them: generic rows, and block RAM that may answer anything when a
+word is read in the cycle of its write."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal, Value
+
+from setun.backends import SimulatedBackend, simulated
+from setun.backends.base import Sampling
+from setun.backends.simulated import simulated_config
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import sized_for
+from setun.hw.memory import Store
+from setun.hw.verilog import chip_verilog
+from setun.models.random import random_image
+from setun.sim.golden import GoldenModel
+
+IMAGE = random_image((64, 2, 128), seed=4)
+PROMPT = [3, 17, 5, 9, 30, 2]
+TOKENS = 12
+
+
+def opposite_on_collision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores show the complement of a word that is read while it is written."""
+    plain = Store._segments
+
+    def segments(
+        self: Store, m: Module, address: Value, enable: Value, write_address: Value, data: Value
+    ) -> None:
+        shown, self.read_data = self.read_data, Signal(self.width, name="stored")
+        plain(self, m, address, enable, write_address, data)
+        collided = Signal()
+        m.d.sync += collided.eq(enable & (address == write_address))
+        m.d.comb += shown.eq(self.read_data ^ collided.replicate(self.width))
+        self.read_data = shown
+
+    monkeypatch.setattr(Store, "_segments", segments)
+
+
+def expected() -> Sequence[int]:
+    golden = GoldenModel(IMAGE, ChipConfig().vector)
+    for token in PROMPT:
+        golden.feed(token)
+    tokens = []
+    for _ in range(TOKENS):
+        tokens.append(int(np.argmax(golden.logits())))
+        golden.feed(tokens[-1])
+    return tokens
+
+
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_generic_rows_and_collisions(monkeypatch: pytest.MonkeyPatch, contexts: int) -> None:
+    opposite_on_collision(monkeypatch)
+    monkeypatch.setattr(simulated, "blank_verilog", chip_verilog)
+    base = ChipConfig(columns=8, rows=8, lanes=4, contexts=contexts)
+    chip = SimulatedBackend(IMAGE, simulated_config(sized_for(IMAGE, base)))
+    try:
+        greedy = Sampling()
+        streams = [chip.start(PROMPT, TOKENS, greedy, k) for k in range(contexts)]
+        for stream in streams:
+            assert list(stream) == expected()
+    finally:
+        chip.close()
