@@ -38,7 +38,7 @@ class TernaryArray(wiring.Component):
     released : Out(1)
         Strobe: the last matvec on the oldest slot is done.
     written : In(1)
-        Strobe: the next word of the slots, in order, seat by seat, may be read `lead` + 1 cycles
+        Strobe: the next word of the slots, in order, seat by seat, may be read `early` + 1 cycles
         later.
     code_slot, code_seat, code_address : Out, code_data : In(8 * P)
         Read port of the slot memory, data one cycle later.
@@ -55,8 +55,8 @@ class TernaryArray(wiring.Component):
     technology
         Cells that `DotRow` is made of; the sums are the same.
     lead
-        Cycles from the transfer of a weight word to its payload. Codes are read, and slots
-        released, as much later.
+        Cycles from the transfer of a weight word to its payload. Slots are released as much later,
+        and codes read one cycle less, so that they have a register behind their block RAM.
 
     One word of one seat per cycle unless one of the waits holds it. Latency from the last word of a
     row group to `o`: `lead` + `DotRow.latency` + 2 cycles.
@@ -66,6 +66,7 @@ class TernaryArray(wiring.Component):
         self, config: ChipConfig, technology: Technology = "generic", *, lead: int = 0
     ) -> None:
         self.config, self.technology, self.lead = config, technology, lead
+        self.early = max(lead - 1, 0)  # cycles from the transfer to the codes' address
         p, q = config.columns, config.rows
         self.sum_width = 8 + ceil_log2(config.max_columns)
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
@@ -170,9 +171,9 @@ class TernaryArray(wiring.Component):
         with m.If(self.filled.ready):
             m.d.sync += [last_block.eq(self.filled.payload - 1), last.eq(self.filled.payload == 1)]
         m.d.comb += [
-            self.code_slot.eq(delayed(m, slot, self.lead, "slot")),
-            self.code_seat.eq(delayed(m, seat, self.lead, "seat")),
-            self.code_address.eq(delayed(m, block, self.lead, "block")),
+            self.code_slot.eq(delayed(m, slot, self.early, "slot")),
+            self.code_seat.eq(delayed(m, seat, self.early, "seat")),
+            self.code_address.eq(delayed(m, block, self.early, "block")),
         ]
         self._codes(m, opening & turn, last, have)
 
@@ -212,6 +213,7 @@ class TernaryArray(wiring.Component):
         weights = Signal(2 * p * q, reset_less=True)
         m.d.sync += weights.eq(self.weights.payload)
         # Codes arrive with the registered weights, one cycle after the payload.
+        codes = delayed(m, self.code_data, self.lead - self.early, "codes")
         rows = [DotRow(p, self.technology) for _ in range(q)]
         stages = self.lead + rows[0].latency + 1
         flags = delayed(m, Cat(issue, first, last), stages, "flags", reset=True)
@@ -228,7 +230,7 @@ class TernaryArray(wiring.Component):
             m.submodules[f"row{k}"] = row
             product = Signal(signed(self.sum_width), name=f"product{k}")
             m.d.comb += [
-                row.codes.eq(self.code_data),
+                row.codes.eq(codes),
                 row.weights.eq(weights[2 * p * k : 2 * p * (k + 1)]),
                 product.eq(row.o),
                 # The adder's mask leaves out what a panel before has left behind.

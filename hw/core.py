@@ -60,8 +60,9 @@ class Core(wiring.Component):
         c = self.config
         m.submodules.memories = memories = Memories(c, self.placement)
         m.submodules.sequencer = sequencer = Sequencer(c)
-        m.submodules.quantiser = quantiser = Quantiser(c, early=lead(c))
-        m.submodules.array = array = TernaryArray(c, self.technology, lead=lead(c))
+        array = TernaryArray(c, self.technology, lead=lead(c))
+        m.submodules.array = array
+        m.submodules.quantiser = quantiser = Quantiser(c, early=array.early)
         m.submodules.sink = sink = Sink(c)
         m.submodules.sampler = sampler = Sampler(c)
         m.submodules.generation = generation = Generation(c)

@@ -15,13 +15,14 @@ from setun.hw.sampler import Sampler
 from setun.hw.scale import ScaleUnit
 from setun.hw.sequencer import Sequencer
 from setun.hw.sink import Sink
+from setun.hw.weights import lead
 
 
 def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     """Factories of the units of a chip, by name; parts of a unit follow it."""
     return {
-        "array": lambda: TernaryArray(config, "ecp5"),
-        "quantiser": lambda: Quantiser(config),
+        "array": lambda: TernaryArray(config, "ecp5", lead=lead(config)),
+        "quantiser": lambda: Quantiser(config, early=max(lead(config) - 1, 0)),
         "scale": lambda: ScaleUnit(config.vector),
         "sink": lambda: Sink(config),
         "kernel": lambda: KernelLane(config.vector),

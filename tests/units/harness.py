@@ -79,9 +79,9 @@ class ArrayHarness(wiring.Component):
                 wiring.connect(m, wiring.flipped(mine), unit)
         written = self.slot, self.slot_seat, self.slot_address
         read = array.code_slot, array.code_seat, array.code_address
-        late = array.lead
+        late = array.early
         m.d.comb += [
-            array.weights.payload.eq(delayed(m, self.weights.payload, late, "weights")),
+            array.weights.payload.eq(delayed(m, self.weights.payload, array.lead, "weights")),
             array.weights.valid.eq(self.weights.valid),
             self.weights.ready.eq(array.weights.ready),
             array.written.eq(self.slot_enable),
