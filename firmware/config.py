@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 
 PACKINGS = ("2b", "1.6b")
 # Bits of a beat of each memory that is not block RAM, and cycles that it takes if more than one.
@@ -47,8 +48,8 @@ class ChipConfig:
         The SDRAM's or flash's name; "" for the usual one.
     flash_base
         Byte of the flash where the weights begin, behind the FPGA's own image: whole sectors.
-    vector
-        Number format of everything outside the array.
+    numerics
+        Arithmetic: formats and algorithms. Its options stand beside the others in files.
     weight_words
         Words (columns x rows weights each) of weight memory, or those to use of an external one.
     constant_pairs
@@ -73,7 +74,7 @@ class ChipConfig:
     memory: str = "onchip"
     part: str = ""
     flash_base: int = 2 << 20
-    vector: Format = field(default_factory=Format)
+    numerics: Numerics = field(default_factory=Numerics)
     weight_words: int = 5120
     constant_pairs: int = 12288
     instructions: int = 128
@@ -115,10 +116,21 @@ class ChipConfig:
         if not 0 <= self.flash_base < FLASH or self.flash_base % SECTOR:
             rule = f"must be a multiple of {SECTOR} bytes below {FLASH}"
             raise SetunError("flash_base", rule, self.flash_base)
+        chunk = self.numerics.accumulate
+        if chunk and chunk < self.columns:
+            raise SetunError(
+                "accumulate", f"must be at least the {self.columns} columns summed at once", chunk,
+                f"--set columns={chunk} --set lanes=1",
+            )  # fmt: skip
         if self.clock_hz < 4 * self.baud:
             raise SetunError(
                 "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud
             )
+
+    @property
+    def vector(self) -> Format:
+        """Number format of everything outside the array."""
+        return self.numerics.vector
 
     @property
     def macs(self) -> int:
@@ -200,8 +212,9 @@ class ChipConfig:
         return -(-self.max_columns // self.columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready contents; `vector` is the pair [exponent, mantissa]."""
-        return {**asdict(self), "vector": [self.vector.exponent, self.vector.mantissa]}
+        """JSON-ready contents, with the options of `Numerics` beside the others."""
+        own = {name: getattr(self, name) for name in _names() if name != "numerics"}
+        return own | self.numerics.to_dict()
 
     def to_toml(self) -> str:
         """The configuration as a TOML file that `from_dict` reads back."""
@@ -210,24 +223,23 @@ class ChipConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ChipConfig":
         """Configuration from `to_dict`'s output or a TOML file's contents."""
-        known = set(cls.__dataclass_fields__)
+        known = _names() - {"numerics"} | set(Numerics.__dataclass_fields__)
         for name in values:
             if name not in known:
                 raise SetunError(f"option {name}", "is not one of the chip's", "",
                                  f"known: {', '.join(sorted(known))}")  # fmt: skip
-        values = dict(values)
+        own, numerics = {}, {}
         for name, value in values.items():
-            if name == "vector":
-                if not (isinstance(value, list) and len(value) == 2
-                        and all(type(bits) is int for bits in value)):  # fmt: skip
-                    raise SetunError("vector", "must be two numbers of bits, [8, 9]", value)
-                values["vector"] = Format(*value)
-            elif name in ("packing", "memory", "part"):
+            if name in Numerics.__dataclass_fields__:
+                numerics[name] = value
+                continue
+            if name in ("packing", "memory", "part"):
                 if not isinstance(value, str):
                     raise SetunError(f"option {name}", "must be text", value)
             elif type(value) is not int:
                 raise SetunError(f"option {name}", "must be a whole number", value)
-        return cls(**values)
+            own[name] = value
+        return cls(**own, numerics=Numerics.from_dict(numerics, "option"))
 
     def override(self, **changes: Any) -> "ChipConfig":
         """A copy with some options changed, validated again."""
@@ -238,3 +250,7 @@ class ChipConfig:
         """Eight bytes that tell one configuration from another; the chip reports them."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
+
+
+def _names() -> set[str]:
+    return set(ChipConfig.__dataclass_fields__)

@@ -31,7 +31,7 @@ class Format:
     exponent
         Bits of the exponent field, 5 to 8; the bias is 2**(exponent-1) - 1.
     mantissa
-        Stored bits of the significand, 2 to 10; the leading one is implied.
+        Stored bits of the significand, 2 to 24; the leading one is implied.
     """
 
     exponent: int = 8
@@ -39,9 +39,9 @@ class Format:
 
     def __post_init__(self) -> None:
         if not 5 <= self.exponent <= 8:
-            raise SetunError("vector exponent", "must have 5 to 8 bits", self.exponent)
-        if not 2 <= self.mantissa <= 10:
-            raise SetunError("vector mantissa", "must have 2 to 10 bits", self.mantissa)
+            raise SetunError("exponent", "must have 5 to 8 bits", self.exponent)
+        if not 2 <= self.mantissa <= 24:
+            raise SetunError("mantissa", "must have 2 to 24 bits", self.mantissa)
 
     @property
     def width(self) -> int:

@@ -5,22 +5,26 @@ import struct
 from setun.firmware.config import MEMORIES, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
+from setun.firmware.numerics import CHOICES, Numerics
 
-VERSION = 3
-# version, digest, columns, rows, lanes, packing, memory, exponent, mantissa, contexts, then sizes
-# in the order of `ChipConfig`, clock and baud, the flash's first byte, the part's name; little
-# endian.
-_RECORD = struct.Struct("<B8s8B9I16s")
+VERSION = 4
+# version, digest, columns, rows, lanes, packing, memory, contexts, the numerics (exponent,
+# mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
+# baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
+_RECORD = struct.Struct("<B8s6B6B11I16s")
 
 
 def encode(config: ChipConfig) -> bytes:
     """The INFO record of a chip built from `config`."""
-    c = config
+    c, n = config, config.numerics
+    choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
     return _RECORD.pack(
         VERSION, c.digest, c.columns, c.rows, c.lanes, PACKINGS.index(c.packing),
-        MEMORIES.index(c.memory), c.vector.exponent, c.vector.mantissa, c.contexts,
+        MEMORIES.index(c.memory), c.contexts,
+        c.vector.exponent, c.vector.mantissa, *choices, n.state.mantissa,
         c.weight_words, c.constant_pairs, c.instructions, c.vector_elements, c.state_elements,
-        c.max_columns, c.clock_hz, c.baud, c.flash_base, c.part.encode(),
+        c.max_columns, c.clock_hz, c.baud, c.flash_base, n.accumulate, n.state_seed,
+        c.part.encode(),
     )  # fmt: skip
 
 
@@ -32,17 +36,26 @@ def decode(record: bytes) -> ChipConfig:
             f"{len(record)} bytes, version {record[0] if record else 'none'}",
             "use the Setun release that built the bitstream",
         )  # fmt: skip
-    (_, digest, columns, rows, lanes, packing, memory, exponent, mantissa, contexts, weights, pairs,
-     instructions, vector, state, longest, clock, baud, base,
-     part) = _RECORD.unpack(record)  # fmt: skip
+    (_, digest, columns, rows, lanes, packing, memory, contexts, exponent, mantissa, *chosen,
+     state_mantissa, weights, pairs, instructions, vector, state, longest, clock, baud, base, chunk,
+     seed, part) = _RECORD.unpack(record)  # fmt: skip
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(MEMORIES):
         raise SetunError("chip", "must report a known memory", memory)
+    options = {}
+    for (name, known), index in zip(CHOICES.items(), chosen, strict=True):
+        if index >= len(known):
+            raise SetunError("chip", f"must report a known {name}", index)
+        options[name] = known[index]
     config = ChipConfig(
         columns=columns, rows=rows, lanes=lanes, packing=PACKINGS[packing],
         memory=MEMORIES[memory], part=part.rstrip(b"\0").decode("ascii", "replace"),
-        vector=Format(exponent, mantissa), contexts=contexts, weight_words=weights,
+        numerics=Numerics(
+            vector=Format(exponent, mantissa), accumulate=chunk, state_seed=seed,
+            state_mantissa=None if state_mantissa == mantissa else state_mantissa, **options,
+        ),
+        contexts=contexts, weight_words=weights,
         constant_pairs=pairs, instructions=instructions, vector_elements=vector,
         state_elements=state, max_columns=longest, clock_hz=clock, baud=baud, flash_base=base,
     )  # fmt: skip

@@ -16,7 +16,7 @@ word   bits                 meaning
 ====== ==================== =======================================================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 
 WORDS = 4  # 32-bit words of one instruction
 
@@ -58,6 +59,10 @@ class MeanSquare(IntEnum):
     NONE = 2  # there is no outer norm: the epsilon is added as it is
 
 
+INT8_ONE = 127  # code of a vector's largest number
+INT8_BITS = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
     """One decoded instruction; unused fields are 0.
@@ -89,6 +94,16 @@ class Instruction:
         if self.op is Op.MATVEC:
             return self.kernel | self.keep << 3 | self.stat_shift << 5 | self.feeds << 10
         return 0
+
+    def adapted(self, numerics: Numerics) -> "Instruction":
+        """The instruction for codes of `numerics`: programs are written for int8's."""
+        if self.op is not Op.MATVEC or not numerics.fp8:
+            return self
+        return replace(
+            self,
+            immediate=float(self.immediate) * INT8_ONE,
+            stat_shift=self.stat_shift + numerics.code_bits - INT8_BITS,
+        )
 
     def encode(self, fmt: Format) -> NDArray[np.uint32]:
         """The four words of the instruction, floats in `fmt`."""

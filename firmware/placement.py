@@ -134,7 +134,7 @@ def _program(image: Image, config: ChipConfig) -> list[Words]:
     for instruction in image.program:
         if instruction.op is Op.MATVEC:
             instruction = replace(instruction, constants=matrix_words(next(matrices), config))
-        encoded.append(instruction.encode(config.vector))
+        encoded.append(instruction.adapted(config.numerics).encode(config.vector))
     return encoded
 
 

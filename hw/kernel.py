@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.formats import Format
 from setun.firmware.isa import Kernel
-from setun.hw.arith import FloatAdder, FloatMultiplier, Sigmoid
+from setun.firmware.numerics import Numerics
+from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, Sigmoid, multiplier
 from setun.hw.pipeline import delayed
 
 
@@ -33,18 +33,18 @@ class KernelLane(wiring.Component):
     """
 
     EARLY = 3
-    _blended = Sigmoid.latency + 2 * FloatMultiplier.latency
+    _blended = Sigmoid.latency + 2 * PRODUCT_LATENCY
     LATENCY: ClassVar[dict[Kernel, int]] = {
         Kernel.COPY: FloatAdder.latency,
         Kernel.ADD: FloatAdder.latency,
-        Kernel.SILU: Sigmoid.latency + FloatMultiplier.latency,
+        Kernel.SILU: Sigmoid.latency + PRODUCT_LATENCY,
         Kernel.GLU: _blended - EARLY,
         Kernel.MLGRU: _blended + 2 * FloatAdder.latency,
     }
 
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
-        w = fmt.width
+    def __init__(self, numerics: Numerics) -> None:
+        self.numerics, self.fmt = numerics, numerics.vector
+        w = self.fmt.width
         super().__init__(
             {"kernel": In(3), "y": In(w), "a": In(w), "h": In(w), "c": In(w), "o": Out(w)}
         )
@@ -53,9 +53,9 @@ class KernelLane(wiring.Component):
         m = Module()
         fmt = self.fmt
         m.submodules.sigmoid = sigmoid = Sigmoid(fmt)
-        m.submodules.gate = gate = FloatMultiplier(fmt)
-        m.submodules.blend = blend = FloatMultiplier(fmt)
-        m.submodules.forget = forget = FloatMultiplier(fmt)
+        m.submodules.gate = gate = multiplier(self.numerics)
+        m.submodules.blend = blend = multiplier(self.numerics)
+        m.submodules.forget = forget = multiplier(self.numerics)
         m.submodules.complement = complement = FloatAdder(fmt)
         m.submodules.join = join = FloatAdder(fmt)
         sign = 1 << (fmt.width - 1)
@@ -70,10 +70,10 @@ class KernelLane(wiring.Component):
 
         # Times count from y's entry; with GLU the gate starts `EARLY` cycles before.
         at_gate = Sigmoid.latency
-        at_blend = at_gate + FloatMultiplier.latency
-        after_blend = at_blend + FloatMultiplier.latency
+        at_blend = at_gate + PRODUCT_LATENCY
+        after_blend = at_blend + PRODUCT_LATENCY
         at_forget = at_blend + FloatAdder.latency
-        at_join = at_forget + FloatMultiplier.latency
+        at_join = at_forget + PRODUCT_LATENCY
         y = self._line(m, self.y, at_gate, "y")
         a = self._line(m, self.a, self.EARLY + at_blend, "a")
         h = self._line(m, self.h, at_forget, "h")

@@ -51,7 +51,7 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
         Space.PROGRAM: Shape(32, 1, WORDS * c.instructions),
         Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
         Space.CONSTANTS: Shape(w, 2 * v, -(-c.constant_pairs // v)),
-        Space.STATE: Shape(w, v, several(c.state_words, c.contexts)),
+        Space.STATE: Shape(config.numerics.state.width, v, several(c.state_words, c.contexts)),
         Space.GATES: Shape(w, v, c.state_words),
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
     }

@@ -6,7 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.isa import MeanSquare
-from setun.hw.arith import BlockSquare, CodeQuantiser, CodeReciprocal, FloatMultiplier
+from setun.hw.arith import (
+    PRODUCT_LATENCY,
+    BlockSquare,
+    CodeQuantiser,
+    CodeReciprocal,
+    multiplier,
+)
 from setun.hw.maxima import Maxima, maxima_layout
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS, ScaleUnit
@@ -242,7 +248,7 @@ class Quantiser(wiring.Component):
     ) -> tuple[list[Value], list[Value], list[Value], data.View]:
         """x, x*outer, x*gain of every lane and their flags: 2 + multiplier cycles after issue."""
         hearing = delayed(m, heard, 1, "heard", reset=True)
-        v, latency = self.config.lanes, FloatMultiplier.latency
+        v, latency = self.config.lanes, PRODUCT_LATENCY
         own: list[Value] = []
         outer_products: list[Value] = []
         gain_products: list[Value] = []
@@ -253,7 +259,7 @@ class Quantiser(wiring.Component):
                 ("outer", self.constant_data[k], outer_products),
                 ("gain", self.constant_data[v + k], gain_products),
             ):
-                m.submodules[f"by_{name}{k}"] = multiply = FloatMultiplier(self.config.vector)
+                m.submodules[f"by_{name}{k}"] = multiply = multiplier(self.config.numerics)
                 factor = delayed(m, constant, 1, f"{name}{k}")
                 m.d.comb += [multiply.a.eq(x), multiply.b.eq(factor)]
                 products.append(multiply.o)
@@ -264,7 +270,7 @@ class Quantiser(wiring.Component):
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
         # What the maxima give stands when the first products come, after the last ones of before.
-        wait = 1 + FloatMultiplier.latency - CodeReciprocal.latency
+        wait = 1 + PRODUCT_LATENCY - CodeReciprocal.latency
         assert wait >= 0
         m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
         m.d.comb += reciprocal.a.eq(largest)
@@ -314,7 +320,7 @@ class Quantiser(wiring.Component):
         flags = delayed(m, Cat(here.codes, here.opens, here.closes), late, "squared", reset=True)
         valid, opens, closes = flags
         for name, values, exponent in (("gained", g, top.gained), ("own", x, top.own)):
-            known = delayed(m, exponent, 1 + FloatMultiplier.latency, f"{name}_exponent")
+            known = delayed(m, exponent, 1 + PRODUCT_LATENCY, f"{name}_exponent")
             squares = []
             for k, value in enumerate(values):
                 m.submodules[f"{name}_square{k}"] = square = BlockSquare(fmt)
@@ -347,7 +353,7 @@ class Quantiser(wiring.Component):
         front = Signal(known)
         m.submodules.known = knowns = fifo.SyncFIFO(width=known.size, depth=VECTORS)
         m.submodules.sums = totals = fifo.SyncFIFO(width=2 * (SUM_BITS - 1), depth=VECTORS)
-        m.submodules.scale = unit = ScaleUnit(fmt)
+        m.submodules.scale = unit = ScaleUnit(c.numerics)
         m.submodules.scales = scales = fifo.SyncFIFO(width=fmt.width, depth=SLOTS * c.contexts)
         wiring.connect(m, unit.o, scales.w_stream)
         wiring.connect(m, wiring.flipped(self.scale), scales.r_stream)

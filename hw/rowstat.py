@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.hw.arith import FloatFromInt, FloatMultiplier
+from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS
 from setun.hw.seats import number
@@ -68,13 +68,13 @@ class RowStatistic(wiring.Component):
             m.d.sync += totals[seat].eq(Mux(opens, 0, totals[seat]) + joined)
 
         m.submodules.total = convert = FloatFromInt(fmt, SUM_BITS, scaled=True)
-        m.submodules.squared = multiply = FloatMultiplier(fmt)
+        m.submodules.squared = multiply = multiplier(self.config.numerics)
         complete = delayed(m, valid & closes, 1, "complete", reset=True)
         whose = delayed(m, seat, 1, "whose")
         shift = delayed(m, self.shift, at + 2, "shift")  # the exponent is taken a cycle later
         product = delayed(m, whose, convert.latency, "product_seat")
-        done = delayed(m, complete, convert.latency + multiply.latency, "done", reset=True)
-        result = delayed(m, product, multiply.latency, "result_seat")
+        done = delayed(m, complete, convert.latency + PRODUCT_LATENCY, "done", reset=True)
+        result = delayed(m, product, PRODUCT_LATENCY, "result_seat")
         m.d.comb += [
             convert.a.eq(totals[whose]),
             convert.exponent.eq(shift << 1),

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware import functions
 from setun.firmware.config import ChipConfig
-from setun.hw.arith import FloatMultiplier, FloatToKey, ordered_key
+from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key
 from setun.hw.arith.bits import leading_zeros, rom
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number, pass_layout
@@ -155,7 +155,7 @@ class Sampler(wiring.Component):
 
         greedy = self.greedy.bit_select(context, 1)
         m.submodules.noise = noise = GumbelNoise(c.contexts)
-        m.submodules.scale = multiply = FloatMultiplier(fmt)
+        m.submodules.scale = multiply = multiplier(self.config.numerics)
         m.submodules.key = key = FloatToKey(fmt)
         m.d.comb += [
             noise.load.eq(self.load),
@@ -167,7 +167,7 @@ class Sampler(wiring.Component):
             multiply.b.eq(self.factor[context]),
             key.a.eq(multiply.o),
         ]
-        latency = FloatMultiplier.latency + FloatToKey.latency
+        latency = PRODUCT_LATENCY + FloatToKey.latency
         assert latency >= GumbelNoise.latency
         plain = delayed(m, ordered_key(fmt, held[0]), latency, "plain")
         random = delayed(m, noise.o, latency - GumbelNoise.latency, "noise")

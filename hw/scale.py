@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.formats import Format
 from setun.firmware.isa import MeanSquare
-from setun.hw.arith import FloatAdder, FloatFromInt, FloatMultiplier, Rsqrt
+from setun.firmware.numerics import Numerics
+from setun.hw.arith import FloatAdder, FloatFromInt, Rsqrt, multiplier
 
 SUM_BITS = 48  # sums of squares: 32-bit squares of up to 65,535 elements
 SQUARE_FRACTION = 15  # hw.arith.square: squares count in units of 4**(exponent - bias - 15)
@@ -47,8 +48,9 @@ class ScaleUnit(wiring.Component):
     mean squares travel one cycle apart through the same units.
     """
 
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
+    def __init__(self, numerics: Numerics) -> None:
+        self.numerics, self.fmt = numerics, numerics.vector
+        fmt = self.fmt
         super().__init__(
             {
                 "i": In(stream.Signature(statistics(fmt))),
@@ -63,7 +65,7 @@ class ScaleUnit(wiring.Component):
         m = Module()
         fmt = self.fmt
         m.submodules.convert = convert = FloatFromInt(fmt, SUM_BITS, scaled=True)
-        m.submodules.multiply = multiply = FloatMultiplier(fmt)
+        m.submodules.multiply = multiply = multiplier(self.numerics)
         m.submodules.add = add = FloatAdder(fmt)
         m.submodules.rsqrt = rsqrt = Rsqrt(fmt)
         s = self.i.payload

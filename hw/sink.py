@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.isa import Kernel
-from setun.hw.arith import FloatFromInt, FloatMultiplier
+from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
 from setun.hw.kernel import KernelLane
 from setun.hw.pipeline import delayed
 from setun.hw.quantiser import coming_layout
@@ -77,7 +77,7 @@ class Sink(wiring.Component):
     and `KernelLane.LATENCY`.
     """
 
-    convert_latency = 1 + FloatFromInt.latency + FloatMultiplier.latency
+    convert_latency = 1 + FloatFromInt.latency + PRODUCT_LATENCY
     latency = convert_latency + max(KernelLane.LATENCY.values())
 
     def __init__(self, config: ChipConfig) -> None:
@@ -254,8 +254,8 @@ class Sink(wiring.Component):
         assert wait == KernelLane.EARLY
         for k in range(c.lanes):
             m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
-            m.submodules[f"scale{k}"] = multiply = FloatMultiplier(fmt)
-            m.submodules[f"lane{k}"] = lane = KernelLane(fmt)
+            m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
+            m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
             state = Mux(fresh, 0, self.state_data[k])
             m.d.comb += [
                 convert.a.eq(sums[k]),
@@ -277,11 +277,11 @@ class Sink(wiring.Component):
         """
         fmt, seats = self.config.vector, self.config.contexts
         command = self.command.payload
-        m.submodules.multiply = multiply = FloatMultiplier(fmt)
+        m.submodules.multiply = multiply = multiplier(self.config.numerics)
         raw = Array(Signal(fmt.width, name=f"raw{k}") for k in range(seats))
         scales = Array(Signal(fmt.width, name=f"scale{k}") for k in range(seats))
         squares = Signal(data.ArrayLayout(fmt.width, seats))
-        step = FloatMultiplier.latency
+        step = PRODUCT_LATENCY
         time, seat = Signal(range(step + 2)), Signal(number(seats))
         scaled, kept, complete = Signal(seats), Signal(), Signal()
         chosen = Mux(kept, raw[seat], self.scale.payload)

@@ -95,7 +95,7 @@ class _Bench:
     def _checked(
         self, tokens: Iterator[int], prompt: list[int], count: int, context: int
     ) -> Iterator[int]:
-        golden = GoldenBackend(self.image, self.config.vector).generate(prompt, count, Sampling())
+        golden = GoldenBackend(self.image, self.config.numerics).generate(prompt, count, Sampling())
         for number, token in enumerate(tokens):
             if token != (expected := next(golden)):
                 raise SetunError(
@@ -110,7 +110,7 @@ class _Bench:
         before = self.counters()
         self.backend.feed(prompt)
         cycles = self.since(before)["cycles"]
-        golden = GoldenBackend(self.image, self.config.vector).model
+        golden = GoldenBackend(self.image, self.config.numerics).model
         for token in prompt:
             golden.feed(token)
         state = self.backend.state()

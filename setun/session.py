@@ -8,7 +8,7 @@ from typing import Any
 from setun.backends import Backend, GoldenBackend, Sampling
 from setun.firmware.compiler import Image
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 from setun.firmware.tokenizer import StreamDecoder, Tokenizer
 
 
@@ -60,7 +60,7 @@ def prompt_ids(image: Image, text: str | None, ids: str | None) -> list[int]:
 def stream(
     image: Image,
     backend: Backend,
-    fmt: Format,
+    numerics: Numerics,
     prompt: Sequence[int],
     count: int,
     sampling: Sampling,
@@ -74,7 +74,7 @@ def stream(
         raise SetunError("token count", "must be at least 1", count)
     check: Iterator[int] | None = None
     if not isinstance(backend, GoldenBackend):
-        check = GoldenBackend(image, fmt).generate(prompt, count, sampling)
+        check = GoldenBackend(image, numerics).generate(prompt, count, sampling)
     decoder = None
     if image.tokenizer_json is not None:
         tokenizer = Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)

@@ -23,9 +23,9 @@ def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     return {
         "array": lambda: TernaryArray(config, "ecp5", lead=lead(config)),
         "quantiser": lambda: Quantiser(config, early=max(lead(config) - 1, 0)),
-        "scale": lambda: ScaleUnit(config.vector),
+        "scale": lambda: ScaleUnit(config.numerics),
         "sink": lambda: Sink(config),
-        "kernel": lambda: KernelLane(config.vector),
+        "kernel": lambda: KernelLane(config.numerics),
         "sampler": lambda: Sampler(config),
         "sequencer": lambda: Sequencer(config),
         "generation": lambda: Generation(config),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.compiler import Image
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 from setun.sim.golden import GoldenModel
 
 Ids = NDArray[np.integer[Any]]
@@ -89,14 +89,14 @@ def score_float(
 
 
 def score_golden(
-    image: Image, fmt: Format, rows: Ids, counted: NDArray[np.bool_],
+    image: Image, numerics: Numerics, rows: Ids, counted: NDArray[np.bool_],
     progress: Progress = lambda tokens: None,
 ) -> Score:  # fmt: skip
     """Score the golden model of `image`, window by window side by side, token after token."""
     clock, tally = time.perf_counter(), _Tally(counted)
     for k in range(0, len(rows), BATCH):
         part = rows[k : k + BATCH]
-        model = GoldenModel(image, fmt, batch=len(part))
+        model = GoldenModel(image, numerics, batch=len(part))
         for t in range(rows.shape[1] - 1):
             model.feed(part[:, t])
             tally.add((slice(k, k + BATCH), t), model.logits(), part[:, t + 1])
@@ -105,7 +105,7 @@ def score_golden(
 
 
 def golden_logits(
-    image: Image, fmt: Format, ids: Ids, progress: Progress = lambda tokens: None
+    image: Image, numerics: Numerics, ids: Ids, progress: Progress = lambda tokens: None
 ) -> NDArray[np.float32]:
     """Logits [B, T, V] of the golden model after each token of `ids` [B, T].
 
@@ -119,7 +119,7 @@ def golden_logits(
         wrong = ids[(ids < 0) | (ids >= vocabulary)][0]
         raise SetunError("token id", f"must be 0 to {vocabulary - 1}", wrong)
     out = np.empty((*ids.shape, vocabulary), np.float32)
-    model = GoldenModel(image, fmt, batch=len(ids))
+    model = GoldenModel(image, numerics, batch=len(ids))
     for t in range(ids.shape[1]):
         model.feed(ids[:, t])
         out[:, t] = model.logits()

@@ -1,8 +1,9 @@
 """Golden model: the chip's arithmetic, bit for bit, in NumPy.
 
-Every value outside the ternary array is a `Format` number; `r(...)` marks each place where the
-chip rounds. One token at a time (scalars are Python floats) or a batch of independent rows
-(scalars are columns): the same code. RTL equals it on every bit.
+Every value outside the ternary array is a `Format` number; `r(...)` and `mul(...)` mark each place
+where the chip rounds; `arithmetic` has what the numerics choose. One token at a time (scalars are
+Python floats) or a batch of independent rows (scalars are columns): the same code. RTL equals it on
+every bit.
 """
 
 import functools
@@ -13,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from setun.firmware import functions
+from setun.firmware import functions, noise
 from setun.firmware.compiler import Image, aligned
-from setun.firmware.formats import Format, Values
+from setun.firmware.formats import Values
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.products import product
+from setun.firmware.numerics import Numerics
+from setun.sim.arithmetic import Arithmetic, Codes
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
-Codes = NDArray[np.float32]  # whole numbers
 Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
 Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, values)
 
@@ -32,8 +33,8 @@ class GoldenModel:
     ----------
     image
         The compiled model.
-    fmt
-        Vector format.
+    numerics
+        Arithmetic of the chip.
     batch
         Rows computed side by side; None for one token stream.
     trace
@@ -43,22 +44,23 @@ class GoldenModel:
     def __init__(
         self,
         image: Image,
-        fmt: Format | None = None,
+        numerics: Numerics | None = None,
         batch: int | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.image = image
-        self.fmt = fmt or Format()
+        self.numerics = numerics or Numerics()
+        self.arithmetic = Arithmetic(self.numerics)
         self.batch = batch
         self.trace = trace
-        f = self.fmt
-        # float32 holds every exact sum: 127*n < 2**24 up to 132,104 columns.
+        f = self.numerics.vector
         self._weights = [np.ascontiguousarray(m.codes.T, np.float32) for m in image.matrices]
         self._outer, self._gain = f.round(image.pairs[:, 0]), f.round(image.pairs[:, 1])
         self._embedding = f.round(image.embedding)
         self._gates = f.round(image.gates)
         ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
-        program = [(i, f.round1(float(i.immediate))) for i in image.program]
+        adapted = [i.adapted(self.numerics) for i in image.program]
+        program = [(i, f.round1(float(i.immediate))) for i in adapted]
         self._body, self._head = program[: ends[0]], program[ends[0] + 1 : ends[1]]
         rows = () if batch is None else (batch,)
         self._vector = {0: np.zeros((*rows, 1))}  # by start element
@@ -68,9 +70,11 @@ class GoldenModel:
     def reset(self) -> None:
         """Forget everything: zero recurrent state."""
         self.state[:] = 0.0
+        self._noise = noise.first_state(self.numerics.state_seed)
 
     def feed(self, token: int | NDArray[np.integer[Any]]) -> None:
         """Run the body of the program for one token (or one per row of the batch)."""
+        self._noise = noise.next_state(self._noise)
         self._run(self._body, self._embedding[token])
 
     def logits(self) -> Values:
@@ -79,35 +83,37 @@ class GoldenModel:
 
     def _run(self, program: Program, embedded: Values | None) -> Values:
         v, layer_width = self._vector, aligned(self.image.config.inner_size)
-        r, matrix = self.fmt.round, (0 if embedded is not None else len(self._weights) - 1)
-        sigmoid = functools.partial(functions.sigmoid, self.fmt)
+        matrix = 0 if embedded is not None else len(self._weights) - 1
+        compute = self.arithmetic
+        r, mul = compute.r, compute.mul
+        sigmoid = functools.partial(functions.sigmoid, self.numerics.vector)
         y = np.zeros(0)
         for op, immediate in program:
             if op.op is Op.SCALARS:
-                self._eps = self.fmt.round1(float(op.constants)), immediate
+                self._eps = r(float(op.constants)), immediate
             elif op.op is Op.EMBED:
                 assert embedded is not None
                 v[op.dst] = embedded
             elif op.op is Op.QUANTISE:
                 codes, scale = self._quantise(op, immediate, v[op.src])
             elif op.op is Op.MATVEC:
-                rows = product(codes, self._weights[matrix])
+                rows = compute.sums(codes, self._weights[matrix])
                 matrix += 1
-                s = self._r(scale * immediate)
-                y = r(r(rows) * s)
+                s = mul(scale, immediate)
+                y = mul(compute.floats(rows), s)
                 layer = op.dst // layer_width
                 if op.kernel is Kernel.COPY:
                     v[op.dst] = y
                 elif op.kernel is Kernel.SILU:
-                    v[op.dst] = r(y * sigmoid(y))
+                    v[op.dst] = mul(y, sigmoid(y))
                 elif op.kernel is Kernel.MLGRU:
-                    u = r(self._gates[layer] * sigmoid(-y))
-                    forgotten = r(r(1.0 - u) * self.state[layer])
-                    self.state[layer] = v[op.src] = r(forgotten + r(u * v[op.src]))
+                    u = mul(self._gates[layer], sigmoid(-y))
+                    h = compute.remember(u, self.state[layer], v[op.src], self._random(op.dst, y))
+                    self.state[layer], v[op.src] = h, r(h)
                 elif op.kernel is Kernel.GLU:
                     a = v[op.src]
-                    v[op.dst] = r(y * r(a * sigmoid(a)))
-                    self._array_stat = self._mean_square_of_rows(op, rows, s)
+                    v[op.dst] = mul(y, mul(a, sigmoid(a)))
+                    self._array_stat = self._squares_of_rows(op, rows, s)
                 elif op.kernel is Kernel.ADD:
                     v[op.dst] = r(v[op.src] + y)
                 if self.trace:
@@ -117,27 +123,30 @@ class GoldenModel:
                                y if op.kernel is Kernel.SAMPLE else v[op.dst])  # fmt: skip
         return y
 
-    def _quantise(self, op: Instruction, inv_n: float, x: Values) -> tuple[Codes, Any]:
-        """Codes (as float32 integers) and scale = max|x*gain| / rms of one BitLinear input."""
-        pairs = slice(int(op.constants), int(op.constants) + op.n)
-        t = self.fmt.round(x * self._gain[pairs])
-        v = self.fmt.round(x * self._outer[pairs])
-        size = np.abs(t)
-        top = self._max(size)
-        size *= 127.0
-        size /= top + (top == 0.0)  # all zeros stay zeros
-        size += 0.5
-        codes = np.copysign(np.floor(size, out=size), t, out=size).astype(np.float32)
+    def _random(self, first: int, like: Values) -> NDArray[np.int64] | None:
+        """Noise of the state's elements from `first` on, if it is rounded at random."""
+        if not self.numerics.stochastic:
+            return None
+        return noise.state_noise(self._noise, first, like.shape[-1])
 
-        r, (eps_outer, eps_inner) = self._r, self._eps
-        m2 = r(self._sum_of_squares(v) * inv_n)
+    def _quantise(self, op: Instruction, inv_n: float, x: Values) -> tuple[Codes, Any]:
+        """Codes (as whole numbers) and scale = max|x*gain| / rms of one BitLinear input."""
+        compute = self.arithmetic
+        r, mul = compute.r, compute.mul
+        pairs = slice(int(op.constants), int(op.constants) + op.n)
+        t = mul(x, self._gain[pairs])
+        v = mul(x, self._outer[pairs])
+        codes, top = compute.codes(t, self._max(np.abs(t)))
+
+        eps_outer, eps_inner = self._eps
+        m2 = mul(self._sum_of_squares(v), inv_n)
         if op.mean_square is MeanSquare.NONE:
             eps = eps_inner
         else:
             own = op.mean_square is MeanSquare.OWN
             total = self._sum_of_squares(x) if own else self._array_stat
-            eps = r(eps_inner * r(r(total * inv_n) + eps_outer))
-        scale = r(top * self._rsqrt(r(m2 + eps)))
+            eps = mul(eps_inner, r(mul(total, inv_n) + eps_outer))
+        scale = compute.scale(compute.rsqrt(r(m2 + eps)), top)
         if self.trace:
             self.trace(op.note, "codes", codes.astype(np.float64))
             self.trace(op.note, "scale", np.asarray(scale))
@@ -151,29 +160,24 @@ class GoldenModel:
         shift = SQUARE_BITS - e
         a *= np.ldexp(1.0, shift) if self.batch is not None else math.ldexp(1.0, shift)
         total = self._sum_squares(np.floor(a, out=a))
-        return self._r(total * np.ldexp(1.0, -2 * shift))
+        return self.arithmetic.r(total * np.ldexp(1.0, -2 * shift))
 
-    def _mean_square_of_rows(self, op: Instruction, rows: NDArray[np.float32], s: Any) -> Any:
+    def _squares_of_rows(self, op: Instruction, rows: NDArray[np.floating[Any]], s: Any) -> Any:
         """Sum of squares of y = acc*s, from the leading bits of the accumulators."""
+        compute = self.arithmetic
         a = np.floor(rows * 2.0**-op.stat_shift)
-        total = self._sum_squares(a.astype(np.float64)) * 4.0**op.stat_shift
-        return self._r(self._r(total) * self._r(s * s))
+        total = self._sum_squares(a.astype(np.float64)) * (2.0**op.stat_shift * compute.unit) ** 2
+        return compute.mul(compute.r(total), compute.mul(s, s))
 
     def _sum_squares(self, a: Values) -> Any:
         """Exact sums of squares of whole numbers: their sum is below 2**53."""
-        return float(a @ a) if self.batch is None else np.einsum("bi,bi->b", a, a)[:, None]
+        if not self.numerics.lmul and self.batch is None:
+            return float(a @ a)
+        total = self.arithmetic.squares(a).sum(-1, keepdims=self.batch is not None)
+        return float(total) if self.batch is None else total
 
     def _max(self, size: Values) -> Any:
         return float(size.max()) if self.batch is None else size.max(-1, keepdims=True)
-
-    def _r(self, x: Any) -> Any:
-        return self.fmt.round1(x) if self.batch is None else self.fmt.round(x)
-
-    def _rsqrt(self, x: Any) -> Any:
-        if self.batch is None:
-            return functions.rsqrt(self.fmt, x)
-        with np.errstate(divide="ignore"):
-            return self.fmt.round(np.minimum(1.0 / np.sqrt(x), self.fmt.largest))
 
 
 class Sampler:
@@ -181,15 +185,21 @@ class Sampler:
 
     Parameters
     ----------
+    numerics
+        Arithmetic of the chip.
     inverse_temperature
         1/T, rounded to the vector format; None for greedy.
     seed
         Generator seed; one draw a logit, lowest index first.
     """
 
-    def __init__(self, fmt: Format, inverse_temperature: float | None, seed: int = 0) -> None:
-        self.fmt = fmt
-        self.factor = None if inverse_temperature is None else fmt.round1(inverse_temperature)
+    def __init__(
+        self, numerics: Numerics, inverse_temperature: float | None, seed: int = 0
+    ) -> None:
+        self.arithmetic = Arithmetic(numerics)
+        self.factor = None
+        if inverse_temperature is not None:
+            self.factor = self.arithmetic.r(float(inverse_temperature))
         self.generator = functions.seed_state(seed)
 
     def __call__(self, logits: ArrayLike) -> int:
@@ -197,7 +207,7 @@ class Sampler:
         logits = np.asarray(logits, np.float64)
         if self.factor is None:
             return int(np.argmax(logits))
-        scaled = self.fmt.round(logits * self.factor)
+        scaled = self.arithmetic.mul(logits, self.factor)
         size = np.floor(np.abs(scaled) * (1 << functions.NOISE_FRACTION))
         keys = np.copysign(np.minimum(size, functions.KEY_LIMIT - 1), scaled).astype(np.int64)
         noise = np.empty(len(keys), np.int64)

@@ -22,6 +22,7 @@ from setun.hw.arith import (
     FloatFromInt,
     FloatMultiplier,
     FloatToKey,
+    LMul,
     Rsqrt,
     Sigmoid,
     ordered_key,
@@ -155,6 +156,7 @@ def test_units_equal_their_models() -> None:
         assert np.array_equal(job.unit.model(*job.inputs), code_of(fmt, *_elements(fmt))), fmt
     jobs = [
         *_binary(FloatMultiplier),
+        *_binary(LMul),
         *_binary(FloatAdder),
         *_unary(),
         *_from_int(),

@@ -19,6 +19,7 @@ from setun.firmware.formats import Format
 from setun.firmware.functions import seed_state
 from setun.firmware.identity import decode
 from setun.firmware.link import ChipClient, Reason, open_port
+from setun.firmware.numerics import Numerics
 from setun.firmware.placement import Space, place, requirements, sized_for
 from setun.hw.generation import COUNTERS
 from setun.hw.verilog import chip_verilog
@@ -62,7 +63,7 @@ class Case:
         """A chip of this shape that holds each of `models`, its own by default."""
         base = ChipConfig(
             columns=self.columns, rows=self.rows, lanes=self.lanes, packing=self.packing,
-            vector=Format(*self.fmt), memory=self.memory, contexts=self.contexts,
+            numerics=Numerics(vector=Format(*self.fmt)), memory=self.memory, contexts=self.contexts,
             clock_hz=40_000_000, baud=10_000_000,
         )  # fmt: skip
         sized = sized_for(image(self.model), base)

@@ -22,8 +22,8 @@ def test_generations(greedy: int, sampled: int) -> None:
     fmt = config.vector
     jobs, arrays = [], {}
     for k, (count, temperature) in enumerate([(greedy, None), (sampled, TEMPERATURE)]):
-        golden = GoldenModel(im, fmt)
-        sampler = Sampler(fmt, temperature and 1.0 / temperature, SEED)
+        golden = GoldenModel(im, config.numerics)
+        sampler = Sampler(config.numerics, temperature and 1.0 / temperature, SEED)
         prompt = tokens_of("a", 5)
         for token in prompt:
             golden.feed(token)

@@ -12,6 +12,7 @@ from units.expect import quantised
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Format
 from setun.firmware.isa import MeanSquare
+from setun.firmware.numerics import Numerics
 from setun.hw.quantiser import Quantiser
 
 EPS = 1e-6, 1e-6
@@ -95,7 +96,8 @@ def test_vectors(
     arrays |= {"scales": np.array(scales), "array_sums": np.array(sums)}
     words = sum(-(-arrays[f"x{k}"].shape[1] // lanes) + 2 for k in range(len(jobs)))
     config = ChipConfig(
-        columns=columns, rows=rows, lanes=lanes, vector=vector, max_columns=max(lengths),
+        columns=columns, rows=rows, lanes=lanes, max_columns=max(lengths),
+        numerics=Numerics(vector=vector),
         vector_elements=words * lanes, contexts=contexts, memory=memory,
     )  # fmt: skip
     parameters = {

@@ -9,6 +9,7 @@ from bench.runner import run_bench
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Format
 from setun.firmware.functions import seed_state
+from setun.firmware.numerics import Numerics
 from setun.hw.sampler import Sampler
 from setun.sim import golden
 
@@ -32,7 +33,7 @@ def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) ->
     def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
         k = len(jobs)
         bits = vector.to_bits(logits.ravel()).astype(np.int64).reshape(logits.shape)
-        sampler = golden.Sampler(vector, temperature and 1.0 / temperature, seed)
+        sampler = golden.Sampler(Numerics(vector=vector), temperature and 1.0 / temperature, seed)
         arrays[f"logits{k}"] = bits
         arrays[f"tokens{k}"] = np.array([sampler(vector.from_bits(row)) for row in bits])
         factor = None if temperature is None else int(vector.to_bits(1.0 / temperature)[0])
@@ -67,7 +68,12 @@ def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) ->
         same = [k for k in rng.permutation(len(jobs)).tolist() if counts[k] == count]
         batches += [same[k : k + contexts] for k in range(0, len(same), contexts)]
     config = ChipConfig(
-        lanes=lanes, columns=lanes, rows=2 * lanes, vector=vector, contexts=contexts, memory=memory
+        lanes=lanes,
+        columns=lanes,
+        rows=2 * lanes,
+        numerics=Numerics(vector=vector),
+        contexts=contexts,
+        memory=memory,
     )
     parameters = {"config": config.to_dict(), "generations": jobs, "batches": batches}
     run_bench(Sampler(config), "units.sampler", parameters=parameters, arrays=arrays, seed=71)

@@ -17,6 +17,7 @@ from units.sink import BUFFER, BUFFERS
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Format
 from setun.firmware.isa import Kernel
+from setun.firmware.numerics import Numerics
 from setun.hw.kernel import KernelLane
 from setun.hw.pipeline import delayed
 from setun.hw.sink import Sink
@@ -34,7 +35,7 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.lane = lane = KernelLane(self.fmt)
+        m.submodules.lane = lane = KernelLane(Numerics(vector=self.fmt))
         m.d.comb += [lane.kernel.eq(self.which), lane.a.eq(self.a), self.o.eq(lane.o)]
         for name in "yhc":
             late = delayed(m, getattr(self, name), KernelLane.EARLY, f"{name}_late")
@@ -76,7 +77,7 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
     "config",
     [
         shaped(1, 4),
-        shaped(4, 16, contexts=2, max_columns=1024, vector=Format(6, 9)),
+        shaped(4, 16, contexts=2, max_columns=1024, numerics=Numerics(vector=Format(6, 9))),
         shaped(2, 4, contexts=4, memory="sdram-16"),
         pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
         pytest.param(shaped(4, 16), marks=pytest.mark.slow),

@@ -40,7 +40,7 @@ def opposite_on_collision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def expected() -> Sequence[int]:
-    golden = GoldenModel(IMAGE, ChipConfig().vector)
+    golden = GoldenModel(IMAGE, ChipConfig().numerics)
     for token in PROMPT:
         golden.feed(token)
     tokens = []

@@ -52,7 +52,7 @@ class Conversation:
     def __init__(self, chip: SimulatedBackend, context: int) -> None:
         self.client: ChipClient = chip._serial.client
         self.config, self.context = chip.config, context
-        self.golden = GoldenModel(IMAGE, chip.config.vector)
+        self.golden = GoldenModel(IMAGE, chip.config.numerics)
         self.client.stop(context)
         self.reset()
 

@@ -48,7 +48,7 @@ def chip(request: pytest.FixtureRequest) -> Iterator[SimulatedBackend]:
 def check(backend: SimulatedBackend | SerialBackend, image: Image) -> None:
     """Tokens and state as golden's, greedy and not."""
     for prompt, sampling in (([3, 1, 4], Sampling()), ([2], Sampling(temperature=0.9, seed=5))):
-        golden = GoldenBackend(image, backend.config.vector)
+        golden = GoldenBackend(image, backend.config.numerics)
         wanted = list(golden.generate(prompt, 8, sampling))
         assert list(backend.generate(prompt, 8, sampling)) == wanted
         assert np.array_equal(backend.state(), golden.model.state)

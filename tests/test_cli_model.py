@@ -64,7 +64,7 @@ def test_import_then_inspect(
     assert seen["weights"] == done["weights"] == load_model(path).weights
     assert seen["packing"] == packing
     assert seen["bits_per_weight"] == pytest.approx({"2b": 2.0, "1.6b": 1.6}[packing], abs=1e-3)
-    assert seen["config"]["hidden_size"] == 96 and seen["numerics"] == {"vector": [8, 9]}
+    assert seen["config"]["hidden_size"] == 96 and seen["numerics"]["vector"] == [8, 9]
     assert seen["program"] == [str(i) for i in load_model(path).program]
     names = [s["name"] for s in seen["sections"]]
     assert names[:5] == ["program", "constants", "embedding", "gates", "tokenizer"]
@@ -89,7 +89,7 @@ def test_numerics_option(small: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     file.write_text("vector = [6, 7]\n")
     assert from_file(file).vector.width == 14
     ok(capsys, "import", small, "-o", path, "--numerics", file)
-    assert ok(capsys, "inspect", path)["numerics"] == {"vector": [6, 7]}
+    assert ok(capsys, "inspect", path)["numerics"]["vector"] == [6, 7]
     assert open_model(path).numerics == from_file(file)
     ids = tmp_path / "ids.npy"
     np.save(ids, np.arange(5))
@@ -98,7 +98,7 @@ def test_numerics_option(small: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         outs[name] = tmp_path / f"{name}.npy"
         args = ["logits", path, "--ids", ids, "-o", outs[name], "--backend", "golden", *extra]
         ok(capsys, *args)
-    model = GoldenModel(load_model(path), PRESETS["default"].vector)
+    model = GoldenModel(load_model(path), PRESETS["default"])
     for token in range(5):
         model.feed(token)
     np.testing.assert_array_equal(np.load(outs["default"])[-1], model.logits())
@@ -108,7 +108,7 @@ def test_numerics_option(small: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("speed = 9", "options are vector; found 'speed'"),
+        ("speed = 9", "state_seed; found 'speed'"),
         ("vector = 9", "vector: must be bits of exponent and mantissa"),
         ("vector = [8, 9.0]", "vector: must be"),
         ("vector = [8, true]", "vector: must be"),

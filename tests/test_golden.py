@@ -12,6 +12,7 @@ from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.compiler import Image, compile_checkpoint
 from setun.firmware.formats import Format
 from setun.firmware.isa import Op
+from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import golden_logits
 from setun.sim.golden import GoldenModel, Sampler
 
@@ -26,7 +27,7 @@ def vectors(shared: Path, name: str) -> tuple[Image, Any]:
 
 
 def error(image: Image, io: Any, fmt: Format) -> float:
-    logits = golden_logits(image, fmt, io["input_ids"])[0]
+    logits = golden_logits(image, Numerics(vector=fmt), io["input_ids"])[0]
     return float(np.sqrt(np.mean((logits - io["logits"]) ** 2)) / io["logits"].std())
 
 
@@ -45,8 +46,8 @@ def test_golden_follows_the_float_model(shared: Path, name: str) -> None:
 def test_a_batch_is_its_rows(shared: Path, name: str, fmt: Format) -> None:
     image, io = vectors(shared, name)
     ids = np.stack([io["input_ids"][0][k : k + 8] for k in (0, 5, 11, 17, 23)])
-    together = GoldenModel(image, fmt, batch=len(ids))
-    alone = [GoldenModel(image, fmt) for _ in ids]
+    together = GoldenModel(image, Numerics(vector=fmt), batch=len(ids))
+    alone = [GoldenModel(image, Numerics(vector=fmt)) for _ in ids]
     for t in range(ids.shape[1]):
         together.feed(ids[:, t])
         logits = together.logits()
@@ -69,7 +70,7 @@ def test_every_traced_value_is_one_the_chip_can_hold(shared: Path) -> None:
         else:
             np.testing.assert_array_equal(fmt.round(values), np.atleast_1d(values))
 
-    model = GoldenModel(image, fmt, trace=trace)
+    model = GoldenModel(image, Numerics(vector=fmt), trace=trace)
     for token in io["input_ids"][0][:3]:
         model.feed(int(token))
         model.logits()
@@ -100,7 +101,7 @@ def test_array_rows_are_exact_dot_products(shared: Path) -> None:
 def test_quantiser_against_rational_arithmetic(shared: Path) -> None:
     image, _ = vectors(shared, "a_h64_l2")
     fmt = Format()
-    model = GoldenModel(image, fmt)
+    model = GoldenModel(image, Numerics(vector=fmt))
     model.feed(0)  # sets the epsilons
     op = next(i for i in image.program if i.op is Op.QUANTISE)
     pairs = slice(int(op.constants), int(op.constants) + op.n)
@@ -141,7 +142,7 @@ def test_bits_do_not_change(shared: Path) -> None:
     image, io = vectors(shared, "d_h64_l3_nolb")
     found = {}
     for fmt in (Format(8, 9), Format(6, 7)):
-        model, digest = GoldenModel(image, fmt), 0
+        model, digest = GoldenModel(image, Numerics(vector=fmt)), 0
         for token in io["input_ids"][0]:
             model.feed(int(token))
             digest = zlib.crc32(fmt.to_bits(model.logits()).astype("<u4").tobytes(), digest)
@@ -150,7 +151,7 @@ def test_bits_do_not_change(shared: Path) -> None:
 
 
 def test_greedy_sampler_takes_the_lowest_of_equals() -> None:
-    sample = Sampler(Format(), None)
+    sample = Sampler(Numerics(), None)
     assert sample(np.array([1.0, 3.0, 3.0, -9.0])) == 1
     assert sample(np.array([-4.0])) == 0
 
@@ -158,7 +159,7 @@ def test_greedy_sampler_takes_the_lowest_of_equals() -> None:
 def test_sampler_draws_the_softmax() -> None:
     logits, draws = np.array([0.0, 1.0, -1.0, 2.0, 0.5]), 12_000
     for temperature in (0.7, 1.0, 1.6):
-        sample = Sampler(Format(), 1.0 / temperature, seed=11)
+        sample = Sampler(Numerics(), 1.0 / temperature, seed=11)
         counts = np.bincount([sample(logits) for _ in range(draws)], minlength=5)
         p = np.exp(logits / temperature)
         p /= p.sum()
@@ -168,7 +169,7 @@ def test_sampler_draws_the_softmax() -> None:
 
 def test_sampler_repeats_with_its_seed() -> None:
     logits = np.zeros(64)
-    streams = [[Sampler(Format(), 1.0, seed)(logits)] for seed in range(40)]
+    streams = [[Sampler(Numerics(), 1.0, seed)(logits)] for seed in range(40)]
     assert len({s[0] for s in streams}) > 20
-    one, two = Sampler(Format(), 1.0, 5), Sampler(Format(), 1.0, 5)
+    one, two = Sampler(Numerics(), 1.0, 5), Sampler(Numerics(), 1.0, 5)
     assert [one(logits) for _ in range(20)] == [two(logits) for _ in range(20)]

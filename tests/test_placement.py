@@ -11,6 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 from setun.firmware.isa import WORDS, Op
+from setun.firmware.numerics import Numerics
 from setun.firmware.placement import (
     Space,
     check_fit,
@@ -70,7 +71,7 @@ def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: s
 def test_constants_and_embedding_read_back(
     image: Image, shape: tuple[int, int, int], fmt: Format
 ) -> None:
-    config = config_for(image, shape).override(vector=fmt)
+    config = config_for(image, shape).override(numerics=Numerics(vector=fmt))
     numbers = fmt.from_bits(place(image, config).spaces[Space.CONSTANTS])
     assert len(numbers) == 2 * config.constant_pairs
     gains = numbers[: 2 * len(image.pairs)].reshape(-1, 2, config.lanes)

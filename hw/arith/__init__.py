@@ -9,13 +9,16 @@ whatever entered before the first operands is noise to be ignored. To stall a un
 from setun.hw.arith.adder import FloatAdder
 from setun.hw.arith.bits import ordered_key, ordered_key_model
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
+from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
+from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
 from setun.hw.arith.rsqrt import Rsqrt
 from setun.hw.arith.sigmoid import Sigmoid
 from setun.hw.arith.square import BlockSquare
 
 __all__ = [
+    "PRODUCT_LATENCY",
     "BlockSquare",
     "CodeQuantiser",
     "CodeReciprocal",
@@ -23,8 +26,10 @@ __all__ = [
     "FloatFromInt",
     "FloatMultiplier",
     "FloatToKey",
+    "LMul",
     "Rsqrt",
     "Sigmoid",
+    "multiplier",
     "ordered_key",
     "ordered_key_model",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from setun.backends.base import Sampling
 from setun.firmware.compiler import Image
-from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 from setun.sim.golden import GoldenModel, Sampler
 
 
@@ -14,15 +14,15 @@ class GoldenBackend:
     cycles_per_token: float | None = None
     clock_hz: int | None = None
 
-    def __init__(self, image: Image, fmt: Format) -> None:
-        self.model = GoldenModel(image, fmt)
+    def __init__(self, image: Image, numerics: Numerics) -> None:
+        self.model = GoldenModel(image, numerics)
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
         model = self.model
         model.reset()
         for token in prompt:
             model.feed(token)
-        sampler = Sampler(model.fmt, sampling.inverse_temperature, sampling.seed)
+        sampler = Sampler(model.numerics, sampling.inverse_temperature, sampling.seed)
         for _ in range(count):
             token = sampler(model.logits())
             yield token

@@ -157,7 +157,7 @@ class SerialBackend:
         layers, width = self._state_shape
         start = context * self.config.state_stride
         words = self.client.read(Space.STATE, start, layers * self._state_stride)
-        return self.config.vector.from_bits(words).reshape(layers, -1)[:, :width]
+        return self.config.numerics.state.from_bits(words).reshape(layers, -1)[:, :width]
 
     def close(self) -> None:
         self._serial.close()

@@ -3,11 +3,16 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options
 from setun.cli.common import emit, json_option, stages
+
+if TYPE_CHECKING:
+    from setun.firmware.numerics import Numerics
+
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 
@@ -33,6 +38,7 @@ def command(
     allow_timing_fail: bool,
     dry_run: bool,
     config_file: Path | None,
+    numerics: "Numerics | None",
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -54,13 +60,15 @@ def command(
     from setun.hw.chip import Chip
     from setun.hw.resources import block_ram, check_capacity
     from setun.measure import measure
-    from setun.models.load import load_model
+    from setun.models.load import open_model
 
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
-    image = load_model(model)
+    opened = open_model(model)
+    image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
-    config = chip_for(image, chosen_options(config_file, settings), **(usual | target.chip))
+    usual |= opened.numerics.to_dict() | target.chip
+    config = chip_for(image, chosen_options(config_file, numerics, settings), **usual)
     if config.external and not target.has_memory(config.memory):
         raise SetunError(
             "memory", f"must be onchip or one of {board}", config.memory,
@@ -72,9 +80,7 @@ def command(
     chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
     config_text = config.to_toml().encode()
     if dry_run:
-        design = design_for(
-            partial(chip, technology=target.family), target, name="setun", clock_mhz=mhz
-        )
+        design = design_for(chip, target, name="setun", clock_mhz=mhz)
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
         write_atomically(out / "setun.lpf", design.constraints.encode())

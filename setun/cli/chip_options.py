@@ -7,34 +7,42 @@ from typing import Any, TypeVar
 
 import click
 
+from setun.cli.options import numerics_option
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.numerics import Numerics
 from setun.firmware.placement import sized_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def chip_options(command: F) -> F:
-    """Add `--config FILE` and `--set key=value`, passed as `config_file` and `settings`."""
+    """Add `--config FILE`, `--numerics`, `--set key=value`, for `chosen_options` in that order."""
     command = click.option(
         "--set", "settings", metavar="KEY=VALUE", multiple=True,
         help="Set one option of the chip, e.g. --set rows=16.",
     )(command)  # fmt: skip
+    command = numerics_option(command)
     return click.option(
         "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
         help="Options of the chip as TOML.",
     )(command)  # fmt: skip
 
 
-def chosen_options(config_file: Path | None, settings: tuple[str, ...]) -> dict[str, Any]:
-    """Options named in the file and by --set; the latter win."""
+def chosen_options(
+    config_file: Path | None, numerics: Numerics | None, settings: tuple[str, ...]
+) -> dict[str, Any]:
+    """Options named in the file, by --numerics and by --set; later ones win."""
     values: dict[str, Any] = {}
     if config_file is not None:
         try:
             values = tomllib.loads(config_file.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SetunError(f"configuration {config_file}", "must be a TOML file", error) from None
+    if numerics is not None:
+        others = {k: v for k, v in values.items() if k not in Numerics.__dataclass_fields__}
+        values = others | numerics.to_dict()
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

@@ -31,4 +31,4 @@ def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
     config = simulated_config(chip_for(image, {}, **SIMULATED_CHIP))
     with stages() as start:
         chip = SimulatedBackend(image, config, progress=start)
-    play(image, chip, config.vector, tokens, count, sampling, as_json, heading=PROMPT)
+    play(image, chip, config.numerics, tokens, count, sampling, as_json, heading=PROMPT)

@@ -61,7 +61,7 @@ def evaluate(
     with bar("float", tokens) as step:
         real = score_float(whole, rows, counted, vocabulary, step)
     with bar("golden", tokens) as step:
-        golden = score_golden(image, numerics.vector, rows, counted, step)
+        golden = score_golden(image, numerics, rows, counted, step)
     return {
         "float": {"loss": real.loss, "tokens_per_second": real.tokens_per_second},
         "golden": {"loss": golden.loss, "tokens_per_second": golden.tokens_per_second},

@@ -10,6 +10,7 @@ from setun.cli.chip_options import chip_for, chip_options, chosen_options
 from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
+    from setun.firmware.numerics import Numerics
     from setun.hw.dot import Technology
 
 
@@ -29,6 +30,7 @@ def command(
     model: str | None,
     technology: "Technology",
     config_file: Path | None,
+    numerics: "Numerics | None",
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -49,11 +51,15 @@ def command(
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import Space, place
     from setun.hw.verilog import TOP, chip_ports, chip_verilog
-    from setun.models.load import load_model
+    from setun.models.load import open_model
 
-    options = chosen_options(config_file, settings)
-    image = None if model is None else load_model(model)
-    defaults: dict[str, object] = {} if image is None else {"packing": image.packing}
+    options = chosen_options(config_file, numerics, settings)
+    defaults: dict[str, object] = {}
+    image = None
+    if model is not None:
+        opened = open_model(model)
+        image = opened.image
+        defaults = {"packing": image.packing, **opened.numerics.to_dict()}
     if board is not None:
         found = boards.get(board)
         defaults |= found.chip | {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}

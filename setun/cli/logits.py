@@ -60,7 +60,7 @@ def compute(
     rows = np.atleast_2d(ids)
     if backend == "golden":
         with bar("golden", ids.size) as step:
-            logits = golden_logits(model.image, numerics.vector, rows, step)
+            logits = golden_logits(model.image, numerics, rows, step)
     elif model.checkpoint is None:
         logits = FoldedModel(model.image).forward_batch(rows)
     else:

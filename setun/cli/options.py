@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from setun.cli.common import F
-from setun.firmware.numerics import Numerics, choose
+from setun.firmware.numerics import PRESETS, Numerics, choose
 
 
 class _NumericsType(click.ParamType):
@@ -22,5 +22,5 @@ def numerics_option(command: F) -> F:
     return click.option(
         "--numerics",
         type=_NumericsType(),
-        help="Number formats of the chip: a preset (default) or a TOML file.",
+        help=f"Arithmetic of the chip: {', '.join(PRESETS)}, or a TOML file.",
     )(command)

@@ -1,12 +1,16 @@
 """`setun run`: stream tokens from the golden model, the simulated chip or a board."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options
 from setun.cli.common import bar, json_option, stages
 from setun.cli.streaming import play
+
+if TYPE_CHECKING:
+    from setun.firmware.numerics import Numerics
 
 
 @click.command()
@@ -51,6 +55,7 @@ def command(
     seed: int,
     waves: Path | None,
     config_file: Path | None,
+    numerics: "Numerics | None",
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -66,32 +71,33 @@ def command(
     from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
-    from setun.models.load import load_model
+    from setun.models.load import open_model
     from setun.session import prompt_ids as to_ids
 
     sampling = Sampling(temperature=temperature, seed=seed)
-    image = load_model(model)
+    opened = open_model(model)
+    image = opened.image
     tokens = to_ids(image, prompt, prompt_ids)
-    options = chosen_options(config_file, settings)
+    options = chosen_options(config_file, numerics, settings)
     if waves is not None and backend != "sim":
         raise SetunError("--waves", "needs --backend sim", backend)
     if context and backend == "golden":
         raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":
-        fmt = chip_for(None, options).vector
-        play(image, GoldenBackend(image, fmt), fmt, tokens, count, sampling, as_json)
+        exact = chip_for(None, options, **opened.numerics.to_dict()).numerics
+        play(image, GoldenBackend(image, exact), exact, tokens, count, sampling, as_json)
     elif backend == "sim":
-        usual = {"packing": image.packing, **SIMULATED_CHIP}
+        usual = {"packing": image.packing, **opened.numerics.to_dict(), **SIMULATED_CHIP}
         config = simulated_config(chip_for(image, options, **usual))
         with stages() as start:
             chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
-        play(image, chip, config.vector, tokens, count, sampling, as_json)
+        play(image, chip, config.numerics, tokens, count, sampling, as_json)
     else:
         if port is None:
             raise SetunError("--backend serial", "needs --port", "none", "e.g. --port /dev/ttyUSB0")
         with bar("load model", 1) as step:
             board = SerialBackend(image, port, baud=baud, context=context, progress=_fraction(step))
-        play(image, board, board.config.vector, tokens, count, sampling, as_json)
+        play(image, board, board.config.numerics, tokens, count, sampling, as_json)
 
 
 def _fraction(step):  # type: ignore[no-untyped-def]

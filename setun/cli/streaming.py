@@ -7,14 +7,14 @@ import click
 from setun.backends import Backend, Sampling
 from setun.cli.common import emit
 from setun.firmware.compiler import Image
-from setun.firmware.formats import Format
+from setun.firmware.numerics import Numerics
 from setun.session import Result, stream
 
 
 def play(
     image: Image,
     backend: Backend,
-    fmt: Format,
+    numerics: Numerics,
     prompt: Sequence[int],
     count: int,
     sampling: Sampling,
@@ -26,7 +26,7 @@ def play(
     try:
         if heading and not as_json:
             click.echo(heading, nl=False)
-        for text in stream(image, backend, fmt, prompt, count, sampling, result):
+        for text in stream(image, backend, numerics, prompt, count, sampling, result):
             if not as_json:
                 click.echo(text, nl=False)
         if not as_json:

@@ -10,6 +10,7 @@ from setun.firmware.compiler import Image
 from setun.firmware.formats import Format
 from setun.firmware.functions import sigmoid
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.numerics import Numerics
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]
@@ -45,7 +46,9 @@ def quantised(
         ),
     )  # fmt: skip
     seen: dict[str, Any] = {}
-    golden = GoldenModel(image, fmt, trace=lambda _, unit, values: seen.update({unit: values}))
+    golden = GoldenModel(
+        image, Numerics(vector=fmt), trace=lambda _, unit, values: seen.update({unit: values})
+    )
     golden._array_stat = array_sum
     golden.feed(0)
     return seen["codes"].astype(np.int64), int(fmt.to_bits(seen["scale"])[0])

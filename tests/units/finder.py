@@ -70,7 +70,7 @@ def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> 
     """Bits that `step` leaves when `token` is fed to a fresh model whose body ends behind it."""
     ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
     program = (*image.program[: step.index + 1], *image.program[ends[0] :])
-    golden = GoldenModel(replace(image, program=program), config.vector)
+    golden = GoldenModel(replace(image, program=program), config.numerics)
     values: dict[tuple[str, str], Any] = {}
     golden.trace = lambda note, unit, x: values.__setitem__((note, unit), x)
     golden.feed(token)
