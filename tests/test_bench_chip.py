@@ -112,8 +112,8 @@ def check_generation(
     im, fmt, context = image(model), config.vector, config.contexts - 1
     print(f"model {model}, {count} tokens, temperature {temperature}, seed {SEED}")
     prompt = tokens_of(model, 9)
-    golden = GoldenModel(im, fmt)
-    sampler = Sampler(fmt, None if temperature is None else 1.0 / temperature, SEED)
+    golden = GoldenModel(im, config.numerics)
+    sampler = Sampler(config.numerics, None if temperature is None else 1.0 / temperature, SEED)
     for token in prompt:
         golden.feed(token)
     expected = []

@@ -11,6 +11,7 @@ from setun.hw.arith.bits import ordered_key, ordered_key_model
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
+from setun.hw.arith.narrow import Narrow, widened
 from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
 from setun.hw.arith.rsqrt import Rsqrt
@@ -27,9 +28,11 @@ __all__ = [
     "FloatMultiplier",
     "FloatToKey",
     "LMul",
+    "Narrow",
     "Rsqrt",
     "Sigmoid",
     "multiplier",
     "ordered_key",
     "ordered_key_model",
+    "widened",
 ]
