@@ -83,7 +83,7 @@ class Sink(wiring.Component):
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
         w, v = config.vector.width, config.lanes
-        self.sum_width = 8 + ceil_log2(config.max_columns)
+        self.sum_width = config.sum_width
         words = data.ArrayLayout(w, v)
         super().__init__(
             {
@@ -253,7 +253,9 @@ class Sink(wiring.Component):
         wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
         assert wait == KernelLane.EARLY
         for k in range(c.lanes):
-            m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
+            m.submodules[f"convert{k}"] = convert = FloatFromInt(
+                fmt, self.sum_width, fraction=c.numerics.fraction
+            )
             m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
             m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
             state = Mux(fresh, 0, self.state_data[k])
