@@ -79,11 +79,12 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
         shaped(1, 4),
         shaped(4, 16, contexts=2, max_columns=1024, numerics=Numerics(vector=Format(6, 9))),
         shaped(2, 4, contexts=4, memory="sdram-16"),
+        shaped(4, 8, numerics=Numerics(activation="fp8")),
         pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
         pytest.param(shaped(4, 16), marks=pytest.mark.slow),
         pytest.param(shaped(4, 32, contexts=2, memory="axi4-64"), marks=pytest.mark.slow),
     ],
-    ids=lambda c: f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}",
+    ids=lambda c: f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}-{c.numerics.activation}",
 )
 def test_sink(config: ChipConfig) -> None:
     sink = Sink(config)

@@ -13,7 +13,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Kernel
+from setun.firmware.isa import INT8_BITS, Kernel
 from setun.hw.quantiser import coming_layout
 from setun.hw.seats import pass_layout
 from setun.hw.sink import logits_layout, sink_command
@@ -142,7 +142,7 @@ class Model:
         ]
         self.array_sums.append([
             expect.row_statistic(
-                self.config.vector, values, scale, command["scale"], command["stat_shift"]
+                self.config.numerics, values, scale, command["scale"], command["stat_shift"]
             )
             for values, scale in zip(padded, scales, strict=True)
         ])  # fmt: skip
@@ -161,7 +161,7 @@ class Model:
     ) -> np.ndarray:
         fmt, v, words = self.config.vector, self.config.lanes, len(rows) // self.config.lanes
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
-        y = expect.scaled(fmt, rows, scale, command["scale"])
+        y = expect.scaled(self.config.numerics, rows, scale, command["scale"])
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
         which = Kernel(command["kernel"])
@@ -184,6 +184,7 @@ def draw(
     fmt = config.vector
     # The largest accumulator still fits the statistic, as the compiler takes care.
     shift = max(0, (127 * config.max_columns).bit_length() + 1 - STAT_BITS)
+    shift += config.numerics.code_bits - INT8_BITS
     bases = [k * BUFFER for k in range(BUFFERS)]
     source = rng.choice(bases)
     if before is not None and rng.random() < 0.7:
@@ -216,8 +217,9 @@ def draw_seats(rng: random.Random, config: ChipConfig, count: int, fresh: bool) 
 
 def sums(rng: random.Random, config: ChipConfig, rows: int, seats: int) -> np.ndarray:
     """Accumulators of every seat, some of them as large as they get."""
-    top = 127 * config.max_columns
-    values = np.array([int(rng.gauss(0.0, 300.0)) for _ in range(rows * seats)])
+    one, spread = (2 << config.numerics.fraction, 3e5) if config.numerics.fp8 else (127, 300.0)
+    top = one * config.max_columns
+    values = np.array([int(rng.gauss(0.0, spread)) for _ in range(rows * seats)])
     for k in range(rows * seats):
         if rng.random() < 0.05:
             values[k] = rng.choice((0, top, -top))
