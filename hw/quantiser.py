@@ -1,4 +1,4 @@
-"""Normaliser-quantiser: a vector of floats into int8 codes for the array, and their scale."""
+"""Normaliser-quantiser: a vector of floats into codes for the array, and their scale."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
@@ -9,6 +9,7 @@ from setun.firmware.isa import MeanSquare
 from setun.hw.arith import (
     PRODUCT_LATENCY,
     BlockSquare,
+    Code8,
     CodeQuantiser,
     CodeReciprocal,
     multiplier,
@@ -57,9 +58,9 @@ class Quantiser(wiring.Component):
     The passes share the lanes word by word: while codes are made of one vector, the maxima of the
     next are looked for. With `stream` the first pass watches the sink store the vector.
 
-    Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain: the absmax quantiser is
-    scale-invariant, so 1/rms is left to the scale. Squares are integers aligned to the largest
-    exponent of their vector: exact sums, the same for any number of lanes.
+    Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain, or with fp8 t over the power
+    of two in max|t|: both are scale-invariant, so 1/rms is left to the scale. Squares are integers
+    aligned to the largest exponent of their vector: exact sums, the same for any number of lanes.
 
     Members
     -------
@@ -93,8 +94,9 @@ class Quantiser(wiring.Component):
     """
 
     def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
-        if not 0 <= early <= CodeQuantiser.latency:
-            raise ValueError(f"codes are known {CodeQuantiser.latency} cycles before: {early}")
+        self.code_latency = (Code8 if config.numerics.fp8 else CodeQuantiser).latency
+        if not 0 <= early <= self.code_latency:
+            raise ValueError(f"codes are known {self.code_latency} cycles before: {early}")
         self.config, self.early = config, early
         w, v = config.vector.width, config.lanes
         super().__init__(
@@ -269,22 +271,10 @@ class Quantiser(wiring.Component):
     def _codes(self, m: Module, t: list[Value], largest: Value, here: data.View) -> None:
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
-        # What the maxima give stands when the first products come, after the last ones of before.
-        wait = 1 + PRODUCT_LATENCY - CodeReciprocal.latency
-        assert wait >= 0
-        m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
-        m.d.comb += reciprocal.a.eq(largest)
-        factor = delayed(m, reciprocal.reciprocal, wait, "factor")
-        exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
-        codes = []
-        for k in range(v):
-            m.submodules[f"code{k}"] = code = CodeQuantiser(c.vector)
-            m.d.comb += [code.a.eq(t[k]), code.reciprocal.eq(factor), code.exponent.eq(exponent)]
-            codes.append(code.o)
-
+        codes = (self._small_floats if c.numerics.fp8 else self._whole_numbers)(m, t, largest)
         flags = Cat(here.codes, here.closes, here.ends)
         parts = c.columns // v
-        wait = CodeQuantiser.latency - self.early
+        wait = self.code_latency - self.early
         coming = delayed(m, flags, wait, "coming", reset=True)
         valid, closes, ends = delayed(m, coming, self.early, "coded", reset=True)
         ahead = Signal(range(max(parts, 2)))  # of `part`
@@ -309,6 +299,34 @@ class Quantiser(wiring.Component):
                 m.d.sync += self.slot.eq(Mux(self.slot == SLOTS - 1, 0, self.slot + 1))
         with m.Elif(valid):
             m.d.sync += [part.eq(part + 1), held.eq(joined)]
+
+    def _whole_numbers(self, m: Module, t: list[Value], largest: Value) -> list[Value]:
+        """int8 codes, `code_latency` cycles after their numbers."""
+        fmt = self.config.vector
+        # What the maxima give stands when the first products come, after the last ones of before.
+        wait = 1 + PRODUCT_LATENCY - CodeReciprocal.latency
+        assert wait >= 0
+        m.submodules.reciprocal = reciprocal = CodeReciprocal(fmt)
+        m.d.comb += reciprocal.a.eq(largest)
+        factor = delayed(m, reciprocal.reciprocal, wait, "factor")
+        exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
+        codes = []
+        for k, value in enumerate(t):
+            m.submodules[f"code{k}"] = code = CodeQuantiser(fmt)
+            m.d.comb += [code.a.eq(value), code.reciprocal.eq(factor), code.exponent.eq(exponent)]
+            codes.append(code.o)
+        return codes
+
+    def _small_floats(self, m: Module, t: list[Value], largest: Value) -> list[Value]:
+        """fp8 codes, `code_latency` cycles after their numbers."""
+        fmt = self.config.vector
+        exponent = delayed(m, largest[fmt.mantissa :], 1 + PRODUCT_LATENCY, "top_exponent")
+        codes = []
+        for k, value in enumerate(t):
+            m.submodules[f"code{k}"] = code = Code8(fmt)
+            m.d.comb += [code.a.eq(value), code.exponent.eq(exponent)]
+            codes.append(code.o)
+        return codes
 
     def _sums(
         self, m: Module, x: list[Value], g: list[Value], top: data.View, here: data.View

@@ -87,7 +87,7 @@ class Sink(wiring.Component):
         self.kernels = kernel_latency(config.numerics)
         self.latency = self.convert_latency + max(self.kernels.values())
         w, v = config.vector.width, config.lanes
-        self.sum_width = 8 + ceil_log2(config.max_columns)
+        self.sum_width = config.sum_width
         words = data.ArrayLayout(w, v)
         states = data.ArrayLayout(config.numerics.state.width, v)
         random = {"generators": In(data.ArrayLayout(32, config.contexts))}
@@ -278,7 +278,9 @@ class Sink(wiring.Component):
         assert wait == KernelLane.EARLY
         lanes = []
         for k in range(c.lanes):
-            m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
+            m.submodules[f"convert{k}"] = convert = FloatFromInt(
+                fmt, self.sum_width, fraction=c.numerics.fraction
+            )
             m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
             m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
             state = Mux(fresh, 0, self.state_data[k])

@@ -124,12 +124,14 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
                 state_mantissa=9,
             ),
         ),
+        shaped(4, 8, numerics=Numerics(activation="fp8")),
         pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
         pytest.param(shaped(4, 16), marks=pytest.mark.slow),
         pytest.param(shaped(4, 32, contexts=2, memory="axi4-64"), marks=pytest.mark.slow),
     ],
     ids=lambda c: (
-        f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}-{c.numerics.multiplier}"
+        f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}-{c.numerics.activation}"
+        f"-{c.numerics.multiplier}"
         f"-{c.numerics.state_rounding}"
     ),
 )

@@ -8,6 +8,7 @@ whatever entered before the first operands is noise to be ignored. To stall a un
 
 from setun.hw.arith.adder import FloatAdder
 from setun.hw.arith.bits import ordered_key, ordered_key_model
+from setun.hw.arith.code8 import Code8, TimesPower, whole
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
@@ -21,6 +22,7 @@ from setun.hw.arith.square import BlockSquare
 __all__ = [
     "PRODUCT_LATENCY",
     "BlockSquare",
+    "Code8",
     "CodeQuantiser",
     "CodeReciprocal",
     "FloatAdder",
@@ -31,8 +33,10 @@ __all__ = [
     "Narrow",
     "Rsqrt",
     "Sigmoid",
+    "TimesPower",
     "multiplier",
     "ordered_key",
     "ordered_key_model",
+    "whole",
     "widened",
 ]

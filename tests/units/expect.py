@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.compiler import Image
-from setun.firmware.formats import Format
 from setun.firmware.functions import sigmoid
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import CODE, Numerics
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 
@@ -18,7 +17,7 @@ Bits = NDArray[np.int64]
 
 
 def quantised(
-    fmt: Format,
+    numerics: Numerics,
     x: Bits,
     outer: Bits,
     gain: Bits,
@@ -26,8 +25,11 @@ def quantised(
     eps: tuple[float, float],
     array_sum: float,
 ) -> tuple[Bits, int]:
-    """Codes and scale bits of one vector, all operands as bit patterns; by `GoldenModel`."""
-    n = len(x)
+    """Codes and scale bits of one vector, all operands as bit patterns; by `GoldenModel`.
+
+    Codes are the 8 bits that slots hold, as signed numbers.
+    """
+    fmt, n = numerics.vector, len(x)
     # In float64, against the image's rule: float32 does not hold the largest numbers.
     quantise = Instruction(op=Op.QUANTISE, n=n, immediate=1.0 / n, mean_square=mean_square)
     end = Instruction(op=Op.END)
@@ -47,12 +49,13 @@ def quantised(
         ),
     )  # fmt: skip
     seen: dict[str, Any] = {}
-    golden = GoldenModel(
-        image, Numerics(vector=fmt), trace=lambda _, unit, values: seen.update({unit: values})
-    )
+    golden = GoldenModel(image, numerics, trace=lambda _, unit, values: seen.update({unit: values}))
     golden._array_stat = array_sum
     golden.feed(0)
-    return seen["codes"].astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
+    codes = seen["codes"]
+    if numerics.fp8:
+        codes = CODE.to_bits(codes * 2.0**-numerics.fraction).astype(np.int8)
+    return codes.astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
 
 
 def kernel(

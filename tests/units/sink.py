@@ -13,7 +13,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Kernel
+from setun.firmware.isa import INT8_BITS, Kernel
 from setun.firmware.noise import state_noise
 from setun.hw.quantiser import coming_layout
 from setun.hw.seats import pass_layout
@@ -190,6 +190,7 @@ def draw(
     fmt = config.vector
     # The largest accumulator still fits the statistic, as the compiler takes care.
     shift = max(0, (127 * config.max_columns).bit_length() + 1 - STAT_BITS)
+    shift += config.numerics.code_bits - INT8_BITS
     bases = [k * BUFFER for k in range(BUFFERS)]
     source = rng.choice(bases)
     if before is not None and rng.random() < 0.7:
@@ -222,8 +223,9 @@ def draw_seats(rng: random.Random, config: ChipConfig, count: int, fresh: bool) 
 
 def sums(rng: random.Random, config: ChipConfig, rows: int, seats: int) -> np.ndarray:
     """Accumulators of every seat, some of them as large as they get."""
-    top = 127 * config.max_columns
-    values = np.array([int(rng.gauss(0.0, 300.0)) for _ in range(rows * seats)])
+    one, spread = (2 << config.numerics.fraction, 3e5) if config.numerics.fp8 else (127, 300.0)
+    top = one * config.max_columns
+    values = np.array([int(rng.gauss(0.0, spread)) for _ in range(rows * seats)])
     for k in range(rows * seats):
         if rng.random() < 0.05:
             values[k] = rng.choice((0, top, -top))
