@@ -1,5 +1,7 @@
 """Normaliser-quantiser: a vector of floats into int8 codes for the array, and their scale."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,8 +11,10 @@ from setun.firmware.isa import MeanSquare
 from setun.hw.arith import (
     PRODUCT_LATENCY,
     BlockSquare,
+    CodeDivider,
     CodeQuantiser,
     CodeReciprocal,
+    block_square,
     multiplier,
 )
 from setun.hw.maxima import Maxima, maxima_layout
@@ -88,13 +92,14 @@ class Quantiser(wiring.Component):
         See `ScaleUnit`.
     busy : Out(1)
 
-    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles. A
-    vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
+    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles, three
+    more with L-Mul. A vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
     """
 
     def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
-        if not 0 <= early <= CodeQuantiser.latency:
-            raise ValueError(f"codes are known {CodeQuantiser.latency} cycles before: {early}")
+        self.code_latency = (CodeDivider if config.numerics.lmul else CodeQuantiser).latency
+        if not 0 <= early <= self.code_latency:
+            raise ValueError(f"codes are known {self.code_latency} cycles before: {early}")
         self.config, self.early = config, early
         w, v = config.vector.width, config.lanes
         super().__init__(
@@ -270,21 +275,31 @@ class Quantiser(wiring.Component):
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
         # What the maxima give stands when the first products come, after the last ones of before.
-        wait = 1 + PRODUCT_LATENCY - CodeReciprocal.latency
-        assert wait >= 0
-        m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
-        m.d.comb += reciprocal.a.eq(largest)
-        factor = delayed(m, reciprocal.reciprocal, wait, "factor")
-        exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
-        codes = []
+        wait = 1 + PRODUCT_LATENCY
+        units: Sequence[CodeDivider | CodeQuantiser]
+        if c.numerics.lmul:
+            units = dividers = [CodeDivider(c.vector) for _ in t]
+            known = delayed(m, largest, wait, "known")
+            m.d.comb += [code.largest.eq(known) for code in dividers]
+        else:
+            units = quantisers = [CodeQuantiser(c.vector) for _ in t]
+            wait -= CodeReciprocal.latency
+            assert wait >= 0
+            m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
+            m.d.comb += reciprocal.a.eq(largest)
+            factor = delayed(m, reciprocal.reciprocal, wait, "factor")
+            exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
+            for k in range(v):
+                m.d.comb += quantisers[k].reciprocal.eq(factor)
+                m.d.comb += quantisers[k].exponent.eq(exponent)
         for k in range(v):
-            m.submodules[f"code{k}"] = code = CodeQuantiser(c.vector)
-            m.d.comb += [code.a.eq(t[k]), code.reciprocal.eq(factor), code.exponent.eq(exponent)]
-            codes.append(code.o)
+            m.submodules[f"code{k}"] = units[k]
+            m.d.comb += units[k].a.eq(t[k])
+        codes = [unit.o for unit in units]
 
         flags = Cat(here.codes, here.closes, here.ends)
         parts = c.columns // v
-        wait = CodeQuantiser.latency - self.early
+        wait = self.code_latency - self.early
         coming = delayed(m, flags, wait, "coming", reset=True)
         valid, closes, ends = delayed(m, coming, self.early, "coded", reset=True)
         ahead = Signal(range(max(parts, 2)))  # of `part`
@@ -314,7 +329,6 @@ class Quantiser(wiring.Component):
         self, m: Module, x: list[Value], g: list[Value], top: data.View, here: data.View
     ) -> tuple[list[Value], Value]:
         """Sums of squares of x*outer and x over the second pass, and a strobe with them."""
-        fmt = self.config.vector
         totals: list[Value] = []
         late = BlockSquare.latency + tree_latency(len(x))
         flags = delayed(m, Cat(here.codes, here.opens, here.closes), late, "squared", reset=True)
@@ -323,7 +337,7 @@ class Quantiser(wiring.Component):
             known = delayed(m, exponent, 1 + PRODUCT_LATENCY, f"{name}_exponent")
             squares = []
             for k, value in enumerate(values):
-                m.submodules[f"{name}_square{k}"] = square = BlockSquare(fmt)
+                m.submodules[f"{name}_square{k}"] = square = block_square(self.config.numerics)
                 m.d.comb += [square.a.eq(value), square.exponent.eq(known)]
                 squares.append(square.o)
             joined = tree(m, squares, lambda a, b: a + b, f"{name}_sum")

@@ -9,17 +9,27 @@ whatever entered before the first operands is noise to be ignored. To stall a un
 from setun.hw.arith.adder import FloatAdder
 from setun.hw.arith.bits import ordered_key, ordered_key_model
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
+from setun.hw.arith.divide import CodeDivider
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
 from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
 from setun.hw.arith.rsqrt import Rsqrt
 from setun.hw.arith.sigmoid import Sigmoid
-from setun.hw.arith.square import BlockSquare
+from setun.hw.arith.square import (
+    BlockLMulSquare,
+    BlockSquare,
+    WholeLMulSquare,
+    WholeSquare,
+    block_square,
+    whole_square,
+)
 
 __all__ = [
     "PRODUCT_LATENCY",
+    "BlockLMulSquare",
     "BlockSquare",
+    "CodeDivider",
     "CodeQuantiser",
     "CodeReciprocal",
     "FloatAdder",
@@ -29,7 +39,11 @@ __all__ = [
     "LMul",
     "Rsqrt",
     "Sigmoid",
+    "WholeLMulSquare",
+    "WholeSquare",
+    "block_square",
     "multiplier",
     "ordered_key",
     "ordered_key_model",
+    "whole_square",
 ]
