@@ -171,9 +171,7 @@ class WholeUnit(wiring.Component):
     def __init__(self, unit: Any) -> None:
         self.unit, self.fmt = unit, SMALL
         self.latency, self.model = unit.latency, unit.model
-        super().__init__(
-            {name: type(m)(m.flow, m.shape) for name, m in unit.signature.members.items()}
-        )
+        super().__init__({"a": In(signed(unit.width)), "o": Out(2 * unit.width)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -43,27 +43,37 @@ def kinds(
     yield "bounds", np.where(x > 0, fmt.largest, -fmt.smallest), ones, gains
 
 
+def exact(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa))
+
+
+def lmul(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa), multiplier="lmul")
+
+
 @pytest.mark.parametrize(
-    ("lanes", "columns", "rows", "fmt", "lengths", "contexts", "memory"),
+    ("lanes", "columns", "rows", "numerics", "lengths", "contexts", "memory"),
     [
-        (1, 8, 8, (8, 9), (1, 2, 96), 1, "onchip"),
-        (4, 16, 8, (6, 9), (1, 3, 4, 96, 100), 2, "onchip"),
-        (8, 32, 32, (8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16"),
-        pytest.param(8, 8, 8, (8, 7), (1, 8, 100), 4, "onchip", marks=pytest.mark.slow),
-        pytest.param(2, 4, 8, (5, 10), (1, 2, 3, 100), 2, "sdram-16", marks=pytest.mark.slow),
-        pytest.param(8, 32, 8, (8, 9), (1, 9, 100, 384), 1, "onchip", marks=pytest.mark.slow),
+        (1, 8, 8, exact(8, 9), (1, 2, 96), 1, "onchip"),
+        (4, 16, 8, exact(6, 9), (1, 3, 4, 96, 100), 2, "onchip"),
+        (8, 32, 32, exact(8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16"),
+        (4, 16, 8, lmul(8, 9), (1, 4, 5, 96), 2, "onchip"),
+        pytest.param(8, 32, 8, lmul(6, 7), (1, 9, 384), 1, "onchip", marks=pytest.mark.slow),
+        pytest.param(8, 8, 8, exact(8, 7), (1, 8, 100), 4, "onchip", marks=pytest.mark.slow),
+        pytest.param(2, 4, 8, exact(5, 10), (1, 2, 3, 100), 2, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(8, 32, 8, exact(8, 9), (1, 9, 100, 384), 1, "onchip", marks=pytest.mark.slow),
     ],
 )
 def test_vectors(
     lanes: int,
     columns: int,
     rows: int,
-    fmt: tuple[int, int],
+    numerics: Numerics,
     lengths: tuple[int, ...],
     contexts: int,
     memory: str,
 ) -> None:
-    vector = Format(*fmt)
+    vector = numerics.vector
     rng = np.random.default_rng(41)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.int64]] = {}
@@ -82,7 +92,7 @@ def test_vectors(
                 k = len(jobs)
                 array_sums = vector.round(10.0 ** rng.uniform(-2, 4, contexts))
                 results = [
-                    quantised(vector, xs, outer, gain, mode, EPS, float(total))
+                    quantised(numerics, xs, outer, gain, mode, EPS, float(total))
                     for xs, total in zip(x, array_sums, strict=True)
                 ]
                 arrays |= {f"x{k}": x, f"outer{k}": outer, f"gain{k}": gain}
@@ -97,7 +107,7 @@ def test_vectors(
     words = sum(-(-arrays[f"x{k}"].shape[1] // lanes) + 2 for k in range(len(jobs)))
     config = ChipConfig(
         columns=columns, rows=rows, lanes=lanes, max_columns=max(lengths),
-        numerics=Numerics(vector=vector),
+        numerics=numerics,
         vector_elements=words * lanes, contexts=contexts, memory=memory,
     )  # fmt: skip
     parameters = {
