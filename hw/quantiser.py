@@ -9,11 +9,10 @@ from setun.firmware.isa import MeanSquare
 from setun.hw.arith import (
     PRODUCT_LATENCY,
     BlockSquare,
-    Code8,
-    CodeQuantiser,
-    CodeReciprocal,
+    block_square,
     multiplier,
 )
+from setun.hw.codes import Coder, code_latency
 from setun.hw.maxima import Maxima, maxima_layout
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS, ScaleUnit
@@ -89,12 +88,12 @@ class Quantiser(wiring.Component):
         See `ScaleUnit`.
     busy : Out(1)
 
-    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles. A
-    vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
+    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles, three
+    more with L-Mul. A vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
     """
 
     def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
-        self.code_latency = (Code8 if config.numerics.fp8 else CodeQuantiser).latency
+        self.code_latency = code_latency(config.numerics)
         if not 0 <= early <= self.code_latency:
             raise ValueError(f"codes are known {self.code_latency} cycles before: {early}")
         self.config, self.early = config, early
@@ -271,7 +270,8 @@ class Quantiser(wiring.Component):
     def _codes(self, m: Module, t: list[Value], largest: Value, here: data.View) -> None:
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
-        codes = (self._small_floats if c.numerics.fp8 else self._whole_numbers)(m, t, largest)
+        m.submodules.coder = coder = Coder(c)
+        m.d.comb += [coder.largest.eq(largest), *(coder.t[k].eq(t[k]) for k in range(v))]
         flags = Cat(here.codes, here.closes, here.ends)
         parts = c.columns // v
         wait = self.code_latency - self.early
@@ -286,7 +286,7 @@ class Quantiser(wiring.Component):
         joined = Signal.like(held)
         m.d.comb += [
             joined.eq(held),
-            joined.word_select(part, 8 * v).eq(Cat(*codes)),
+            joined.word_select(part, 8 * v).eq(coder.o),
             self.slot_data.eq(joined),
             self.slot_enable.eq(valid & (closes | (part == parts - 1))),
         ]
@@ -300,39 +300,10 @@ class Quantiser(wiring.Component):
         with m.Elif(valid):
             m.d.sync += [part.eq(part + 1), held.eq(joined)]
 
-    def _whole_numbers(self, m: Module, t: list[Value], largest: Value) -> list[Value]:
-        """int8 codes, `code_latency` cycles after their numbers."""
-        fmt = self.config.vector
-        # What the maxima give stands when the first products come, after the last ones of before.
-        wait = 1 + PRODUCT_LATENCY - CodeReciprocal.latency
-        assert wait >= 0
-        m.submodules.reciprocal = reciprocal = CodeReciprocal(fmt)
-        m.d.comb += reciprocal.a.eq(largest)
-        factor = delayed(m, reciprocal.reciprocal, wait, "factor")
-        exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
-        codes = []
-        for k, value in enumerate(t):
-            m.submodules[f"code{k}"] = code = CodeQuantiser(fmt)
-            m.d.comb += [code.a.eq(value), code.reciprocal.eq(factor), code.exponent.eq(exponent)]
-            codes.append(code.o)
-        return codes
-
-    def _small_floats(self, m: Module, t: list[Value], largest: Value) -> list[Value]:
-        """fp8 codes, `code_latency` cycles after their numbers."""
-        fmt = self.config.vector
-        exponent = delayed(m, largest[fmt.mantissa :], 1 + PRODUCT_LATENCY, "top_exponent")
-        codes = []
-        for k, value in enumerate(t):
-            m.submodules[f"code{k}"] = code = Code8(fmt)
-            m.d.comb += [code.a.eq(value), code.exponent.eq(exponent)]
-            codes.append(code.o)
-        return codes
-
     def _sums(
         self, m: Module, x: list[Value], g: list[Value], top: data.View, here: data.View
     ) -> tuple[list[Value], Value]:
         """Sums of squares of x*outer and x over the second pass, and a strobe with them."""
-        fmt = self.config.vector
         totals: list[Value] = []
         late = BlockSquare.latency + tree_latency(len(x))
         flags = delayed(m, Cat(here.codes, here.opens, here.closes), late, "squared", reset=True)
@@ -341,7 +312,7 @@ class Quantiser(wiring.Component):
             known = delayed(m, exponent, 1 + PRODUCT_LATENCY, f"{name}_exponent")
             squares = []
             for k, value in enumerate(values):
-                m.submodules[f"{name}_square{k}"] = square = BlockSquare(fmt)
+                m.submodules[f"{name}_square{k}"] = square = block_square(self.config.numerics)
                 m.d.comb += [square.a.eq(value), square.exponent.eq(known)]
                 squares.append(square.o)
             joined = tree(m, squares, lambda a, b: a + b, f"{name}_sum")

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
+from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier, whole_square
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS
 from setun.hw.seats import number
@@ -26,7 +26,7 @@ class RowStatistic(wiring.Component):
     o : Out(fmt.width per seat), settled : Out(one bit per seat)
         The sum, and whether it is that of the last rows: low from the first one on.
 
-    Latency: log2(V) + 8 cycles from a seat's last word.
+    Latency: log2(V) + 8 cycles from a seat's last word, one more with L-Mul.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -53,11 +53,12 @@ class RowStatistic(wiring.Component):
         squares = []
         for k in range(v):
             short = Signal(signed(STAT_BITS), name=f"short{k}", reset_less=True)
-            square = Signal(2 * STAT_BITS, name=f"square{k}", reset_less=True)
-            m.d.sync += [short.eq(self.rows[k] >> self.shift), square.eq(short * short)]
-            squares.append(square)
+            m.submodules[f"square{k}"] = square = whole_square(self.config.numerics, STAT_BITS)
+            m.d.sync += short.eq(self.rows[k] >> self.shift)
+            m.d.comb += square.a.eq(short)
+            squares.append(square.o)
         joined = tree(m, squares, lambda a, b: a + b, "square_sum")
-        at = 2 + tree_latency(v)
+        at = 1 + square.latency + tree_latency(v)
         valid, opens, closes = delayed(
             m, Cat(self.valid, self.opens, self.closes), at, "flags", reset=True
         )

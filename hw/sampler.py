@@ -1,6 +1,6 @@
 """Sampler: the token with the largest logit, or the largest logit/T + Gumbel noise."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,8 @@ class GumbelNoise(wiring.Component):
     ----------
     contexts
         Generators; each context has its own.
+    table
+        Multiples of ln 2 by a table instead of a multiplier; the noise is the same.
 
     Members
     -------
@@ -35,8 +37,8 @@ class GumbelNoise(wiring.Component):
 
     latency = 3
 
-    def __init__(self, contexts: int = 1) -> None:
-        self.contexts = contexts
+    def __init__(self, contexts: int = 1, *, table: bool = False) -> None:
+        self.contexts, self.table = contexts, table
         super().__init__(
             {
                 "load": In(1),
@@ -74,10 +76,14 @@ class GumbelNoise(wiring.Component):
         m.d.sync += index.eq(Cat(aligned[25:31], octave))
         beyond = Signal(5)
         m.d.comb += beyond.eq(Mux(zeros > 7, zeros - 7, 0))
-        extra = delayed(m, beyond, 2, "beyond")
+        if self.table:
+            multiples = [Const(k * functions.LN2_FIXED, 16) for k in range(1 << len(beyond))]
+            drop = delayed(m, Array(multiples)[delayed(m, beyond, 1, "beyond")], 1, "drop")
+        else:
+            drop = delayed(m, beyond, 2, "beyond") * functions.LN2_FIXED
         table = functions.gumbel_table() & 0xFFFF
         value = rom(m, table, 16, index, name="table")
-        m.d.comb += self.o.eq(value.as_signed() + extra * functions.LN2_FIXED)
+        m.d.comb += self.o.eq(value.as_signed() + drop)
         return m
 
 
@@ -154,7 +160,7 @@ class Sampler(wiring.Component):
             m.d.sync += count.eq(self.count)
 
         greedy = self.greedy.bit_select(context, 1)
-        m.submodules.noise = noise = GumbelNoise(c.contexts)
+        m.submodules.noise = noise = GumbelNoise(c.contexts, table=c.numerics.lmul)
         m.submodules.scale = multiply = multiplier(self.config.numerics)
         m.submodules.key = key = FloatToKey(fmt)
         m.d.comb += [

@@ -12,13 +12,17 @@ from bench.corners import anything, coverage, near, pairs, specials
 from bench.pipeline import Job, check
 from numpy.typing import ArrayLike
 
+from setun.firmware import lmul
+from setun.firmware.compiler import STAT_BITS
 from setun.firmware.formats import Format
 from setun.firmware.functions import Ints, code_reciprocals
 from setun.firmware.numerics import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
 from setun.hw.accumulate import rounded
 from setun.hw.arith import (
+    BlockLMulSquare,
     BlockSquare,
     Code8,
+    CodeDivider,
     CodeQuantiser,
     CodeReciprocal,
     FloatAdder,
@@ -29,6 +33,8 @@ from setun.hw.arith import (
     Rsqrt,
     Sigmoid,
     TimesPower,
+    WholeLMulSquare,
+    WholeSquare,
     ordered_key,
     ordered_key_model,
     whole,
@@ -133,6 +139,8 @@ def _unary() -> Iterator[Job]:
         bits = _singles(fmt, SEED)
         for unit in (Sigmoid, Rsqrt, FloatToKey, CodeReciprocal, KeyUnit):
             yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=(bits,))
+        name = f"{_name(Sigmoid, fmt)}_adders"
+        yield Job(name=name, unit=Sigmoid(fmt, adders=True), inputs=(bits,))
 
 
 def _integers(width: int, fmt: Format) -> Ints:
@@ -231,6 +239,7 @@ def _codes() -> Iterator[Job]:
         reciprocal = code_reciprocals(fmt)[largest & ((1 << fmt.mantissa) - 1)]
         unit = CodeQuantiser(fmt)
         yield Job(name=_name(CodeQuantiser, fmt), unit=unit, inputs=(a, reciprocal, field))
+        yield Job(name=_name(CodeDivider, fmt), unit=CodeDivider(fmt), inputs=(a, largest))
 
 
 def _squares() -> Iterator[Job]:
@@ -239,14 +248,44 @@ def _squares() -> Iterator[Job]:
         a = np.concatenate([specials(fmt), anything(fmt, rng, COUNT)])
         field = (a >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
         block = np.clip(field + rng.integers(-2, 21, len(a)), 0, (1 << fmt.exponent) - 1)
-        yield Job(name=_name(BlockSquare, fmt), unit=BlockSquare(fmt), inputs=(a, block))
+        for unit in (BlockSquare, BlockLMulSquare):
+            yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=(a, block))
+        # Every magnitude on its own exponent, and cut by up to all of its bits.
+        ones = np.arange(1 << fmt.mantissa)
+        mantissa, d = (grid.ravel() for grid in np.meshgrid(ones, np.arange(18)))
+        inputs = (fmt.bias - d) << fmt.mantissa | mantissa, np.full(len(d), fmt.bias)
+        yield Job(name=f"{_name(BlockLMulSquare, fmt)}_all", unit=BlockLMulSquare(fmt),
+                  inputs=inputs)  # fmt: skip
+
+
+class IntegerUnit(wiring.Component):
+    """A unit on whole numbers, to be driven like those on floats."""
+
+    def __init__(self, unit: Any) -> None:
+        self.unit, self.fmt = unit, SMALL
+        self.latency, self.model = unit.latency, unit.model
+        super().__init__({"a": In(signed(unit.width)), "o": Out(2 * unit.width)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.unit = self.unit
+        m.d.comb += [self.unit.a.eq(self.a), self.o.eq(self.unit.o)]
+        return m
+
+
+def _whole_squares() -> Iterator[Job]:
+    """Every number of 12 bits, as the rows' statistic has them, and of the narrowest widths."""
+    for width in (2, 3, 8, STAT_BITS):
+        a = np.arange(-(1 << (width - 1)), 1 << (width - 1))
+        for unit in (WholeSquare, WholeLMulSquare):
+            yield Job(name=f"{unit.__name__}_{width}", unit=IntegerUnit(unit(width)), inputs=(a,))
 
 
 def test_units_equal_their_models() -> None:
     codes = list(_codes())
     for job in codes:
         fmt = job.unit.fmt
-        assert np.array_equal(job.unit.model(*job.inputs), code_of(fmt, *_elements(fmt))), fmt
+        assert np.array_equal(job.unit.model(*job.inputs), code_of(fmt, *_elements(fmt))), job.name
     jobs = [
         *_binary(FloatMultiplier),
         *_binary(LMul),
@@ -261,9 +300,23 @@ def test_units_equal_their_models() -> None:
         *_roundings(),
         *_squares(),
     ]
-    assert min(len(np.asarray(job.inputs[0])) for job in jobs) >= 256
+    assert min(len(np.asarray(job.inputs[0])) for job in jobs) >= 72
+    jobs += _whole_squares()
     assert sum(len(np.asarray(job.inputs[0])) >= COUNT for job in jobs) >= 27
     check(jobs, seed=SEED)
+
+
+def test_squares_by_lmul_fit_their_widths() -> None:
+    """Each is a whole number of at most 17/16 of the next power's square, as the paper's formula
+    has it where no carry reaches the exponent."""
+    size = np.arange(1 << 16)
+    square = lmul.square(size.astype(np.float64))
+    assert square.max() < 17 << 28 and square[: 1 + (1 << 11)].max() <= 17 << 18
+    whole = np.floor(lmul.formula(size[1:], size[1:], 9))
+    x = np.frexp(size[1:])[0] * 2.0 - 1.0
+    inside = 2.0 * x + 1 / 16 < 1.0
+    assert np.array_equal(square[1:][inside], whole[inside]) and inside.sum() > 30_000
+    assert square[0] == 0.0 and (square[1:][~inside] >= whole[~inside]).all()
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)

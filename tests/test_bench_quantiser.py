@@ -43,36 +43,44 @@ def kinds(
     yield "bounds", np.where(x > 0, fmt.largest, -fmt.smallest), ones, gains
 
 
+def exact(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa))
+
+
+def fp8(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa), activation="fp8")
+
+
+def lmul(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa), multiplier="lmul")
+
+
 @pytest.mark.parametrize(
-    ("lanes", "columns", "rows", "fmt", "lengths", "contexts", "memory", "activation"),
+    ("lanes", "columns", "rows", "numerics", "lengths", "contexts", "memory"),
     [
-        (1, 8, 8, (8, 9), (1, 2, 96), 1, "onchip", "int8"),
-        (4, 16, 8, (6, 9), (1, 3, 4, 96, 100), 2, "onchip", "int8"),
-        (4, 16, 8, (8, 9), (1, 3, 4, 96, 100), 2, "onchip", "fp8"),
-        pytest.param(1, 1, 8, (6, 9), (1, 2, 40), 1, "onchip", "fp8", marks=pytest.mark.slow),
-        pytest.param(2, 8, 8, (5, 2), (1, 9, 100), 4, "sdram-16", "fp8", marks=pytest.mark.slow),
-        (8, 32, 32, (8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16", "int8"),
-        pytest.param(8, 8, 8, (8, 7), (1, 8, 100), 4, "onchip", "int8", marks=pytest.mark.slow),
-        pytest.param(
-            2, 4, 8, (5, 10), (1, 2, 3, 100), 2, "sdram-16", "int8", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            8, 32, 8, (8, 9), (1, 9, 100, 384), 1, "onchip", "int8", marks=pytest.mark.slow
-        ),
+        (1, 8, 8, exact(8, 9), (1, 2, 96), 1, "onchip"),
+        (4, 16, 8, exact(6, 9), (1, 3, 4, 96, 100), 2, "onchip"),
+        (8, 32, 32, exact(8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16"),
+        (4, 16, 8, lmul(8, 9), (1, 4, 5, 96), 2, "onchip"),
+        (4, 16, 8, fp8(8, 9), (1, 3, 4, 96, 100), 2, "onchip"),
+        pytest.param(1, 1, 8, fp8(6, 9), (1, 2, 40), 1, "onchip", marks=pytest.mark.slow),
+        pytest.param(2, 8, 8, fp8(5, 2), (1, 9, 100), 4, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(8, 32, 8, lmul(6, 7), (1, 9, 384), 1, "onchip", marks=pytest.mark.slow),
+        pytest.param(8, 8, 8, exact(8, 7), (1, 8, 100), 4, "onchip", marks=pytest.mark.slow),
+        pytest.param(2, 4, 8, exact(5, 10), (1, 2, 3, 100), 2, "sdram-16", marks=pytest.mark.slow),
+        pytest.param(8, 32, 8, exact(8, 9), (1, 9, 100, 384), 1, "onchip", marks=pytest.mark.slow),
     ],
 )
 def test_vectors(
     lanes: int,
     columns: int,
     rows: int,
-    fmt: tuple[int, int],
+    numerics: Numerics,
     lengths: tuple[int, ...],
     contexts: int,
     memory: str,
-    activation: str,
 ) -> None:
-    vector = Format(*fmt)
-    numerics = Numerics(vector=vector, activation=activation)
+    vector = numerics.vector
     rng = np.random.default_rng(41)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.int64]] = {}

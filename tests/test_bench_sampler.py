@@ -15,17 +15,21 @@ from setun.sim import golden
 
 
 @pytest.mark.parametrize(
-    ("lanes", "fmt", "contexts", "memory"),
+    ("lanes", "fmt", "multiplier", "contexts", "memory"),
     [
-        (1, (8, 9), 1, "onchip"),
-        (4, (6, 9), 2, "onchip"),
-        (2, (8, 9), 4, "sdram-16"),
-        (8, (8, 7), 1, "onchip"),
-        pytest.param(8, (8, 9), 4, "onchip", marks=pytest.mark.slow),
+        (1, (8, 9), "exact", 1, "onchip"),
+        (4, (6, 9), "exact", 2, "onchip"),
+        (2, (8, 9), "exact", 4, "sdram-16"),
+        (8, (8, 7), "exact", 1, "onchip"),
+        (4, (8, 9), "lmul", 2, "onchip"),
+        pytest.param(8, (8, 9), "exact", 4, "onchip", marks=pytest.mark.slow),
     ],
 )
-def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) -> None:
-    vector = Format(*fmt)
+def test_tokens(
+    lanes: int, fmt: tuple[int, int], multiplier: str, contexts: int, memory: str
+) -> None:
+    numerics = Numerics(vector=Format(*fmt), multiplier=multiplier)
+    vector = numerics.vector
     rng = np.random.default_rng(71)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -33,7 +37,7 @@ def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) ->
     def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
         k = len(jobs)
         bits = vector.to_bits(logits.ravel()).astype(np.int64).reshape(logits.shape)
-        sampler = golden.Sampler(Numerics(vector=vector), temperature and 1.0 / temperature, seed)
+        sampler = golden.Sampler(numerics, temperature and 1.0 / temperature, seed)
         arrays[f"logits{k}"] = bits
         arrays[f"tokens{k}"] = np.array([sampler(vector.from_bits(row)) for row in bits])
         factor = None if temperature is None else int(vector.to_bits(1.0 / temperature)[0])
@@ -71,7 +75,7 @@ def test_tokens(lanes: int, fmt: tuple[int, int], contexts: int, memory: str) ->
         lanes=lanes,
         columns=lanes,
         rows=2 * lanes,
-        numerics=Numerics(vector=vector),
+        numerics=numerics,
         contexts=contexts,
         memory=memory,
     )

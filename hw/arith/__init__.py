@@ -10,6 +10,7 @@ from setun.hw.arith.adder import FloatAdder
 from setun.hw.arith.bits import ordered_key, ordered_key_model
 from setun.hw.arith.code8 import Code8, TimesPower, whole
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
+from setun.hw.arith.divide import CodeDivider
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
 from setun.hw.arith.narrow import Narrow, widened
@@ -17,12 +18,21 @@ from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
 from setun.hw.arith.rsqrt import Rsqrt
 from setun.hw.arith.sigmoid import Sigmoid
-from setun.hw.arith.square import BlockSquare
+from setun.hw.arith.square import (
+    BlockLMulSquare,
+    BlockSquare,
+    WholeLMulSquare,
+    WholeSquare,
+    block_square,
+    whole_square,
+)
 
 __all__ = [
     "PRODUCT_LATENCY",
+    "BlockLMulSquare",
     "BlockSquare",
     "Code8",
+    "CodeDivider",
     "CodeQuantiser",
     "CodeReciprocal",
     "FloatAdder",
@@ -34,9 +44,13 @@ __all__ = [
     "Rsqrt",
     "Sigmoid",
     "TimesPower",
+    "WholeLMulSquare",
+    "WholeSquare",
+    "block_square",
     "multiplier",
     "ordered_key",
     "ordered_key_model",
     "whole",
+    "whole_square",
     "widened",
 ]

@@ -120,6 +120,21 @@ def shift_right(m: Module, value: Value, amount: Value, *, name: str) -> Value:
     return value
 
 
+def shift_and_add(m: Module, a: Value, b: Value, *, name: str) -> Value:
+    """`a * b` of unsigned numbers by a tree of additions of `a`, one for each bit of `b`."""
+    terms = [(k, Mux(bit, a, 0)) for k, bit in enumerate(b)]
+    while len(terms) > 1:
+        joined = []
+        for (low, x), (high, y) in zip(terms[::2], terms[1::2], strict=False):
+            apart = high - low
+            # The lowest bits of the lower term pass by the adder.
+            upper = Signal(max(len(x) - apart, len(y)) + 1, name=f"{name}_{low}_{high}")
+            m.d.comb += upper.eq(x[apart:] + y)
+            joined.append((low, Cat(x[:apart], upper)))
+        terms = joined + terms[len(joined) * 2 :]
+    return terms[0][1][: len(a) + len(b)]
+
+
 def leading_zeros(m: Module, value: Value, *, name: str) -> Value:
     """Zeros above the highest one of `value`, by a tree of halves.
 

@@ -143,11 +143,27 @@ class CodeQuantiser(wiring.Component):
             upper = upper + (term << i)
         # Up to 508 before the exponents are aligned, 254 after.
         cut = Cat(product1[:low], upper)[code_bits(fmt) - 1 :][:9]
-        placed = shift_right(m, cut, distance1, name="placed")
-        twice2 = pipe(m, Mux(far1, 0, placed[:8]), "twice2")
-        sign2 = pipe(m, sign1, "sign2")
-
-        # (twice + 1) >> 1 and its negation, each one addition of a bit to the upper seven.
-        rounded = Cat(twice2[1:], Const(0, 1)) ^ sign2.replicate(8)
-        m.d.comb += self.o.eq(pipe(m, (rounded + (twice2[0] ^ sign2))[:8], "result"))
+        m.d.comb += self.o.eq(code_of_quotient(m, cut, distance1, far1, sign1))
         return m
+
+
+def code_of_quotient(
+    m: Module, quotient: Value, distance: Value, far: Value, sign: Value
+) -> Signal:
+    """A code of floor(254 * significand / maximum's): two cycles (align | round, sign).
+
+    Parameters
+    ----------
+    quotient
+        9 bits, up to 508.
+    distance
+        Exponent of the maximum less that of the element, 4 bits; without meaning if `far`.
+    far
+        The code is 0.
+    """
+    placed = shift_right(m, quotient, distance, name="placed")
+    twice2 = pipe(m, Mux(far, 0, placed[:8]), "twice2")
+    sign2 = pipe(m, sign, "sign2")
+    # (twice + 1) >> 1 and its negation, each one addition of a bit to the upper seven.
+    rounded = Cat(twice2[1:], Const(0, 1)) ^ sign2.replicate(8)
+    return pipe(m, (rounded + (twice2[0] ^ sign2))[:8], "result")

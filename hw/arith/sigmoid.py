@@ -18,7 +18,16 @@ from setun.firmware.functions import (
     sigmoid,
     sigmoid_table,
 )
-from setun.hw.arith.bits import Fields, bits_shape, pack, pipe, rom, round_up, shift_right
+from setun.hw.arith.bits import (
+    Fields,
+    bits_shape,
+    pack,
+    pipe,
+    rom,
+    round_up,
+    shift_and_add,
+    shift_right,
+)
 
 DROP_BITS = SIGMOID_BITS - 4
 EXPONENT_BITS = 5
@@ -31,6 +40,8 @@ class Sigmoid(wiring.Component):
     ----------
     fmt
         Number format of operand and result.
+    adders
+        Slope times position by additions instead of a multiplier; the result is the same.
 
     Members
     -------
@@ -40,13 +51,14 @@ class Sigmoid(wiring.Component):
         The chip's sigmoid; relative error below 2**-12 before the one rounding.
 
     Latency: 5 cycles (align, address | fetch | multiply | subtract, shift | complement, round).
-    Throughput: 1 per cycle. One block RAM (512 x 27) and one multiplier.
+    Throughput: 1 per cycle. One block RAM (512 x 27) and one multiplier
+    or, with `adders`, seven additions.
     """
 
     latency = 5
 
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
+    def __init__(self, fmt: Format, *, adders: bool = False) -> None:
+        self.fmt, self.adders = fmt, adders
         w = bits_shape(fmt)
         super().__init__({"a": In(w), "o": Out(w)})
 
@@ -85,7 +97,11 @@ class Sigmoid(wiring.Component):
         position2 = pipe(m, position1, "position2")
 
         slope = data[SIGMOID_BITS : SIGMOID_BITS + DROP_BITS]
-        product3 = pipe(m, slope * position2, "product3")
+        if self.adders:
+            product = shift_and_add(m, slope, position2, name="product")
+        else:
+            product = slope * position2
+        product3 = pipe(m, product, "product3")
         base3 = pipe(m, Cat(data[:SIGMOID_BITS], Const(1, 1)), "base3")
         exponent3 = pipe(m, data[SIGMOID_BITS + DROP_BITS :], "exponent3")
         below3 = pipe(m, below2, "below3")
