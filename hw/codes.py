@@ -73,6 +73,7 @@ class Coder(wiring.Component):
             exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
             for code in quantisers:
                 m.d.comb += [code.reciprocal.eq(factor), code.exponent.eq(exponent)]
+        unit: Any
         for k, unit in enumerate(units):
             m.submodules[f"code{k}"] = unit
             m.d.comb += [unit.a.eq(self.t[k]), self.o[k].eq(unit.o)]
