@@ -2,7 +2,7 @@
 
 The recurrence h <- (1-u)*h + u*a alone, against float64 with the same gates. Gates are the shipped
 model's, on the last tenth of a text, or else on what the model itself writes; or they are made to
-be hard: memories of 256 to 4,096 tokens, where rounding to nearest no longer sees what u changes.
+be hard: memories of 64 to 4,096 tokens, where rounding to nearest no longer sees what u changes.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from setun.firmware import noise
 from setun.firmware.compiler import aligned
+from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format, Values
 from setun.firmware.lmul import lmul
 from setun.firmware.numerics import Numerics
@@ -25,8 +26,9 @@ from setun.sim.studies.demo import Demo, Ids, shipped
 from setun.sim.studies.report import figure, parser, pyplot, run, save, step, table
 
 TOKENS = 4096
-EDGES = (0, 16, 64, 256, 1024, 4096)
-MEMORIES = (256, 1024, 4096)
+SHOWN = (16, 64, 256, 1024, 4096)
+"""Ends of the blocks of positions in the table."""
+MEMORIES = (64, 256, 1024, 4096)
 """Memories of the hard cases, 1/u tokens; each runs for four of them."""
 CHANNELS = 128
 
@@ -81,7 +83,16 @@ class _Recorder(Arithmetic):
 
 
 def record(demo: Demo, numerics: Numerics, tokens: int, ids: Ids | None) -> Gates:
-    """Gates of the model on the first of `ids`, or on `tokens` that it writes at temperature 1."""
+    """Gates of the model on the first of `ids`, or on `tokens` that it writes at temperature 1.
+
+    Raises
+    ------
+    SetunError
+        There are fewer ids than tokens, or no token is asked for.
+    """
+    if tokens < 1 or (ids is not None and len(ids) < tokens):
+        has = "any number" if ids is None else len(ids)
+        raise SetunError("tokens", f"must be at least 1 and at most the text's ({has})", tokens)
     model = GoldenModel(demo.image, numerics)
     model.arithmetic = recorder = _Recorder(numerics)
     sample, token = Sampler(numerics, 1.0, seed=1), 0
@@ -103,7 +114,7 @@ def replay(
     """
     numerics, shape = arithmetic.numerics, gates.u.shape[1:]
     width = aligned(shape[1])
-    firsts = np.arange(shape[0] if layers is None else layers) * width
+    firsts = [k * width for k in range(shape[0] if layers is None else layers)]
     h = np.broadcast_to(np.asarray(start, np.float64), shape)
     states, generator = np.empty(gates.u.shape), noise.first_state(numerics.state_seed)
     for t in range(len(states)):
@@ -134,8 +145,12 @@ def errors(got: Values, want: Values, edges: Sequence[int]) -> list[float]:
 
 
 def blocks(tokens: int) -> list[int]:
-    """Edges of the blocks that so many tokens have."""
-    return [*(edge for edge in EDGES if edge < tokens), tokens]
+    """Edges of blocks of positions, each twice as long as the one before."""
+    return [
+        0,
+        *itertools.takewhile(lambda edge: edge < tokens, (8 << k for k in range(60))),
+        tokens,
+    ]
 
 
 def state_errors(gates: Gates, edges: Sequence[int]) -> dict[str, list[float]]:
@@ -200,21 +215,25 @@ def hard_cases(states: dict[str, Numerics]) -> dict[str, list[Hard]]:
 def plot(file: Path, edges: Sequence[int], real: dict[str, list[float]],
          products: dict[str, list[float]], cases: dict[str, list[Hard]]) -> None:  # fmt: skip
     """Draw errors over the positions of a text, of roundings and of products, and hard cases."""
-    drawing, axes = pyplot().subplots(1, 3, figsize=(13, 4))
-    for axis, curves in ((axes[0], real), (axes[1], products)):
+
+    def lines(axis: Any, x: Sequence[int], curves: dict[str, list[float]]) -> None:
         for name, curve in curves.items():
-            if axis is axes[1] or name.startswith("(8,9)"):
-                style = "s:" if "stochastic" in name else "o-"
-                axis.loglog(edges[1:], curve, style, label=name)
-        axis.set(xlabel="token", ylabel="error / state, RMS", title="demo model, all layers")
-    for name, found in cases.items():
-        if name.startswith("(8,9)"):
             style = "s:" if "stochastic" in name else "o-"
-            axes[2].loglog(MEMORIES, [case.noise for case in found], style, label=name)
-    axes[2].set(xlabel="memory 1/u, tokens", ylabel="error / state, RMS", title="random input")
-    for axis in axes:
+            axis.loglog(x, curve, style, markersize=4, label=name.removeprefix("(8,9), "))
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
+        axis.set_ylabel("error / state, RMS")
+
+    drawing, axes = pyplot().subplots(1, 3, figsize=(13, 4))
+    lines(axes[0], edges[1:], {k: v for k, v in real.items() if k.startswith("(8,9)")})
+    axes[0].set(xlabel="token", title="demo model, all layers", ylim=(1e-4, 1e-2))
+    lines(axes[1], edges[1:], products)
+    axes[1].set(xlabel="token", title="demo model, all layers", ylim=(1e-2, 1e4))
+    noisy = {k: [case.noise for case in v] for k, v in cases.items() if k.startswith("(8,9)")}
+    lines(axes[2], MEMORIES, noisy)
+    axes[2].set(xlabel="memory 1/u, tokens", title="random input")
+    axes[2].set_xticks(MEMORIES, [str(memory) for memory in MEMORIES])
+    axes[2].minorticks_off()
     save(drawing, file)
 
 
@@ -229,18 +248,18 @@ def main() -> None:
     ids = None if arguments.text is None else demo.held_out(arguments.text)
     gates = record(demo, Numerics(), arguments.tokens, ids)
     real, products = state_errors(gates, edges), product_errors(gates, edges)
-    columns = [f"to {edge:,}" for edge in edges[1:]]
-    rows = [[name, *map(figure, curve)] for name, curve in (real | products).items()]
-    print(table(["state", *columns], rows))
+    shown = [k for k, edge in enumerate(edges[1:]) if edge in SHOWN or edge == edges[-1]]
+    columns = [f"{edges[k] + 1:,}–{edges[k + 1]:,}" for k in shown]
+    rows = [[name, *(figure(curve[k]) for k in shown)] for name, curve in (real | products).items()]
+    print(table(["error by tokens", *columns], rows))
+    slow = gates.u.mean((0, 2))
+    print(f"\nMean of u by layer: {', '.join(figure(float(u)) for u in slow)}.\n")
     cases = hard_cases(STATES)
-    columns = [f"{what}, 1/u = {memory:,}" for what in ("kept", "reached", "error")
-               for memory in MEMORIES]  # fmt: skip
     rows = [
-        [name, *(f"{c.kept:.3f}" for c in found), *(f"{c.reached:.3f}" for c in found),
-         *(figure(c.noise) for c in found)]
+        [name, *(f"{c.kept:.3f} / {c.reached:.3f} / {figure(c.noise)}" for c in found)]
         for name, found in cases.items()
-    ]  # fmt: skip
-    print("\n" + table(["state", *columns], rows))
+    ]
+    print(table(["kept / reached / error", *(f"1/u = {memory:,}" for memory in MEMORIES)], rows))
     if arguments.plot:
         plot(arguments.plot, edges, real, products, cases)
 

@@ -8,6 +8,7 @@ normally distributed activations, ternary weights, `Arithmetic.sums`.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def stall(x: Values) -> int:
     return last
 
 
-def error(got: NDArray[np.floating], exact: Values) -> float:
+def error(got: NDArray[np.floating[Any]], exact: NDArray[np.floating[Any]]) -> float:
     """Root mean square of the error over that of the result."""
     return float(np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)))
 
