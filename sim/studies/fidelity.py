@@ -29,7 +29,7 @@ VARIANTS: dict[str, Numerics] = PRESETS | {
     "state 7": replace(STOCHASTIC, state_rounding="nearest"),
     "stochastic, state 9": replace(STOCHASTIC, state_mantissa=9),
     "fp8, accumulate none": replace(FP8, accumulate=EXACT),
-    "fp8, accumulate 1": replace(FP8, accumulate=1),
+    "fp8, accumulate 16": replace(FP8, accumulate=16),
     "fp8, stochastic": replace(STOCHASTIC, activation="fp8", accumulate=FP8.accumulate),
     "lmul, stochastic": replace(STOCHASTIC, multiplier="lmul"),
     "lmul, fp8": replace(FP8, multiplier="lmul"),
