@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from setun.firmware.formats import Format
+from setun.firmware.lmul import lmul
 from setun.firmware.numerics import ACCUMULATOR, EXACT, PRESETS, Numerics
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
@@ -48,6 +49,14 @@ def test_addition_is_nearly_unbiased_where_the_chip_multiplies() -> None:
     assert formula.mean == pytest.approx(-0.0638, abs=2e-4)
     assert addition.size == pytest.approx(0.0265, abs=2e-4)
     assert formula.size == pytest.approx(0.0756, abs=2e-4)
+
+
+def test_lmul_with_a_gate_near_one_makes_the_state_grow() -> None:
+    """Why f*h is not formed from f: every u below 1/32, every significand of h."""
+    h, u = products.significand(9), Format().round(np.geomspace(2.0**-9, 0.031, 400))[:, None]
+    assert (lmul(1.0 - u, h, 9) > h).all()
+    assert (Format().round(lmul(1.0 - u, h, 9)) >= h).all()
+    assert (h - lmul(u, h, 9) < h).all()
 
 
 # ------------------------------------------------------------------- sums

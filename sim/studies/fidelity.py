@@ -16,7 +16,7 @@ from setun.sim.golden import GoldenModel
 from setun.sim.reference import FloatModel
 from setun.sim.studies.demo import Demo, Ids, shipped
 from setun.sim.studies.memory import NaiveLMul
-from setun.sim.studies.report import parser, run, step, table
+from setun.sim.studies.report import line, parser, run, step, table
 
 TOKENS = 20_480
 WINDOW = 256
@@ -89,10 +89,11 @@ def main() -> None:
     arguments = options.parse_args()
     demo = shipped()
     text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
-    rows = [[name, f"{f.loss:+.4f}", f"{100 * f.agreement:.2f} %"]
-            for name, f in measured(text, VARIANTS)]  # fmt: skip
     print(f"Float: {text.real.loss:.4f} nat a token.\n")
-    print(table(["numerics", "loss over float", "same likeliest token"], rows))
+    print(table(["numerics", "loss over float", "same likeliest token"], ()), flush=True)
+    for name, found in measured(text, VARIANTS):
+        figures = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
+        print(line([name, *figures]), flush=True)
 
 
 if __name__ == "__main__":

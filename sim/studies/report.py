@@ -11,8 +11,12 @@ from setun.firmware.errors import SetunError
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A markdown table; figures come formatted, with `figure`."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(line(cells) for cells in [columns, ["---"] * len(columns), *rows])
+
+
+def line(cells: Sequence[object]) -> str:
+    """One line of a markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def figure(x: float) -> str:
