@@ -94,7 +94,7 @@ def test_unchunked_sums_stall() -> None:
 def test_chunks_keep_long_sums() -> None:
     found = sums.number_errors((256, 65536), sums.CHUNKS)
     short, long = ({name: e[k] for name, e in found.items()} for k in (0, 1))
-    assert long["1"] > 0.9 and long["16"] > 0.4, "16 times 4,096 is 65,536"
+    assert long["1"] > 0.9 and 0.49 < long["16"] < 0.51, "stalls at 32,768"
     assert long["64"] < 0.006 and long["64, exact inside"] < 0.006 and long["256"] < 0.006
     for chunk in ("64", "256"):
         assert short[f"{chunk}, exact inside"] < 0.6 * short[chunk]
