@@ -29,13 +29,13 @@ def lmul(a: ArrayLike, b: ArrayLike, mantissa: int) -> Values:
     """
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     offset = np.int64((1 << (52 - offset_bits(mantissa))) - _ONE)
-    total = _bits(np.abs(x)) + _bits(np.abs(y)) + offset
+    total = _bits(np.abs(x)) + offset + _bits(np.abs(y))  # in this order no sum overflows
     size = np.where((x == 0.0) | (y == 0.0), 0.0, total.view(np.float64))
     return np.where((x < 0.0) != (y < 0.0), -size, size)
 
 
 def _bits(x: Values) -> Ints:
-    return np.ascontiguousarray(x).view(np.int64)
+    return np.asarray(x).view(np.int64)  # of any shape, () included
 
 
 def formula(a: ArrayLike, b: ArrayLike, mantissa: int) -> Values:

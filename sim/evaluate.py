@@ -90,13 +90,16 @@ def score_float(
 
 def score_golden(
     image: Image, numerics: Numerics, rows: Ids, counted: NDArray[np.bool_],
-    progress: Progress = lambda tokens: None,
+    progress: Progress = lambda tokens: None, kind: type[GoldenModel] = GoldenModel,
 ) -> Score:  # fmt: skip
-    """Score the golden model of `image`, window by window side by side, token after token."""
+    """Score the golden model of `image`, window by window side by side, token after token.
+
+    `kind` makes the model, one for up to `BATCH` windows; a study's has other arithmetic.
+    """
     clock, tally = time.perf_counter(), _Tally(counted)
     for k in range(0, len(rows), BATCH):
         part = rows[k : k + BATCH]
-        model = GoldenModel(image, numerics, batch=len(part))
+        model = kind(image, numerics, batch=len(part))
         for t in range(rows.shape[1] - 1):
             model.feed(part[:, t])
             tally.add((slice(k, k + BATCH), t), model.logits(), part[:, t + 1])

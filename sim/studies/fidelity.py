@@ -1,0 +1,100 @@
+"""`python -m setun.sim.studies.fidelity --text FILE [--tokens N]`: loss of numerics over float.
+
+The shipped model on the last tenth of a text, in windows of 256 from a zero state, as `setun eval
+--held-out` does it. tinyshakespeare gives the figures of docs/numerics.md.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.formats import Format
+from setun.firmware.numerics import EXACT, PRESETS, Numerics
+from setun.sim.evaluate import Score, agreement, score_float, score_golden, windows
+from setun.sim.golden import GoldenModel
+from setun.sim.reference import FloatModel
+from setun.sim.studies.demo import Demo, Ids, shipped
+from setun.sim.studies.memory import NaiveLMul
+from setun.sim.studies.report import line, parser, run, step, table
+
+TOKENS = 20_480
+WINDOW = 256
+
+FP8, LMUL, STOCHASTIC = PRESETS["fp8"], PRESETS["lmul"], PRESETS["stochastic"]
+NAIVE = "lmul, f*h from f"
+VARIANTS: dict[str, Numerics] = PRESETS | {
+    "(8,7)": Numerics(vector=Format(8, 7)),
+    "(6,9)": Numerics(vector=Format(6, 9)),
+    "state 7": replace(STOCHASTIC, state_rounding="nearest"),
+    "stochastic, state 9": replace(STOCHASTIC, state_mantissa=9),
+    "fp8, accumulate none": replace(FP8, accumulate=EXACT),
+    "fp8, accumulate 16": replace(FP8, accumulate=16),
+    "fp8, stochastic": replace(STOCHASTIC, activation="fp8", accumulate=FP8.accumulate),
+    "lmul, stochastic": replace(STOCHASTIC, multiplier="lmul"),
+    "lmul, fp8": replace(FP8, multiplier="lmul"),
+    NAIVE: LMUL,
+}
+"""PRESETS and what tells their options apart."""
+
+
+class NaiveModel(GoldenModel):
+    """The golden model with `NaiveLMul`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.arithmetic = NaiveLMul(self.numerics)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Numerics against float on one text."""
+
+    loss: float
+    """More than float's, nats a token."""
+    agreement: float
+    """Share of places with the same likeliest token."""
+
+
+class Text:
+    """The shipped model and `tokens` predictions of a text, scored in float once."""
+
+    def __init__(self, ids: Ids, tokens: int = TOKENS, demo: Demo | None = None) -> None:
+        demo = demo or shipped()
+        self.image = demo.image
+        self.rows, self.counted = windows(ids, WINDOW, tokens)
+        self.real: Score = score_float(
+            FloatModel(demo.checkpoint), self.rows, self.counted, self.image.config.vocab_size
+        )
+
+    def fidelity(self, name: str) -> Fidelity:
+        """Of the numerics that VARIANTS has under a name."""
+        kind = NaiveModel if name == NAIVE else GoldenModel
+        score = score_golden(self.image, VARIANTS[name], self.rows, self.counted, kind=kind)
+        return Fidelity(score.loss - self.real.loss, agreement(self.real, score))
+
+
+def measured(text: Text, names: Iterable[str]) -> Iterator[tuple[str, Fidelity]]:
+    """`Text.fidelity` of names, with a word on stderr for each."""
+    for name in names:
+        step(name)
+        yield name, text.fidelity(name)
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__)
+    options.add_argument("--text", type=Path, required=True, metavar="FILE")
+    options.add_argument("--tokens", type=int, default=TOKENS, metavar="N")
+    arguments = options.parse_args()
+    demo = shipped()
+    text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
+    print(f"Float: {text.real.loss:.4f} nat a token.\n")
+    print(table(["numerics", "loss over float", "same likeliest token"], ()), flush=True)
+    for name, found in measured(text, VARIANTS):
+        figures = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
+        print(line([name, *figures]), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,121 @@
+"""L-Mul: the integer definition, its algebra, the paper's formula."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setun.firmware.formats import Format
+from setun.firmware.lmul import formula, lmul, offset_bits, square
+
+formats = st.builds(Format, st.integers(5, 8), st.integers(2, 17))
+patterns = st.integers(0, 1 << 30)
+
+
+def number(fmt: Format, pattern: int) -> float:
+    return float(fmt.from_bits(pattern % (1 << fmt.width)))
+
+
+def bits_of(fmt: Format, x: float) -> int:
+    return int(fmt.to_bits([x])[0])
+
+
+def product(fmt: Format, a: float, b: float) -> float:
+    return float(lmul(a, b, fmt.mantissa))
+
+
+def parts(x: float) -> tuple[Fraction, int]:
+    """Fraction x_m and exponent x_e of |x| = (1 + x_m) * 2**x_e."""
+    significand, exponent = math.frexp(abs(x))
+    return Fraction(significand) * 2 - 1, exponent - 1
+
+
+@given(formats, patterns, patterns)
+def test_adds_bit_patterns_of_the_format(fmt: Format, i: int, j: int) -> None:
+    """Where the sum of the patterns is a normal number again, the product is that number."""
+    a, b = abs(number(fmt, i)), abs(number(fmt, j))
+    offset = (1 << fmt.mantissa) >> offset_bits(fmt.mantissa)
+    bits = bits_of(fmt, a) + bits_of(fmt, b) - (fmt.bias << fmt.mantissa) + offset
+    if a == 0.0 or b == 0.0:
+        assert product(fmt, a, b) == 0.0
+    elif 1 << fmt.mantissa <= bits < 1 << (fmt.width - 1):
+        assert product(fmt, a, b) == float(fmt.from_bits(bits))
+    elif bits < 1 << fmt.mantissa:
+        assert product(fmt, a, b) < fmt.smallest
+    else:
+        assert product(fmt, a, b) > fmt.largest
+
+
+@given(formats, patterns, patterns)
+def test_definition_in_rational_numbers(fmt: Format, i: int, j: int) -> None:
+    a, b = number(fmt, i), number(fmt, j)
+    got = Fraction(product(fmt, a, b))
+    if a == 0.0 or b == 0.0:
+        assert got == 0 and not np.signbit(fmt.round(lmul(a, b, fmt.mantissa))).any()
+        return
+    (a_m, a_e), (b_m, b_e) = parts(a), parts(b)
+    fraction = a_m + b_m + Fraction(1, 1 << offset_bits(fmt.mantissa))
+    whole, rest = divmod(fraction, 1)  # the carry goes on into the exponent
+    size = (1 + rest) * Fraction(2) ** (a_e + b_e + int(whole))
+    assert got == size * (-1 if (a < 0) != (b < 0) else 1)
+    paper = (1 + fraction) * Fraction(2) ** (a_e + b_e)
+    assert abs(Fraction(float(formula(a, b, fmt.mantissa)))) == paper
+    assert (abs(got) == paper) if fraction < 1 else (abs(got) >= paper)
+
+
+@given(formats, patterns, patterns)
+def test_commutes_and_keeps_signs(fmt: Format, i: int, j: int) -> None:
+    a, b = number(fmt, i), number(fmt, j)
+    assert product(fmt, a, b) == product(fmt, b, a)
+    assert product(fmt, -a, b) == product(fmt, a, -b) == -product(fmt, a, b)
+    assert product(fmt, -a, -b) == product(fmt, a, b)
+
+
+@given(formats, patterns, patterns, st.integers(-40, 40))
+def test_powers_of_two_only_move_the_exponent(fmt: Format, i: int, j: int, k: int) -> None:
+    a, b = number(fmt, i), number(fmt, j)
+    assert product(fmt, math.ldexp(a, k), b) == math.ldexp(product(fmt, a, b), k)
+
+
+@given(formats, patterns, patterns, patterns)
+def test_monotone(fmt: Format, i: int, j: int, k: int) -> None:
+    a, (b, c) = abs(number(fmt, i)), sorted([number(fmt, j), number(fmt, k)])
+    assert product(fmt, a, b) <= product(fmt, a, c)
+    if a and b != c:
+        assert product(fmt, a, b) < product(fmt, a, c), "an addition loses nothing"
+
+
+@given(formats, patterns, patterns)
+def test_error_is_bounded(fmt: Format, i: int, j: int) -> None:
+    """Mitchell's product is at most 1/9 too small, never too large; the offset adds up to 2**-l."""
+    a, b = number(fmt, i), number(fmt, j)
+    ratio = product(fmt, a, b) / (a * b) if a * b else 1.0
+    assert 8 / 9 <= ratio <= 1.0 + 2.0 ** -offset_bits(fmt.mantissa)
+
+
+@pytest.mark.parametrize(("mantissa", "bits"), [(2, 2), (3, 3), (4, 3), (5, 4), (9, 4), (17, 4)])
+def test_offset_is_the_papers(mantissa: int, bits: int) -> None:
+    assert offset_bits(mantissa) == bits
+    one = lmul(1.0, 1.0, mantissa)
+    assert one == formula(1.0, 1.0, mantissa) == 1.0 + 2.0**-bits
+
+
+def test_arrays_broadcast_and_arguments_are_left_alone() -> None:
+    a, b = np.array([[1.5], [-2.0], [0.0]]), np.array([3.0, 0.0, -0.25])
+    before = a.copy(), b.copy()
+    got = lmul(a, b, 9)
+    want = [[float(lmul(x, y, 9)) for y in b] for x in a[:, 0]]
+    assert lmul(1.5, 3.0, 9).shape == ()
+    assert got.shape == (3, 3) and got.tolist() == want
+    assert np.array_equal(a, before[0]) and np.array_equal(b, before[1])
+    assert formula(a, b, 9).shape == (3, 3) and not formula(a, b, 9)[2].any()
+
+
+@given(st.integers(0, (1 << 16) - 1))
+def test_square_is_a_whole_number_near_the_square(n: int) -> None:
+    got = float(square(np.array([float(n)]))[0])
+    assert got == math.floor(float(lmul(float(n), float(n), 52)))
+    assert got <= n * n * 17 / 16 and got >= n * n * 8 / 9 - 1
