@@ -20,6 +20,7 @@ SECTOR = 4096  # bytes of a flash that are erased together
 FLASH = 1 << 24  # bytes that a flash's addresses reach
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
+CHUNKED = 1 << 15  # columns whose sums (1,6,9) holds, however they are rounded
 
 
 def _power_of_two(n: int) -> bool:
@@ -122,6 +123,9 @@ class ChipConfig:
                 "accumulate", f"must be at least the {self.columns} columns summed at once", chunk,
                 f"--set columns={chunk} --set lanes=1",
             )  # fmt: skip
+        if chunk and self.max_columns > CHUNKED:
+            rule = f"must be at most {CHUNKED} for sums of chunks"
+            raise SetunError("max_columns", rule, self.max_columns, '--set accumulate="none"')
         if self.clock_hz < 4 * self.baud:
             raise SetunError(
                 "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud

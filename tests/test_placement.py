@@ -150,3 +150,13 @@ def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> 
     assert needed["vector_elements"] == 128 + 384 and needed["state_elements"] == 6 * 128
     assert needed["vector_elements"] % ALIGN == 0
     check_fit(image, ChipConfig())
+
+
+def test_chunks_fit_the_array_and_their_format() -> None:
+    numerics = Numerics(activation="fp8", accumulate=16)
+    ChipConfig(columns=16, numerics=numerics, max_columns=32768)
+    with pytest.raises(SetunError, match="accumulate: must be at least the 32 columns"):
+        ChipConfig(columns=32, numerics=numerics)
+    with pytest.raises(SetunError, match="max_columns: must be at most 32768"):
+        ChipConfig(columns=16, numerics=numerics, max_columns=32769)
+    ChipConfig(numerics=Numerics(activation="fp8"), max_columns=65535)
