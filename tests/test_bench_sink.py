@@ -22,21 +22,20 @@ from setun.hw.kernel import KernelLane
 from setun.hw.pipeline import delayed
 from setun.hw.sink import Sink
 
-STATE = (Kernel.MLGRU,)  # its arithmetic is that of the exact product only
 STORING = [k for k in Kernel if k is not Kernel.SAMPLE]
 
 
 class Lane(wiring.Component):
     """`KernelLane` running one kernel, `a` given together with the rest, and its twin."""
 
-    def __init__(self, numerics: Numerics, which: Kernel) -> None:
-        self.numerics, self.fmt, self.which = numerics, numerics.vector, which
+    def __init__(self, fmt: Format, which: Kernel) -> None:
+        self.fmt, self.which = fmt, which
         self.latency = KernelLane.EARLY + KernelLane.LATENCY[which]
-        super().__init__({**dict.fromkeys("yahc", In(self.fmt.width)), "o": Out(self.fmt.width)})
+        super().__init__({**dict.fromkeys("yahc", In(fmt.width)), "o": Out(fmt.width)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.lane = lane = KernelLane(self.numerics)
+        m.submodules.lane = lane = KernelLane(Numerics(vector=self.fmt))
         m.d.comb += [lane.kernel.eq(self.which), lane.a.eq(self.a), self.o.eq(lane.o)]
         for name in "yhc":
             late = delayed(m, getattr(self, name), KernelLane.EARLY, f"{name}_late")
@@ -44,19 +43,14 @@ class Lane(wiring.Component):
         return m
 
     def model(self, *operands: NDArray[np.int64]) -> NDArray[np.int64]:
-        return expect.kernel(self.numerics, self.which, *operands)
+        return expect.kernel(self.fmt, self.which, *operands)
 
 
 def test_kernels() -> None:
     rng = np.random.default_rng(61)
     jobs = []
-    formats = (Format(8, 9), Format(6, 9), Format(8, 7), Format(5, 2))
-    every = [Numerics(vector=fmt) for fmt in formats]
-    every += [Numerics(vector=fmt, multiplier="lmul") for fmt in formats[::3]]
-    for numerics, which in product(every, STORING):
-        if numerics.lmul and which in STATE:
-            continue
-        fmt, n = numerics.vector, 1500
+    for fmt, which in product((Format(8, 9), Format(6, 9), Format(8, 7), Format(5, 2)), STORING):
+        n = 1500
         # Numbers as layers have them, then any bits at all.
         usual = [fmt.to_bits(rng.normal(0, s, n)).astype(np.int64) for s in (2.0, 2.0, 1.0)]
         gate = fmt.to_bits(rng.uniform(0, 1, n)).astype(np.int64)
@@ -65,8 +59,8 @@ def test_kernels() -> None:
         anything[0] = fmt.to_bits(fmt.from_bits(anything[0])).astype(np.int64)
         wild = rng.random(n) < 0.4
         operands = [np.where(wild, w, u) for w, u in zip(anything, [*usual, gate], strict=True)]
-        name = f"e{fmt.exponent}m{fmt.mantissa}_{which.name.lower()}_{numerics.multiplier}"
-        jobs.append(Job(name=name, unit=Lane(numerics, which), inputs=operands))
+        name = f"e{fmt.exponent}m{fmt.mantissa}_{which.name.lower()}"
+        jobs.append(Job(name=name, unit=Lane(fmt, which), inputs=operands))
     check(jobs, seed=61)
 
 
@@ -85,18 +79,13 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
         shaped(1, 4),
         shaped(4, 16, contexts=2, max_columns=1024, numerics=Numerics(vector=Format(6, 9))),
         shaped(2, 4, contexts=4, memory="sdram-16"),
-        shaped(4, 8, contexts=2, numerics=Numerics(multiplier="lmul")),
         pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
         pytest.param(shaped(4, 16), marks=pytest.mark.slow),
         pytest.param(shaped(4, 32, contexts=2, memory="axi4-64"), marks=pytest.mark.slow),
     ],
-    ids=lambda c: f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}-{c.numerics.multiplier}",
+    ids=lambda c: f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}",
 )
 def test_sink(config: ChipConfig) -> None:
     sink = Sink(config)
-    kernels = [k for k in Kernel if not (config.numerics.lmul and k in STATE)]
-    parameters = {
-        "config": config.to_dict(), "sum_width": sink.sum_width, "commands": 40,
-        "kernels": [int(k) for k in kernels],
-    }  # fmt: skip
+    parameters = {"config": config.to_dict(), "sum_width": sink.sum_width, "commands": 40}
     run_bench(sink, "units.sink", parameters=parameters, seed=62)

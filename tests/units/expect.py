@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.compiler import Image
+from setun.firmware.formats import Format
 from setun.firmware.functions import sigmoid
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
 from setun.firmware.numerics import Numerics
-from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]
@@ -52,36 +52,33 @@ def quantised(
     return seen["codes"].astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
 
 
-def kernel(numerics: Numerics, which: Kernel, y: Bits, a: Bits, h: Bits, c: Bits) -> Bits:
+def kernel(fmt: Format, which: Kernel, y: Bits, a: Bits, h: Bits, c: Bits) -> Bits:
     """Bits that a kernel makes of rows y, operands a, old states h and gates c."""
-    compute, fmt = Arithmetic(numerics), numerics.vector
-    r, mul = compute.r, compute.mul
+    r = fmt.round
     row, operand, old, gate = (fmt.from_bits(v) for v in (y, a, h, c))
     if which is Kernel.SILU:
-        o = mul(row, sigmoid(fmt, row))
+        o = r(row * sigmoid(fmt, row))
     elif which is Kernel.ADD:
         o = r(operand + row)
     elif which is Kernel.GLU:
-        o = mul(row, mul(operand, sigmoid(fmt, operand)))
+        o = r(row * r(operand * sigmoid(fmt, operand)))
     elif which is Kernel.MLGRU:
-        u = mul(gate, sigmoid(fmt, -row))
-        o = compute.remember(u, old, operand, None)
+        u = r(gate * sigmoid(fmt, -row))
+        o = r(r(r(1.0 - u) * old) + r(u * operand))
     else:
         o = row
     return fmt.to_bits(o).astype(np.int64)
 
 
-def scaled(numerics: Numerics, rows: Bits, scale: int, factor: int) -> Bits:
+def scaled(fmt: Format, rows: Bits, scale: int, factor: int) -> Bits:
     """Bits of rows times (scale * factor), both given as bits."""
-    compute, fmt = Arithmetic(numerics), numerics.vector
-    s = compute.mul(fmt.from_bits(scale), fmt.from_bits(factor))
-    return fmt.to_bits(compute.mul(fmt.round(rows.astype(np.float64)), s)).astype(np.int64)
+    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
+    return fmt.to_bits(fmt.round(rows.astype(np.float64)) * s).astype(np.int64)
 
 
-def row_statistic(numerics: Numerics, rows: Bits, scale: int, factor: int, shift: int) -> int:
+def row_statistic(fmt: Format, rows: Bits, scale: int, factor: int, shift: int) -> int:
     """Bits of the sum of squares of scaled rows, from accumulators without their low bits."""
-    compute, fmt = Arithmetic(numerics), numerics.vector
-    s = compute.mul(fmt.from_bits(scale), fmt.from_bits(factor))
-    leading = compute.squares((rows >> shift).astype(np.float64))
-    total = fmt.round(float(leading.sum()) * 4.0**shift)
-    return int(fmt.to_bits(compute.mul(total, compute.mul(s, s)))[0])
+    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
+    leading = rows >> shift
+    total = fmt.round(float((leading * leading).sum()) * 4.0**shift)
+    return int(fmt.to_bits(total * fmt.round(s * s))[0])

@@ -142,7 +142,7 @@ class Model:
         ]
         self.array_sums.append([
             expect.row_statistic(
-                self.config.numerics, values, scale, command["scale"], command["stat_shift"]
+                self.config.vector, values, scale, command["scale"], command["stat_shift"]
             )
             for values, scale in zip(padded, scales, strict=True)
         ])  # fmt: skip
@@ -159,10 +159,9 @@ class Model:
     def _seat(
         self, command: Command, seat: dict[str, int], rows: np.ndarray, scale: int
     ) -> np.ndarray:
-        numerics, v = self.config.numerics, self.config.lanes
-        words = len(rows) // v
+        fmt, v, words = self.config.vector, self.config.lanes, len(rows) // self.config.lanes
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
-        y = expect.scaled(numerics, rows, scale, command["scale"])
+        y = expect.scaled(fmt, rows, scale, command["scale"])
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
         which = Kernel(command["kernel"])
@@ -170,7 +169,7 @@ class Model:
             return y.reshape(-1, v)
         a, gates = vector[source].ravel(), self.gates[0][target].ravel()
         h = 0 * y if seat["fresh"] else state[target].ravel()
-        o = expect.kernel(numerics, which, y, a, h, gates).reshape(-1, v)
+        o = expect.kernel(fmt, which, y, a, h, gates).reshape(-1, v)
         if which is Kernel.MLGRU:
             state[target] = vector[source] = o
         else:
@@ -327,7 +326,6 @@ async def chains(dut: Any) -> None:
     """Long random sequences: every kernel, every length, reads behind writes, kept slots."""
     config = await begin(dut)
     v = config.lanes
-    kernels = [Kernel(k) for k in context.parameters()["kernels"]]
     patterns = [(0.0, 0.0, 0.0), (0.6, 0.0, 0.0), (0.0, 0.6, 0.0), (0.0, 0.0, 0.6), (0.3, 0.3, 0.3)]
     for number, stalls in enumerate(patterns):
         rng = context.generator(f"chains {number}")
@@ -340,7 +338,7 @@ async def chains(dut: Any) -> None:
             for _ in range(context.parameters()["commands"]):
                 lengths = (1, v - 1, v, v + 1, 2 * v, 9 * v + 1, BUFFER * v)
                 rows = max(1, rng.choice(lengths))
-                kernel = rng.choice(kernels)
+                kernel = rng.choice(list(Kernel))
                 before = draw(rng, config, rows, kernel, before)
                 before["keep"] = int(rng.random() < 0.3)
                 commands.append((before, sums(rng, config, rows, count), scales))
