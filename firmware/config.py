@@ -157,6 +157,11 @@ class ChipConfig:
         return self.external
 
     @property
+    def sum_width(self) -> int:
+        """Bits of the array's sums, sign included."""
+        return self.numerics.code_bits + (self.max_columns - 1).bit_length()
+
+    @property
     def vector_words(self) -> int:
         """Memory words (`lanes` elements) of a token's vectors."""
         return -(-self.vector_elements // self.lanes)

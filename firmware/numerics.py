@@ -38,7 +38,9 @@ ACCUMULATOR = Format(6, 9)
 CODE = Format(5, 2)
 """Codes of `activation = "fp8"`."""
 CODE_FRACTION = 16
-"""Fraction bits of fp8 codes as whole numbers: the largest one of a vector is in [1, 2)."""
+"""Fraction bits of fp8 codes as whole numbers: the smallest one's last bit is worth 1."""
+CODE_BITS = CODE_FRACTION + 3
+"""Bits of fp8 codes as whole numbers, sign included: rounding makes the largest one 2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,7 @@ class Numerics:
     @property
     def code_bits(self) -> int:
         """Bits of a code as a signed whole number, sign included."""
-        return CODE_FRACTION + 2 if self.fp8 else 8
+        return CODE_BITS if self.fp8 else 8
 
     @property
     def fraction(self) -> int:

@@ -1,12 +1,14 @@
 """Ternary array: P activations times Q rows of weights in {-1, 0, 1} per cycle."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.hw.dot import DotRow, Technology, add_masked
+from setun.hw.accumulate import ChunkFlags, chunk_sums, running_sums
+from setun.hw.arith import whole
+from setun.hw.dot import DotRow, Technology
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number
 
@@ -46,7 +48,8 @@ class TernaryArray(wiring.Component):
         (nonzero, negative) bit pairs in execution order; a matvec's words again for every seat,
         unless seats share them.
     o : Out(stream of Q signed accumulators)
-        Row groups, exact sums, in the order of `setun.hw.seats.walk`.
+        Row groups, sums as `config.numerics` wants them, in units of 2**-fraction, in the order of
+        `setun.hw.seats.walk`.
     busy, wait_codes, wait_sink, wait_weights : Out(1)
         What the array does this cycle, for counters: at most one is high, none when idle.
 
@@ -59,7 +62,8 @@ class TernaryArray(wiring.Component):
         and codes read one cycle less, so that they have a register behind their block RAM.
 
     One word of one seat per cycle unless one of the waits holds it. Latency from the last word of a
-    row group to `o`: `lead` + `DotRow.latency` + 2 cycles.
+    row group to `o`: `lead` + `DotRow.latency` + 2 cycles, one more for codes in fp8, and
+    `CHUNK_LATENCY` more for sums of chunks.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class TernaryArray(wiring.Component):
         self.config, self.technology, self.lead = config, technology, lead
         self.early = max(lead - 1, 0)  # cycles from the transfer to the codes' address
         p, q = config.columns, config.rows
-        self.sum_width = 8 + ceil_log2(config.max_columns)
+        self.sum_width = config.sum_width
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
         super().__init__(
             {
@@ -181,7 +185,7 @@ class TernaryArray(wiring.Component):
         m.d.sync += credit.eq(credit - ended + taken)
         m.d.sync += room.eq((credit > 1) | ((credit == 1) & ~ended))
         place = Cat(group, seat) if c.shares_weights and c.contexts > 1 else group
-        self._accumulate(m, issue, place, first, last)
+        self._accumulate(m, issue, place, first, last, block)
         return m
 
     def _codes(self, m: Module, read: Value, last: Value, have: Signal) -> None:
@@ -207,25 +211,24 @@ class TernaryArray(wiring.Component):
         # Nor is it known before a new slot's lead is.
         m.d.sync += have.eq(enough & ~read & ~self.filled.ready)
 
-    def _accumulate(self, m: Module, issue: Value, place: Value, first: Value, last: Value) -> None:
+    def _accumulate(
+        self, m: Module, issue: Value, place: Value, first: Value, last: Value, block: Value
+    ) -> None:
         """Dot products of the issued words, added up at `place`, into the FIFO."""
-        p, q = self.config.columns, self.config.rows
-        weights = Signal(2 * p * q, reset_less=True)
+        c = self.config
+        p, q, numerics = c.columns, c.rows, c.numerics
+        weights: Value = Signal(2 * p * q, reset_less=True, name="weights")
         m.d.sync += weights.eq(self.weights.payload)
         # Codes arrive with the registered weights, one cycle after the payload.
         codes = delayed(m, self.code_data, self.lead - self.early, "codes")
-        rows = [DotRow(p, self.technology) for _ in range(q)]
-        stages = self.lead + rows[0].latency + 1
-        flags = delayed(m, Cat(issue, first, last), stages, "flags", reset=True)
-        target = delayed(m, place, stages, "target")
-
-        # Read, added and written in one cycle, so a group may follow itself.
-        m.submodules.sums = sums = memory.Memory(
-            shape=self.sum_width * q, depth=1 << len(place), init=[]
-        )
-        read, write = sums.read_port(domain="comb"), sums.write_port()
-        before = data.View(self.groups, read.data)
-        total = Signal(self.groups)
+        expanding = int(numerics.fp8)
+        if expanding:
+            each = [whole(m, codes.word_select(k, 8), f"whole{k}") for k in range(p)]
+            codes = delayed(m, Cat(*each), expanding, "wholes")
+            weights = delayed(m, weights, expanding, "weights")
+        rows = [DotRow(p, self.technology, width=numerics.code_bits) for _ in range(q)]
+        stages = self.lead + expanding + rows[0].latency + 1
+        products: list[Value] = []
         for k, row in enumerate(rows):
             m.submodules[f"row{k}"] = row
             product = Signal(signed(self.sum_width), name=f"product{k}")
@@ -233,22 +236,22 @@ class TernaryArray(wiring.Component):
                 row.codes.eq(codes),
                 row.weights.eq(weights[2 * p * k : 2 * p * (k + 1)]),
                 product.eq(row.o),
-                # The adder's mask leaves out what a panel before has left behind.
-                total[k].eq(
-                    add_masked(
-                        m, product, before[k], Cat(~flags[1], C(0, 1)), C(0, 2),
-                        self.technology, f"total{k}",
-                    )
-                ),
-            ]  # fmt: skip
+            ]
+            products.append(product)
+
+        target = delayed(m, place, stages, "target")
+        if numerics.accumulate:
+            about = delayed(m, Cat(issue, last, block), stages, "about", reset=True)
+            flags = ChunkFlags(about[0], about[1], about[2:], numerics.accumulate // p)
+            totals, whole_rows = chunk_sums(m, products, target, flags, c, self.technology)
+        else:
+            about = delayed(m, Cat(issue, first, last), stages, "flags", reset=True)
+            totals = running_sums(m, products, target, about[0], about[1], self.technology)
+            whole_rows = about[0] & about[2]
         m.submodules.out = out = fifo.SyncFIFO(width=self.sum_width * q, depth=GROUPS)
         m.d.comb += [
-            read.addr.eq(target),
-            write.addr.eq(target),
-            write.en.eq(flags[0]),
-            write.data.eq(total),
-            out.w_data.eq(total),
-            out.w_en.eq(flags[0] & flags[2]),
+            out.w_data.eq(Cat(*totals)),
+            out.w_en.eq(whole_rows),
             self.o.payload.eq(out.r_data),
             self.o.valid.eq(out.r_rdy),
             out.r_en.eq(self.o.ready),

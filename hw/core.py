@@ -14,6 +14,7 @@ from setun.hw.external import ExternalWeights, memory_pins
 from setun.hw.generation import COUNTERS, Generation
 from setun.hw.link.signature import core_members
 from setun.hw.memories import Memories
+from setun.hw.noise import StateGenerators
 from setun.hw.quantiser import Quantiser
 from setun.hw.sampler import Sampler
 from setun.hw.sequencer import Sequencer
@@ -108,6 +109,7 @@ class Core(wiring.Component):
             memories.vector_write.eq(sink.vector_write),
             memories.state_write.eq(sink.state_write),
             memories.write_data.eq(sink.write_data),
+            memories.state_word.eq(sink.state_word),
         ]
         m.submodules.slots = slots = memories.slots()
         written = quantiser.slot, quantiser.slot_seat, quantiser.slot_address
@@ -119,6 +121,14 @@ class Core(wiring.Component):
             slots.read_address.eq(memories.slot_address(*read)),
             array.code_data.eq(slots.read_data),
         ]
+        if c.numerics.stochastic:
+            m.submodules.generators = generators = StateGenerators(c)
+            m.d.comb += [
+                generators.embedded.eq(sequencer.embed.valid & sequencer.embed.ready),
+                generators.seat.eq(sequencer.embed.payload.seat),
+                generators.seating.eq(generation.seating),
+                sink.generators.eq(generators.o),
+            ]
         for unit in (memories, quantiser, sink, sampler):
             m.d.comb += unit.seating.eq(generation.seating)
         for unit in (sequencer, array):

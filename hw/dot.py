@@ -1,4 +1,4 @@
-"""Dot product of int8 codes with ternary weights: one row of the array."""
+"""Dot product of a vector's codes with ternary weights: one row of the array."""
 
 from typing import Literal
 
@@ -66,7 +66,7 @@ def add_masked(
 
 
 class DotRow(wiring.Component):
-    """One row's dot product of int8 codes with ternary weights, one set per cycle.
+    """One row's dot product of whole-number codes with ternary weights, one set per cycle.
 
     A weight is two bits, (nonzero, negative); (0, 1) counts as 0. Chains of additions, of
     `chain` columns each, feed a tree. -x is ~x + 1, and every addition has room for one such
@@ -78,17 +78,19 @@ class DotRow(wiring.Component):
     columns
         A power of two.
     technology
-        "ecp5" instantiates CCU2C, "simulator" the cell of `setun.sim.dot`, others leave the mapping
-        to synthesis; same function, same latency.
+        "ecp5" instantiates CCU2C, "simulator" the cell of `setun.sim.dot` for codes of 8 bits,
+        others leave the mapping to synthesis; same function, same latency.
     chain
         Columns that a chain adds up, a power of two.
+    width
+        Bits of a code, sign included.
 
     Members
     -------
-    codes : In(8 * columns), weights : In(2 * columns)
-        Column 0 in the lowest bits; codes in [-127, 127].
-    o : Out(signed(8 + log2 columns))
-        The sum, at most 127 * columns in magnitude.
+    codes : In(width * columns), weights : In(2 * columns)
+        Column 0 in the lowest bits; codes signed, below 2**(width - 1) in magnitude.
+    o : Out(signed(width + log2 columns))
+        The sum, below 2**(width - 1) * columns in magnitude.
 
     Latency `latency` cycles (a register behind every second addition), throughput one per
     cycle. Later columns of a chain are delayed here: synthesis merges the delayed codes of rows
@@ -96,17 +98,23 @@ class DotRow(wiring.Component):
     """
 
     def __init__(
-        self, columns: int, technology: Technology = "generic", *, chain: int = CHAIN
+        self,
+        columns: int,
+        technology: Technology = "generic",
+        *,
+        chain: int = CHAIN,
+        width: int = 8,
     ) -> None:
         self.columns = columns
+        self.width = width
         self.technology: Technology = technology
         self.chain = min(columns, chain)
         self.levels = self.chain + ceil_log2(columns // self.chain)
         super().__init__(
             {
-                "codes": In(8 * columns),
+                "codes": In(width * columns),
                 "weights": In(2 * columns),
-                "o": Out(signed(8 + ceil_log2(columns))),
+                "o": Out(signed(width + ceil_log2(columns))),
             }
         )
 
@@ -122,7 +130,7 @@ class DotRow(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.technology == "simulator" and self.columns >= 4:
+        if self.technology == "simulator" and self.columns >= 4 and self.width == 8:
             total = Signal.like(self.o)
             m.submodules.dot = Instance(
                 f"setun_dot_{self.columns}", i_codes=self.codes, i_weights=self.weights,
@@ -148,7 +156,7 @@ class DotRow(wiring.Component):
         return m
 
     def _code(self, m: Module, column: int, late: int) -> Value:
-        code = self.codes.word_select(column, 8)
+        code = self.codes.word_select(column, self.width)
         return delayed(m, code, late, f"code{column}").as_signed()
 
     def _weight(self, m: Module, column: int, late: int) -> Value:
@@ -158,7 +166,8 @@ class DotRow(wiring.Component):
         self, m: Module, a: Value, b: Value, columns: int, weight: Value, one: Value, name: str
     ) -> Value:
         """`add_masked` in the width that a sum of `columns` columns needs."""
-        shape = signed((127 * columns).bit_length() + 1)
+        top = (1 << (self.width - 1)) - 1
+        shape = signed((top * columns).bit_length() + 1)
         wide_a, wide_b = Signal(shape, name=f"{name}_a"), Signal(shape, name=f"{name}_b")
         m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
         return add_masked(m, wide_a, wide_b, weight, one, self.technology, name)

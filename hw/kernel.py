@@ -1,15 +1,33 @@
 """Kernels: what one lane does to a row of the array (SiLU, MLGRU, GLU, residual)."""
 
-from typing import ClassVar
-
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.isa import Kernel
+from setun.firmware.noise import NOISE_BITS
 from setun.firmware.numerics import Numerics
-from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, Sigmoid, multiplier
+from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, Narrow, Sigmoid, multiplier, widened
+from setun.hw.forget import Forget
 from setun.hw.pipeline import delayed
+
+
+def kernel_latency(numerics: Numerics) -> dict[Kernel, int]:
+    """Cycles from a row's entry into `KernelLane` to its exit."""
+    blended = Sigmoid.latency + 2 * PRODUCT_LATENCY
+    gate = Sigmoid.latency + PRODUCT_LATENCY
+    wider = numerics.state.mantissa > numerics.vector.mantissa
+    narrows = (numerics.wide != numerics.state) + wider
+    return {
+        Kernel.COPY: FloatAdder.latency,
+        Kernel.ADD: FloatAdder.latency,
+        Kernel.SILU: gate,
+        Kernel.GLU: blended - KernelLane.EARLY,
+        Kernel.MLGRU: gate
+        + Forget.latency(numerics)
+        + FloatAdder.latency
+        + narrows * Narrow.latency,
+    }
 
 
 class KernelLane(wiring.Component):
@@ -19,47 +37,47 @@ class KernelLane(wiring.Component):
     -------
     kernel : In(3)
         `Kernel` of the element, constant from `EARLY` + 1 cycles before its entry to its exit.
-    y, h, c : In(fmt.width)
-        Row, old state, 1 - lower bound.
-    a : In(fmt.width)
+    y, c : In(vector width), h : In(state width)
+        Row, 1 - lower bound, old state.
+    a : In(vector width)
         Operand from memory, `EARLY` cycles before the others: silu(a) is made meanwhile.
-    o : Out(fmt.width)
+    noise : In(NOISE_BITS)
+        Only if the state is rounded at random: one cycle before the exit, or two where the state
+        is wider than vectors.
+    o : Out(vector width)
         COPY y; SILU y*s(y); ADD a + y; GLU y*(a*s(a));
         MLGRU (1-u)*h + u*a with u = c*s(-y). Each product and sum is rounded.
+    state : Out(state width)
+        MLGRU's result as the state keeps it; `o` is this, rounded if vectors are narrower.
 
-    Latency `LATENCY[kernel]` cycles, throughput one element per cycle. Elements of kernels with
+    Latency `kernel_latency`, throughput one element per cycle. Elements of kernels with
     different latencies must not be under way together. Three multipliers, two adders, one
-    sigmoid. (MatMul-free LM, arXiv 2406.02528, equations 9-11.)
+    sigmoid; an adder more if the state is computed in another format than vectors, and with L-Mul.
+    (MatMul-free LM, arXiv 2406.02528, equations 9-11.)
     """
 
     EARLY = 3
-    _blended = Sigmoid.latency + 2 * PRODUCT_LATENCY
-    LATENCY: ClassVar[dict[Kernel, int]] = {
-        Kernel.COPY: FloatAdder.latency,
-        Kernel.ADD: FloatAdder.latency,
-        Kernel.SILU: Sigmoid.latency + PRODUCT_LATENCY,
-        Kernel.GLU: _blended - EARLY,
-        Kernel.MLGRU: _blended + 2 * FloatAdder.latency,
-    }
 
     def __init__(self, numerics: Numerics) -> None:
         self.numerics, self.fmt = numerics, numerics.vector
         w = self.fmt.width
-        super().__init__(
-            {"kernel": In(3), "y": In(w), "a": In(w), "h": In(w), "c": In(w), "o": Out(w)}
-        )
+        members = {
+            "kernel": In(3), "y": In(w), "a": In(w), "h": In(numerics.state.width), "c": In(w),
+            "o": Out(w), "state": Out(numerics.state.width),
+        }  # fmt: skip
+        if numerics.stochastic:
+            members["noise"] = In(NOISE_BITS)
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fmt = self.fmt
+        n, fmt = self.numerics, self.fmt
         m.submodules.sigmoid = sigmoid = Sigmoid(fmt)
-        m.submodules.gate = gate = multiplier(self.numerics)
-        m.submodules.blend = blend = multiplier(self.numerics)
-        m.submodules.forget = forget = multiplier(self.numerics)
-        m.submodules.complement = complement = FloatAdder(fmt)
-        m.submodules.join = join = FloatAdder(fmt)
+        m.submodules.gate = gate = multiplier(n)
+        m.submodules.blend = blend = multiplier(n)
+        m.submodules.forget = forget = Forget(n)
+        m.submodules.join = join = FloatAdder(n.wide)
         sign = 1 << (fmt.width - 1)
-        one = fmt.bias << fmt.mantissa
         glu, gated, adding, adds = (Signal(name=n) for n in ("glu", "gated", "adding", "adds"))
         m.d.sync += [
             glu.eq(self.kernel == Kernel.GLU),
@@ -73,7 +91,7 @@ class KernelLane(wiring.Component):
         at_blend = at_gate + PRODUCT_LATENCY
         after_blend = at_blend + PRODUCT_LATENCY
         at_forget = at_blend + FloatAdder.latency
-        at_join = at_forget + PRODUCT_LATENCY
+        at_join = at_blend + Forget.latency(n)
         y = self._line(m, self.y, at_gate, "y")
         a = self._line(m, self.a, self.EARLY + at_blend, "a")
         h = self._line(m, self.h, at_forget, "h")
@@ -85,15 +103,44 @@ class KernelLane(wiring.Component):
             gate.b.eq(Mux(glu, a[at_gate], Mux(gated, c[at_gate], y[at_gate]))),
             blend.a.eq(gate.o),
             blend.b.eq(Mux(glu, y[at_blend - self.EARLY], a[self.EARLY + at_blend])),
-            complement.a.eq(one),
-            complement.b.eq(gate.o ^ sign),
-            forget.a.eq(complement.o),
-            forget.b.eq(h[at_forget]),
-            join.a.eq(Mux(gated, blended, self.y)),
-            join.b.eq(Mux(gated, forget.o, Mux(adding, a[self.EARLY], 0))),
-            self.o.eq(Mux(adds | gated, join.o, Mux(glu, blend.o, gate.o))),
+            forget.u.eq(gate.o),
+            forget.h.eq(h[at_forget]),
         ]
+        operand = Mux(adding, a[self.EARLY], 0)
+        remembered = self._state(m, join.o)
+        if n.wide == fmt:
+            added: Value = join.o
+            m.d.comb += [
+                join.a.eq(Mux(gated, blended, self.y)),
+                join.b.eq(Mux(gated, forget.o, operand)),
+            ]
+        else:
+            m.submodules.add = add = FloatAdder(fmt)
+            added = add.o
+            m.d.comb += [
+                join.a.eq(widened(blended, fmt, n.wide)),
+                join.b.eq(forget.o),
+                add.a.eq(self.y),
+                add.b.eq(operand),
+            ]
+        m.d.comb += self.o.eq(Mux(adds, added, Mux(gated, remembered, Mux(glu, blend.o, gate.o))))
         return m
+
+    def _state(self, m: Module, total: Value) -> Value:
+        """The new state to `state`; what vectors get of it, returned with the same delay."""
+        n, fmt, state = self.numerics, self.fmt, self.numerics.state
+        if n.wide != state:
+            m.submodules.round = narrow = Narrow(n.wide, state, stochastic=n.stochastic)
+            m.d.comb += narrow.a.eq(total)
+            if n.stochastic:
+                m.d.comb += narrow.noise.eq(self.noise)
+            total = narrow.o
+        if state.mantissa <= fmt.mantissa:
+            m.d.comb += self.state.eq(total)
+            return widened(total, state, fmt)
+        m.submodules.shorten = shorten = Narrow(state, fmt)
+        m.d.comb += [shorten.a.eq(total), self.state.eq(delayed(m, total, Narrow.latency, "kept"))]
+        return shorten.o
 
     @staticmethod
     def _line(m: Module, value: Value, cycles: int, name: str) -> list[Value]:

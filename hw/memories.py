@@ -120,7 +120,7 @@ class Memories(wiring.Component):
         Quantiser's read address, unless an embedding is being copied.
     embed : In(stream of `embed_command`)
         Copies an embedding row to vector memory: two vector words a constant word, one a cycle.
-    write_vector, write_state, vector_write, state_write, write_data : In
+    write_vector, write_state, vector_write, state_write, write_data, state_word : In
         The sink's write ports.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
@@ -164,6 +164,7 @@ class Memories(wiring.Component):
                 "vector_write": In(16),
                 "state_write": In(16),
                 "write_data": In(w * v),
+                "state_word": In(config.numerics.state.width * v),
             }
         )
 
@@ -296,5 +297,5 @@ class Memories(wiring.Component):
         m.d.comb += [
             self.state.write_enable.eq(self.write_state),
             self.state.write_address.eq(self.state_write),
-            self.state.write_data.eq(self.write_data),
+            self.state.write_data.eq(self.state_word),
         ]

@@ -1,6 +1,4 @@
-"""Normaliser-quantiser: a vector of floats into int8 codes for the array, and their scale."""
-
-from collections.abc import Sequence
+"""Normaliser-quantiser: a vector of floats into codes for the array, and their scale."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
@@ -11,12 +9,10 @@ from setun.firmware.isa import MeanSquare
 from setun.hw.arith import (
     PRODUCT_LATENCY,
     BlockSquare,
-    CodeDivider,
-    CodeQuantiser,
-    CodeReciprocal,
     block_square,
     multiplier,
 )
+from setun.hw.codes import Coder, code_latency
 from setun.hw.maxima import Maxima, maxima_layout
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.scale import SUM_BITS, ScaleUnit
@@ -61,9 +57,9 @@ class Quantiser(wiring.Component):
     The passes share the lanes word by word: while codes are made of one vector, the maxima of the
     next are looked for. With `stream` the first pass watches the sink store the vector.
 
-    Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain: the absmax quantiser is
-    scale-invariant, so 1/rms is left to the scale. Squares are integers aligned to the largest
-    exponent of their vector: exact sums, the same for any number of lanes.
+    Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain, or with fp8 t over the power
+    of two in max|t|: both are scale-invariant, so 1/rms is left to the scale. Squares are integers
+    aligned to the largest exponent of their vector: exact sums, the same for any number of lanes.
 
     Members
     -------
@@ -97,7 +93,7 @@ class Quantiser(wiring.Component):
     """
 
     def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
-        self.code_latency = (CodeDivider if config.numerics.lmul else CodeQuantiser).latency
+        self.code_latency = code_latency(config.numerics)
         if not 0 <= early <= self.code_latency:
             raise ValueError(f"codes are known {self.code_latency} cycles before: {early}")
         self.config, self.early = config, early
@@ -274,29 +270,8 @@ class Quantiser(wiring.Component):
     def _codes(self, m: Module, t: list[Value], largest: Value, here: data.View) -> None:
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
-        # What the maxima give stands when the first products come, after the last ones of before.
-        wait = 1 + PRODUCT_LATENCY
-        units: Sequence[CodeDivider | CodeQuantiser]
-        if c.numerics.lmul:
-            units = dividers = [CodeDivider(c.vector) for _ in t]
-            known = delayed(m, largest, wait, "known")
-            m.d.comb += [code.largest.eq(known) for code in dividers]
-        else:
-            units = quantisers = [CodeQuantiser(c.vector) for _ in t]
-            wait -= CodeReciprocal.latency
-            assert wait >= 0
-            m.submodules.reciprocal = reciprocal = CodeReciprocal(c.vector)
-            m.d.comb += reciprocal.a.eq(largest)
-            factor = delayed(m, reciprocal.reciprocal, wait, "factor")
-            exponent = delayed(m, reciprocal.exponent, wait, "factor_exponent")
-            for k in range(v):
-                m.d.comb += quantisers[k].reciprocal.eq(factor)
-                m.d.comb += quantisers[k].exponent.eq(exponent)
-        for k in range(v):
-            m.submodules[f"code{k}"] = units[k]
-            m.d.comb += units[k].a.eq(t[k])
-        codes = [unit.o for unit in units]
-
+        m.submodules.coder = coder = Coder(c)
+        m.d.comb += [coder.largest.eq(largest), *(coder.t[k].eq(t[k]) for k in range(v))]
         flags = Cat(here.codes, here.closes, here.ends)
         parts = c.columns // v
         wait = self.code_latency - self.early
@@ -311,7 +286,7 @@ class Quantiser(wiring.Component):
         joined = Signal.like(held)
         m.d.comb += [
             joined.eq(held),
-            joined.word_select(part, 8 * v).eq(Cat(*codes)),
+            joined.word_select(part, 8 * v).eq(coder.o),
             self.slot_data.eq(joined),
             self.slot_enable.eq(valid & (closes | (part == parts - 1))),
         ]

@@ -3,7 +3,6 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
@@ -33,7 +32,7 @@ class RowStatistic(wiring.Component):
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
         w, seats = config.vector.width, config.contexts
-        self.sum_width = 8 + ceil_log2(config.max_columns)
+        self.sum_width = config.sum_width
         super().__init__(
             {
                 "valid": In(1),
@@ -68,7 +67,9 @@ class RowStatistic(wiring.Component):
         with m.If(valid):
             m.d.sync += totals[seat].eq(Mux(opens, 0, totals[seat]) + joined)
 
-        m.submodules.total = convert = FloatFromInt(fmt, SUM_BITS, scaled=True)
+        m.submodules.total = convert = FloatFromInt(
+            fmt, SUM_BITS, scaled=True, fraction=2 * self.config.numerics.fraction
+        )
         m.submodules.squared = multiply = multiplier(self.config.numerics)
         complete = delayed(m, valid & closes, 1, "complete", reset=True)
         whose = delayed(m, seat, 1, "whose")

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.formats import Format
 from setun.firmware.isa import MeanSquare
 from setun.firmware.numerics import Numerics
-from setun.hw.arith import FloatAdder, FloatFromInt, Rsqrt, multiplier
+from setun.hw.arith import FloatAdder, FloatFromInt, Rsqrt, TimesPower, multiplier
 
 SUM_BITS = 48  # sums of squares: 32-bit squares of up to 65,535 elements
 SQUARE_FRACTION = 15  # hw.arith.square: squares count in units of 4**(exponent - bias - 15)
@@ -30,6 +30,8 @@ def statistics(fmt: Format) -> data.StructLayout:
 
 class ScaleUnit(wiring.Component):
     """scale = largest / sqrt(m2 + eps_inner * (m1 + eps_outer)); see `setun.firmware.compiler`.
+
+    With codes in fp8 it is the power of two in `largest`, instead of `largest`.
 
     m2 is the mean of squares of x*outer, m1 that of x itself, of the array's last rows, or absent
     (then eps_inner is added as it is), as `mean_square` says.
@@ -69,6 +71,12 @@ class ScaleUnit(wiring.Component):
         m.submodules.add = add = FloatAdder(fmt)
         m.submodules.rsqrt = rsqrt = Rsqrt(fmt)
         s = self.i.payload
+        scale = multiply.o
+        if self.numerics.fp8:  # the codes are those of the power of two in the maximum
+            m.submodules.power = power = TimesPower(fmt)
+            assert power.latency == multiply.latency
+            m.d.comb += [power.a.eq(rsqrt.o), power.b.eq(s.largest)]
+            scale = power.o
 
         own, gained = 0, 1
         own_mean = own + convert.latency
@@ -93,7 +101,7 @@ class ScaleUnit(wiring.Component):
             offset.eq((exponent - (fmt.bias + SQUARE_FRACTION)) << 1),
             convert.exponent.eq(offset),
             rsqrt.a.eq(add.o),
-            self.o.payload.eq(Mux(waiting, held, multiply.o)),
+            self.o.payload.eq(Mux(waiting, held, scale)),
         ]
         with m.If(time == own_mean):
             array = s.mean_square == MeanSquare.ARRAY

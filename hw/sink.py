@@ -8,7 +8,8 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import ChipConfig
 from setun.firmware.isa import Kernel
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
-from setun.hw.kernel import KernelLane
+from setun.hw.kernel import KernelLane, kernel_latency
+from setun.hw.noise import StateNoise
 from setun.hw.pipeline import delayed
 from setun.hw.quantiser import coming_layout
 from setun.hw.rowstat import RowStatistic
@@ -59,8 +60,10 @@ class Sink(wiring.Component):
         Read ports, data one cycle later.
     gate_address : Out
         Of the gates: the state's address, the same for all contexts.
-    write_vector, write_state : Out(1), vector_write, state_write, write_data : Out
-        Write ports of both memories: strobe, address, and one word for either.
+    write_vector, write_state : Out(1), vector_write, state_write, write_data, state_word : Out
+        Write ports of both memories: strobes, addresses, words.
+    generators : In(32 bits per seat)
+        Only if the state is rounded at random; see `setun.hw.noise`.
     logits : Out(stream of `logits_layout`)
         Rows of the SAMPLE kernel; taken at least every V cycles.
     listening : In(1), coming : Out
@@ -78,15 +81,19 @@ class Sink(wiring.Component):
     """
 
     convert_latency = 1 + FloatFromInt.latency + PRODUCT_LATENCY
-    latency = convert_latency + max(KernelLane.LATENCY.values())
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
+        self.kernels = kernel_latency(config.numerics)
+        self.latency = self.convert_latency + max(self.kernels.values())
         w, v = config.vector.width, config.lanes
-        self.sum_width = 8 + ceil_log2(config.max_columns)
+        self.sum_width = config.sum_width
         words = data.ArrayLayout(w, v)
+        states = data.ArrayLayout(config.numerics.state.width, v)
+        random = {"generators": In(data.ArrayLayout(32, config.contexts))}
         super().__init__(
             {
+                **(random if config.numerics.stochastic else {}),
                 "command": In(stream.Signature(sink_command(config))),
                 "seating": In(pass_layout(config)),
                 "groups": In(
@@ -97,13 +104,14 @@ class Sink(wiring.Component):
                 "state_address": Out(16),
                 "gate_address": Out(16),
                 "vector_data": In(words),
-                "state_data": In(words),
+                "state_data": In(states),
                 "gate_data": In(words),
                 "write_vector": Out(1),
                 "write_state": Out(1),
                 "vector_write": Out(16),
                 "state_write": Out(16),
                 "write_data": Out(words),
+                "state_word": Out(states),
                 "logits": Out(stream.Signature(logits_layout(config))),
                 "listening": In(1),
                 "coming": Out(coming_layout(config)),
@@ -159,14 +167,22 @@ class Sink(wiring.Component):
         with m.Elif(pace != 0):
             m.d.sync += pace.eq(pace - 1)
 
-        announced = self._moving(m, issue, idle, kernel)
+        announced, drawn = self._moving(m, issue, idle, kernel)
         out = walk(m, c, announced, landing, last, "out", shared=c.shares_weights)
         self._land(m, announced, out, kernel, feeds, source, destination)
         m.d.comb += [
             stored.eq(self.write_vector | self.write_state | self.logits.valid),
             self.busy.eq(self.command.valid | ~idle),
         ]
-        self._lanes(m, at, sums, scale, kernel)
+        lanes = self._lanes(m, at, sums, scale, kernel)
+        if c.numerics.stochastic:
+            m.submodules.noise = noise = StateNoise(v)
+            ahead = walk(m, c, drawn, landing, last, "noise", shared=c.shares_weights)
+            m.d.comb += [
+                noise.generator.eq(self.generators[ahead.seat]),
+                noise.word.eq(destination + ahead.word),
+                *(lane.noise.eq(noise.o[k]) for k, lane in enumerate(lanes)),
+            ]
 
         m.submodules.statistic = statistic = RowStatistic(c)
         seat = delayed(m, at.seat, 1, "seat")
@@ -183,9 +199,10 @@ class Sink(wiring.Component):
         ]
         return m
 
-    def _moving(self, m: Module, issue: Value, idle: Value, kernel: Value) -> Signal:
-        """High while a word is one cycle from the end of its kernel's pipeline."""
-        exits = {k: self.convert_latency + n for k, n in KernelLane.LATENCY.items()}
+    def _moving(self, m: Module, issue: Value, idle: Value, kernel: Value) -> tuple[Signal, Signal]:
+        """High while a word is one cycle from the end of its kernel's pipeline; and a cycle
+        before the noise enters that rounds a state."""
+        exits = {k: self.convert_latency + n for k, n in self.kernels.items()}
         exits[Kernel.SAMPLE] = self.convert_latency
         # moving[k] is high k + 1 cycles after the issue; what has left is cleared with the rest.
         moving = Signal(max(exits.values()))
@@ -198,7 +215,12 @@ class Sink(wiring.Component):
             for k, cycles in exits.items():
                 with m.Case(k):
                     m.d.sync += announced.eq(moving[cycles - 3])
-        return announced
+        drawn = Signal()
+        if self.config.numerics.stochastic:
+            wider = self.config.numerics.state.mantissa > self.config.vector.mantissa
+            early = exits[Kernel.MLGRU] - (5 if wider else 4)
+            m.d.sync += drawn.eq(moving[early] & (kernel == Kernel.MLGRU))
+        return announced, drawn
 
     def _land(
         self,
@@ -235,7 +257,9 @@ class Sink(wiring.Component):
             self.done.eq(announced & out.ends),
         ]
 
-    def _lanes(self, m: Module, at: Walk, sums: data.View, scale: Value, kernel: Value) -> None:
+    def _lanes(
+        self, m: Module, at: Walk, sums: data.View, scale: Value, kernel: Value
+    ) -> list[KernelLane]:
         c, fmt = self.config, self.config.vector
         command, seat = self.command.payload, self.seating.seats[at.seat]
         # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
@@ -252,8 +276,11 @@ class Sink(wiring.Component):
         late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
         wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
         assert wait == KernelLane.EARLY
+        lanes = []
         for k in range(c.lanes):
-            m.submodules[f"convert{k}"] = convert = FloatFromInt(fmt, self.sum_width)
+            m.submodules[f"convert{k}"] = convert = FloatFromInt(
+                fmt, self.sum_width, fraction=c.numerics.fraction
+            )
             m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
             m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
             state = Mux(fresh, 0, self.state_data[k])
@@ -267,8 +294,11 @@ class Sink(wiring.Component):
                 lane.h.eq(delayed(m, state, 1 + wait, f"h{k}")),
                 lane.c.eq(delayed(m, self.gate_data[k], 1 + wait, f"c{k}")),
                 self.write_data[k].eq(lane.o),
+                self.state_word[k].eq(lane.state),
                 self.logits.payload.values[k].eq(multiply.o),
             ]
+            lanes.append(lane)
+        return lanes
 
     def _scale(self, m: Module, finished: Value, wanted: Value) -> tuple[Value, Value, Signal]:
         """s = scale * immediate of seat `wanted`, s*s of each seat, and which seats' s are there.

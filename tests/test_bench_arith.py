@@ -16,9 +16,12 @@ from setun.firmware import lmul
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.formats import Format
 from setun.firmware.functions import Ints, code_reciprocals
+from setun.firmware.numerics import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
+from setun.hw.accumulate import rounded
 from setun.hw.arith import (
     BlockLMulSquare,
     BlockSquare,
+    Code8,
     CodeDivider,
     CodeQuantiser,
     CodeReciprocal,
@@ -29,10 +32,12 @@ from setun.hw.arith import (
     LMul,
     Rsqrt,
     Sigmoid,
+    TimesPower,
     WholeLMulSquare,
     WholeSquare,
     ordered_key,
     ordered_key_model,
+    whole,
 )
 
 FORMATS = [Format(8, 9), Format(6, 9), Format(8, 7)]
@@ -56,6 +61,44 @@ class KeyUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.d.sync += self.o.eq(ordered_key(self.fmt, self.a))
+        return m
+
+
+class WholeUnit(wiring.Component):
+    """`whole` behind a register, to be driven like the other units."""
+
+    latency = 1
+    fmt = CODE
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(CODE.width), "o": Out(CODE_BITS)})
+
+    def model(self, a: ArrayLike) -> Ints:
+        size = CODE.from_bits(a) * (1 << CODE_FRACTION)
+        return size.astype(np.int64) & ((1 << CODE_BITS) - 1)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(whole(m, self.a, "value"))
+        return m
+
+
+class RoundUnit(wiring.Component):
+    """`rounded` behind a register, to be driven like the other units."""
+
+    latency = 1
+    fmt = ACCUMULATOR
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__({"a": In(signed(width)), "o": Out(width)})
+
+    def model(self, a: ArrayLike) -> Ints:
+        return ACCUMULATOR.round(a).astype(np.int64) & ((1 << self.width) - 1)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(rounded(m, self.a, "value"))
         return m
 
 
@@ -119,6 +162,56 @@ def _from_int() -> Iterator[Job]:
                   inputs=(_integers(width, fmt),))  # fmt: skip
 
 
+def _fractions() -> Iterator[Job]:
+    for fmt in (*FORMATS, SMALL):
+        unit = FloatFromInt(fmt, 28, fraction=CODE_FRACTION)
+        yield Job(name=_name(FloatFromInt, fmt) + "_fraction", unit=unit,
+                  inputs=(_integers(28, fmt),))  # fmt: skip
+
+
+CODED = [*FORMATS, SMALL, Format(5, 10)]
+SUMS = (10, 11, 12, 20, 28, 34)
+
+
+def _small_elements(fmt: Format) -> tuple[Ints, Ints]:
+    """(elements, exponent fields of maxima): every significand at every distance, and noise."""
+    rng = np.random.default_rng(SEED)
+    tops = np.array([(1 << fmt.exponent) - 1, fmt.bias, 17, 16, 15, 2, 1, 0])
+    field, top = np.broadcast_arrays(tops - np.arange(19)[:, None], tops)
+    inside = field >= 0
+    field, top = field[inside][:, None], np.repeat(top[inside], 1 << fmt.mantissa)
+    close = (np.arange(1 << fmt.mantissa) | field << fmt.mantissa).ravel()
+    # Maxima below their elements are none; whatever is zero stays it.
+    others = np.concatenate([anything(fmt, rng, COUNT), specials(fmt)])
+    a = np.concatenate([close, others])
+    top = np.concatenate([top, rng.integers(0, 1 << fmt.exponent, len(others))])
+    return a | rng.integers(0, 2, len(a)) << (fmt.width - 1), top
+
+
+def _sums(width: int) -> Ints:
+    """Numbers that a power of two above them still fits, as chunks' sums are."""
+    values = _integers(width, ACCUMULATOR)
+    edge = 1 << (width - 2)
+    values = np.concatenate([values, edge - 1 - (np.arange(300) << max(width - 13, 0))])
+    values = values[np.abs(values) <= edge]
+    return np.concatenate([values, -values])
+
+
+def _small_codes() -> Iterator[Job]:
+    for fmt in CODED:
+        yield Job(name=_name(Code8, fmt), unit=Code8(fmt), inputs=_small_elements(fmt))
+
+
+def _roundings() -> Iterator[Job]:
+    for width in SUMS:
+        yield Job(name=f"round{width}", unit=RoundUnit(width), inputs=(_sums(width),))
+
+
+def _valid_codes() -> Ints:
+    every = _every(CODE)
+    return every[np.abs(CODE.from_bits(every)) <= 2.0]
+
+
 def _elements(fmt: Format) -> tuple[Ints, Ints]:
     """(elements, maxima) of vectors, ties of the codes included."""
     rng = np.random.default_rng(SEED)
@@ -165,7 +258,7 @@ def _squares() -> Iterator[Job]:
                   inputs=inputs)  # fmt: skip
 
 
-class WholeUnit(wiring.Component):
+class IntegerUnit(wiring.Component):
     """A unit on whole numbers, to be driven like those on floats."""
 
     def __init__(self, unit: Any) -> None:
@@ -185,7 +278,7 @@ def _whole_squares() -> Iterator[Job]:
     for width in (2, 3, 8, STAT_BITS):
         a = np.arange(-(1 << (width - 1)), 1 << (width - 1))
         for unit in (WholeSquare, WholeLMulSquare):
-            yield Job(name=f"{unit.__name__}_{width}", unit=WholeUnit(unit(width)), inputs=(a,))
+            yield Job(name=f"{unit.__name__}_{width}", unit=IntegerUnit(unit(width)), inputs=(a,))
 
 
 def test_units_equal_their_models() -> None:
@@ -199,7 +292,12 @@ def test_units_equal_their_models() -> None:
         *_binary(FloatAdder),
         *_unary(),
         *_from_int(),
+        *_fractions(),
+        *_binary(TimesPower),
         *codes,
+        *_small_codes(),
+        Job(name="whole", unit=WholeUnit(), inputs=(np.tile(_valid_codes(), 2),)),
+        *_roundings(),
         *_squares(),
     ]
     assert min(len(np.asarray(job.inputs[0])) for job in jobs) >= 72
@@ -228,6 +326,30 @@ def test_vectors_reach_the_corners(fmt: Format) -> None:
         assert min(met.exact, met.ties, met.flushed, met.saturated, met.zero) >= 50, met
     assert coverage(fmt, _integers(24, fmt).astype(np.float64)).ties >= 100
     assert coverage(SMALL, _integers(24, SMALL).astype(np.float64)).saturated >= 1000
+
+
+@pytest.mark.parametrize("fmt", CODED, ids=str)
+def test_small_code_vectors_reach_every_code_and_corner(fmt: Format) -> None:
+    a, top = _small_elements(fmt)
+    field = (a >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
+    inside = (field != 0) & (field <= top)
+    exact = np.where(inside, np.ldexp(fmt.from_bits(a), fmt.bias - top), 0.0)
+    codes = CODE.round(exact)
+    every = np.unique(CODE.from_bits(_valid_codes()))
+    assert set(codes) == set(every if fmt.mantissa > 2 else every[np.abs(every) < 2.0])
+    met = coverage(CODE, exact)
+    assert min(met.exact, met.flushed, met.zero) >= 10, met
+    if fmt.mantissa > 2:
+        assert met.ties >= 100, met
+        assert np.any((np.abs(exact) < CODE.smallest) & (codes != 0.0))  # rounded, not flushed
+
+
+@pytest.mark.parametrize("width", [w for w in SUMS if w >= 20])
+def test_sums_reach_ties_and_the_next_power(width: int) -> None:
+    values, top = _sums(width), 1 << (width - 2)
+    assert coverage(ACCUMULATOR, values.astype(np.float64)).ties >= 100
+    assert values.max() == top and values.min() == -top
+    assert np.any((values < top) & (ACCUMULATOR.round(values) == top))
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)

@@ -6,6 +6,7 @@ from bench.runner import run_bench
 from units.harness import ArrayHarness, Parts
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics import EXACT, Numerics
 from setun.hw.dot import DotRow
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
@@ -47,10 +48,32 @@ def test_rows() -> None:
     ],
 )
 def test_matvecs(columns: int, rows: int, contexts: int, memory: str) -> None:
+    check_matvecs(columns, rows, contexts, memory, Numerics())
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "contexts", "memory", "chunk"),
+    [
+        (4, 4, 1, "onchip", 4),
+        (8, 4, 4, "sdram-16", 16),
+        (8, 4, 1, "onchip", EXACT),
+        (1, 8, 1, "onchip", 1),
+        pytest.param(32, 8, 2, "onchip", 128, marks=pytest.mark.slow),
+        pytest.param(4, 16, 2, "onchip", 16, marks=pytest.mark.slow),
+        pytest.param(16, 4, 1, "sdram-16", 1024, marks=pytest.mark.slow),
+        pytest.param(16, 4, 2, "sdram-16", EXACT, marks=pytest.mark.slow),
+    ],
+)
+def test_fp8_matvecs(columns: int, rows: int, contexts: int, memory: str, chunk: int) -> None:
+    check_matvecs(columns, rows, contexts, memory, Numerics(activation="fp8", accumulate=chunk))
+
+
+def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics: Numerics) -> None:
     longest = 6 * columns
     config = ChipConfig(
-        columns=columns, rows=rows, lanes=4, max_columns=longest, contexts=contexts, memory=memory
-    )
+        columns=columns, rows=rows, lanes=min(4, columns), max_columns=longest, contexts=contexts,
+        memory=memory, numerics=numerics,
+    )  # fmt: skip
     harness = ArrayHarness(config)
     parameters = {
         "columns": columns,
@@ -61,5 +84,6 @@ def test_matvecs(columns: int, rows: int, contexts: int, memory: str) -> None:
         "sum_width": harness.array.sum_width,
         "panel": config.panel,
         "matvecs": 4,
+        "numerics": numerics.to_dict(),
     }
     run_bench(harness, "units.array", testcase="matvecs", parameters=parameters, seed=22)

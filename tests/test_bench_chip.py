@@ -19,7 +19,7 @@ from setun.firmware.formats import Format
 from setun.firmware.functions import seed_state
 from setun.firmware.identity import decode
 from setun.firmware.link import ChipClient, Reason, open_port
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import PRESETS, Numerics
 from setun.firmware.placement import Space, place, requirements, sized_for
 from setun.hw.generation import COUNTERS
 from setun.hw.verilog import chip_verilog
@@ -51,19 +51,22 @@ class Case:
     fmt: tuple[int, int] = (8, 9)
     memory: str = "onchip"
     contexts: int = 1
+    numerics: Numerics | None = None  # instead of those of `fmt`
 
     def __str__(self) -> str:
         vector = "" if self.fmt == (8, 9) else f"-e{self.fmt[0]}m{self.fmt[1]}"
         shape = f"{self.columns}x{self.rows}x{self.lanes}"
         memory = "" if self.memory == "onchip" else f"-{self.memory}"
         contexts = "" if self.contexts == 1 else f"-{self.contexts}"
-        return f"{self.model}-{shape}-{self.packing}{vector}{memory}{contexts}"
+        fp8 = f"-fp8-{self.numerics.accumulate}" if self.numerics and self.numerics.fp8 else ""
+        return f"{self.model}-{shape}-{self.packing}{vector}{memory}{contexts}{fp8}"
 
     def config(self, *models: str) -> ChipConfig:
         """A chip of this shape that holds each of `models`, its own by default."""
         base = ChipConfig(
             columns=self.columns, rows=self.rows, lanes=self.lanes, packing=self.packing,
-            numerics=Numerics(vector=Format(*self.fmt)), memory=self.memory, contexts=self.contexts,
+            numerics=self.numerics or Numerics(vector=Format(*self.fmt)),
+            memory=self.memory, contexts=self.contexts,
             clock_hz=40_000_000, baud=10_000_000,
         )  # fmt: skip
         sized = sized_for(image(self.model), base)
@@ -112,8 +115,8 @@ def check_generation(
     im, fmt, context = image(model), config.vector, config.contexts - 1
     print(f"model {model}, {count} tokens, temperature {temperature}, seed {SEED}")
     prompt = tokens_of(model, 9)
-    golden = GoldenModel(im, fmt)
-    sampler = Sampler(fmt, None if temperature is None else 1.0 / temperature, SEED)
+    golden = GoldenModel(im, config.numerics)
+    sampler = Sampler(config.numerics, None if temperature is None else 1.0 / temperature, SEED)
     for token in prompt:
         golden.feed(token)
     expected = []
@@ -136,10 +139,12 @@ def check_generation(
         raise
 
 
+FP8 = PRESETS["fp8"]
 CASES = [
     Case("a", 16, 4, 2),
     Case("demo", 32, 8, 8),
     Case("a", 16, 4, 4, "1.6b", memory="sdram-16", contexts=4),
+    Case("a", 32, 8, 8, numerics=FP8),
 ]
 SLOW_CASES = [
     Case("a", 8, 4, 1, "1.6b"),
@@ -154,6 +159,10 @@ SLOW_CASES = [
     Case("d", 8, 8, 4, "1.6b", (6, 9)),
     Case("d", 8, 8, 8, "2b", (8, 7), contexts=4),
     Case("demo", 64, 16, 16, "1.6b"),
+    Case("a", 32, 8, 8, numerics=Numerics(activation="fp8")),
+    Case("a", 16, 4, 4, memory="sdram-16", contexts=2, numerics=FP8),
+    Case("a", 8, 16, 4, "1.6b", contexts=4, numerics=Numerics(activation="fp8", accumulate=8)),
+    Case("a", 1, 8, 1, numerics=Numerics(activation="fp8", accumulate=1)),
 ]
 
 

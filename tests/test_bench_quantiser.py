@@ -47,6 +47,10 @@ def exact(exponent: int, mantissa: int) -> Numerics:
     return Numerics(vector=Format(exponent, mantissa))
 
 
+def fp8(exponent: int, mantissa: int) -> Numerics:
+    return Numerics(vector=Format(exponent, mantissa), activation="fp8")
+
+
 def lmul(exponent: int, mantissa: int) -> Numerics:
     return Numerics(vector=Format(exponent, mantissa), multiplier="lmul")
 
@@ -58,6 +62,9 @@ def lmul(exponent: int, mantissa: int) -> Numerics:
         (4, 16, 8, exact(6, 9), (1, 3, 4, 96, 100), 2, "onchip"),
         (8, 32, 32, exact(8, 9), (1, 7, 8, 9, 96, 100, 384), 4, "sdram-16"),
         (4, 16, 8, lmul(8, 9), (1, 4, 5, 96), 2, "onchip"),
+        (4, 16, 8, fp8(8, 9), (1, 3, 4, 96, 100), 2, "onchip"),
+        pytest.param(1, 1, 8, fp8(6, 9), (1, 2, 40), 1, "onchip", marks=pytest.mark.slow),
+        pytest.param(2, 8, 8, fp8(5, 2), (1, 9, 100), 4, "sdram-16", marks=pytest.mark.slow),
         pytest.param(8, 32, 8, lmul(6, 7), (1, 9, 384), 1, "onchip", marks=pytest.mark.slow),
         pytest.param(8, 8, 8, exact(8, 7), (1, 8, 100), 4, "onchip", marks=pytest.mark.slow),
         pytest.param(2, 4, 8, exact(5, 10), (1, 2, 3, 100), 2, "sdram-16", marks=pytest.mark.slow),

@@ -14,6 +14,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Format
 from setun.firmware.functions import seed_state
 from setun.firmware.link import ChipClient, Reason
+from setun.firmware.numerics import Numerics
 from setun.firmware.placement import Space, sized_for
 from setun.hw.generation import COUNTERS
 from setun.hw.prompts import PROMPT_DEPTH
@@ -26,7 +27,8 @@ CHIPS: dict[str, dict[str, Any]] = {
     "sdram-16-4": {
         "columns": 8, "rows": 8, "lanes": 4, "packing": "1.6b", "memory": "sdram-16", "contexts": 4,
     },
-    "onchip-4": {"columns": 8, "rows": 4, "lanes": 4, "contexts": 4, "vector": Format(6, 9)},
+    "onchip-4": {"columns": 8, "rows": 4, "lanes": 4, "contexts": 4,
+                 "numerics": Numerics(vector=Format(6, 9))},
     "sdram-16-2": {"columns": 4, "rows": 16, "lanes": 4, "memory": "sdram-16", "contexts": 2},
     "axi4-64-4": {"columns": 32, "rows": 32, "lanes": 8, "memory": "axi4-64", "contexts": 4},
     "spram-2": {"columns": 8, "rows": 8, "lanes": 2, "memory": "spram", "contexts": 2},
@@ -75,7 +77,7 @@ class Conversation:
         bits = 0 if inverse is None else int(fmt.to_bits(inverse)[0])
         given = count, inverse is None, bits, seed_state(seed)
         self.tokens = self.client.generate(*given, self.context)
-        sampler = Sampler(fmt, inverse, seed)
+        sampler = Sampler(self.config.numerics, inverse, seed)
         self.expected = []
         for _ in range(count if self.fed else 0):
             self.expected.append(sampler(self.golden.logits()))

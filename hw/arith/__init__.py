@@ -8,10 +8,12 @@ whatever entered before the first operands is noise to be ignored. To stall a un
 
 from setun.hw.arith.adder import FloatAdder
 from setun.hw.arith.bits import ordered_key, ordered_key_model
+from setun.hw.arith.code8 import Code8, TimesPower, whole
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
 from setun.hw.arith.divide import CodeDivider
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
+from setun.hw.arith.narrow import Narrow, widened
 from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
 from setun.hw.arith.rsqrt import Rsqrt
@@ -29,6 +31,7 @@ __all__ = [
     "PRODUCT_LATENCY",
     "BlockLMulSquare",
     "BlockSquare",
+    "Code8",
     "CodeDivider",
     "CodeQuantiser",
     "CodeReciprocal",
@@ -37,13 +40,17 @@ __all__ = [
     "FloatMultiplier",
     "FloatToKey",
     "LMul",
+    "Narrow",
     "Rsqrt",
     "Sigmoid",
+    "TimesPower",
     "WholeLMulSquare",
     "WholeSquare",
     "block_square",
     "multiplier",
     "ordered_key",
     "ordered_key_model",
+    "whole",
     "whole_square",
+    "widened",
 ]

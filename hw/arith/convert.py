@@ -25,7 +25,7 @@ KEY_BITS = KEY_LIMIT.bit_length()  # width of a sampling key, sign included
 
 
 class FloatFromInt(wiring.Component):
-    """o = round(a * 2**exponent) of a signed integer, one per cycle.
+    """o = round(a * 2**(exponent - fraction)) of a signed integer, one per cycle.
 
     Parameters
     ----------
@@ -35,15 +35,18 @@ class FloatFromInt(wiring.Component):
         Bits of the integer, sign included; 2 to 48.
     scaled
         Whether there is an `exponent`; without it, it is 0.
+    fraction
+        Fraction bits of the integer, 0 to 32.
 
     Members
     -------
     a : In(signed(width))
         Integer, the most negative one included.
     exponent : In(signed(fmt.exponent + 2))
-        Only if `scaled`; taken one cycle after `a`. |exponent| < 2**(E+1) - 2**(E-1) - 48.
+        Only if `scaled`; taken one cycle after `a`. |exponent - fraction| is below
+        2**(E+1) - 2**(E-1) - 48.
     o : Out(fmt.width)
-        The integer rounded to nearest even and saturated; 0 is all-zero bits.
+        The number rounded to nearest even, flushed and saturated; 0 is all-zero bits.
 
     Latency: 2 cycles (magnitude, leading zeros | normalise, round, pack).
     Throughput: 1 per cycle.
@@ -51,20 +54,21 @@ class FloatFromInt(wiring.Component):
 
     latency = 2
 
-    def __init__(self, fmt: Format, width: int, scaled: bool = False) -> None:
+    def __init__(self, fmt: Format, width: int, scaled: bool = False, fraction: int = 0) -> None:
         if not 2 <= width <= 48:
             raise SetunError("integer width", "must be 2 to 48 bits", width)
         self.fmt = fmt
         self.width = width
         self.scaled = scaled
+        self.fraction = fraction
         members = {"a": In(signed(width)), "o": Out(bits_shape(fmt))}
         if scaled:
             members["exponent"] = In(signed(fmt.exponent + 2))
         super().__init__(members)
 
     def model(self, a: ArrayLike, exponent: ArrayLike = 0) -> Ints:
-        """Bit patterns of an array of integers times 2**exponent."""
-        x = np.ldexp(np.asarray(a, np.float64), np.asarray(exponent))
+        """Bit patterns of an array of integers times 2**(exponent - fraction)."""
+        x = np.ldexp(np.asarray(a, np.float64), np.asarray(exponent) - self.fraction)
         return self.fmt.to_bits(x).astype(np.int64)
 
     def elaborate(self, platform: Any) -> Module:
@@ -92,7 +96,8 @@ class FloatFromInt(wiring.Component):
         up = round_up(mantissa[0], rest[-1], rest[:-1].any())
         exponent = Signal(signed(fmt.exponent + 2))
         offset = self.exponent if self.scaled else Const(0, 1)
-        m.d.comb += exponent.eq(fmt.bias + self.width - 1 - zeros1 + offset)
+        top = fmt.bias + self.width - 1 - self.fraction
+        m.d.comb += exponent.eq(top - zeros1 + offset)
         above = normal[-1]
         result = pack(m, fmt, zero=~(above | normal[-2]), sign=sign1, exponent=exponent,
                       mantissa=mantissa, up=up, step=above)  # fmt: skip

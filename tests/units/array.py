@@ -12,6 +12,8 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import SLOTS
+from setun.firmware.numerics import CODE, CODE_FRACTION, Numerics
+from setun.sim.arithmetic import Arithmetic
 
 
 def fields(values: np.ndarray, width: int) -> int:
@@ -26,6 +28,28 @@ def signed(word: int, width: int) -> int:
     """Two's complement value of the low `width` bits."""
     word &= (1 << width) - 1
     return word - (word >> (width - 1) << width)
+
+
+def numerics() -> Numerics:
+    return Numerics.from_dict(context.parameters()["numerics"])
+
+
+def draw_codes(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Whole numbers that codes stand for."""
+    if not numerics().fp8:
+        return rng.integers(-127, 128, n)
+    # Of all sizes, or near the largest: the sums of those have ties.
+    exponents = rng.integers(0, CODE.bias + 1 if rng.random() < 0.5 else 7, n)
+    codes = rng.choice([0.0, *range(-7, -3), *range(4, 8)], n) * 2.0**-2 * 2.0**-exponents
+    codes[rng.random(n) < 0.1] = 2.0
+    return (CODE.round(codes) * (1 << CODE_FRACTION)).astype(np.int64)
+
+
+def patterns(codes: np.ndarray) -> np.ndarray:
+    """What slots hold for them, 8 bits a code."""
+    if not numerics().fp8:
+        return codes
+    return CODE.to_bits(codes / (1 << CODE_FRACTION)).astype(np.int64)
 
 
 @cocotb.test()
@@ -98,7 +122,7 @@ class ArrayBench:
                 self.dut.slot.value = self.slot
                 self.dut.slot_seat.value = seat
                 self.dut.slot_address.value = w
-                self.dut.slot_data.value = fields(padded[seat, w * p : (w + 1) * p], 8)
+                self.dut.slot_data.value = fields(patterns(padded[seat, w * p : (w + 1) * p]), 8)
                 await self.edge
                 self.dut.slot_enable.value = 0
             self.slot = (self.slot + 1) % SLOTS
@@ -183,7 +207,7 @@ def make_jobs(
 
     def add(matrices: list[np.ndarray], codes: np.ndarray) -> None:
         """Matvecs on a slot in which one seat, any of them, has these codes."""
-        every = [codes, -codes, rng.integers(-127, 128, len(codes)), 0 * codes]
+        every = [codes, -codes, draw_codes(rng, len(codes)), 0 * codes]
         mine = np.array(rng.permutation(every[:seats]))
         slots.append(mine)
         for k, matrix in enumerate(matrices):
@@ -191,22 +215,25 @@ def make_jobs(
             jobs.append({"matrix": matrix, "codes": mine, "keep": not last})
 
     if corners:
-        top = np.full(longest, 127)
-        signs = rng.choice([-127, 127], longest)
+        largest = 2 << CODE_FRACTION if numerics().fp8 else 127
+        top = np.full(longest, largest)
+        signs = rng.choice([-largest, largest], longest)
         ones = np.ones((q, longest), np.int64)
         add([ones, -ones, 0 * ones], top)
         add([ones, -ones], -top)
         add([np.sign(signs)[None].repeat(q + 1, 0), -np.sign(signs)[None]], signs)
         add([rng.integers(-1, 2, (3 * q, longest))], 0 * top)
         # One word a row, then one element, one row.
-        add([rng.integers(-1, 2, (12 * q, p))], rng.integers(-127, 128, p))
-        add([np.array([[-1]])], np.array([127]))
-        add([rng.integers(-1, 2, (1, longest))], rng.integers(-127, 128, longest))
+        add([rng.integers(-1, 2, (12 * q, p))], draw_codes(rng, p))
+        add([np.array([[-1]])], top[:1])
+        add([rng.integers(-1, 2, (1, longest))], draw_codes(rng, longest))
+        # A last panel of one row group.
+        one_more = context.parameters()["panel"] * q + 1
+        add([rng.integers(-1, 2, (one_more, longest))], draw_codes(rng, longest))
     for _ in range(context.parameters()["matvecs"]):
         n = int(rng.integers(1, longest + 1))
         shapes = [(int(rng.integers(1, 4 * q)), n) for _ in range(int(rng.integers(1, 4)))]
-        codes = rng.integers(-127, 128, n)
-        add([rng.integers(-1, 2, shape) for shape in shapes], codes)
+        add([rng.integers(-1, 2, shape) for shape in shapes], draw_codes(rng, n))
     return jobs, slots
 
 
@@ -221,6 +248,8 @@ async def matvecs(dut: Any) -> None:
         {**calm, "sink": 0.93},
     ]
     contexts = context.parameters()["contexts"]
+    golden = Arithmetic(numerics())
+    rounded = 0
     await context.start(dut)
     for number, stalls in enumerate(patterns):
         bench = ArrayBench(dut, stalls)
@@ -234,9 +263,14 @@ async def matvecs(dut: Any) -> None:
             got = await bench.run(jobs, slots, seats)
             for index, (job, have) in enumerate(zip(jobs, got, strict=True)):
                 want = np.zeros(have.shape, np.int64)
-                want[:, : len(job["matrix"])] = job["codes"] @ job["matrix"].T
+                codes, matrix = job["codes"], job["matrix"]
+                exact = codes @ matrix.T
+                sums = golden.sums(codes.astype(np.float32), matrix.T.astype(np.float32))
+                rounded += int((sums != exact).sum())
+                want[:, : len(matrix)] = sums
                 compare(f"matvec {index} of {seats} seats, stalls {stalls}", want, have,
                         unit="TernaryArray", width=bench.width)  # fmt: skip
             assert bench.cycles["busy"] == bench.total_words, (stalls, bench.cycles)
             if stalls is calm:
                 assert bench.cycles["wait_weights"] == 0
+    assert bool(rounded) == bool(numerics().accumulate)

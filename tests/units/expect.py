@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.compiler import Image
-from setun.firmware.formats import Format
 from setun.firmware.functions import sigmoid
 from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import CODE, Numerics
+from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]
@@ -25,8 +25,11 @@ def quantised(
     eps: tuple[float, float],
     array_sum: float,
 ) -> tuple[Bits, int]:
-    """Codes and scale bits of one vector, all operands as bit patterns; by `GoldenModel`."""
-    n, fmt = len(x), numerics.vector
+    """Codes and scale bits of one vector, all operands as bit patterns; by `GoldenModel`.
+
+    Codes are the 8 bits that slots hold, as signed numbers.
+    """
+    fmt, n = numerics.vector, len(x)
     # In float64, against the image's rule: float32 does not hold the largest numbers.
     quantise = Instruction(op=Op.QUANTISE, n=n, immediate=1.0 / n, mean_square=mean_square)
     end = Instruction(op=Op.END)
@@ -49,36 +52,52 @@ def quantised(
     golden = GoldenModel(image, numerics, trace=lambda _, unit, values: seen.update({unit: values}))
     golden._array_stat = array_sum
     golden.feed(0)
-    return seen["codes"].astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
+    codes = seen["codes"]
+    if numerics.fp8:
+        codes = CODE.to_bits(codes * 2.0**-numerics.fraction).astype(np.int8)
+    return codes.astype(np.int64), int(fmt.to_bits(seen["scale"])[0])
 
 
-def kernel(fmt: Format, which: Kernel, y: Bits, a: Bits, h: Bits, c: Bits) -> Bits:
-    """Bits that a kernel makes of rows y, operands a, old states h and gates c."""
-    r = fmt.round
-    row, operand, old, gate = (fmt.from_bits(v) for v in (y, a, h, c))
+def kernel(
+    numerics: Numerics, which: Kernel, y: Bits, a: Bits, c: Bits, h: Bits, noise: Bits | None
+) -> tuple[Bits, Bits]:
+    """Bits that a kernel makes of rows y, operands a, gates c and old states h, for vectors and
+    for the state (zeros unless it is MLGRU's)."""
+    compute, fmt, state = Arithmetic(numerics), numerics.vector, numerics.state
+    mul = compute.mul
+    row, operand, gate, old = (
+        fmt.from_bits(y),
+        fmt.from_bits(a),
+        fmt.from_bits(c),
+        state.from_bits(h),
+    )
+    kept = np.zeros(len(row))
     if which is Kernel.SILU:
-        o = r(row * sigmoid(fmt, row))
+        o = mul(row, sigmoid(fmt, row))
     elif which is Kernel.ADD:
-        o = r(operand + row)
+        o = compute.r(operand + row)
     elif which is Kernel.GLU:
-        o = r(row * r(operand * sigmoid(fmt, operand)))
+        o = mul(row, mul(operand, sigmoid(fmt, operand)))
     elif which is Kernel.MLGRU:
-        u = r(gate * sigmoid(fmt, -row))
-        o = r(r(r(1.0 - u) * old) + r(u * operand))
+        u = mul(gate, sigmoid(fmt, -row))
+        kept = compute.remember(u, old, operand, noise if numerics.stochastic else None)
+        o = compute.r(kept)
     else:
         o = row
-    return fmt.to_bits(o).astype(np.int64)
+    return fmt.to_bits(o).astype(np.int64), state.to_bits(kept).astype(np.int64)
 
 
-def scaled(fmt: Format, rows: Bits, scale: int, factor: int) -> Bits:
+def scaled(numerics: Numerics, rows: Bits, scale: int, factor: int) -> Bits:
     """Bits of rows times (scale * factor), both given as bits."""
-    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
-    return fmt.to_bits(fmt.round(rows.astype(np.float64)) * s).astype(np.int64)
+    compute, fmt = Arithmetic(numerics), numerics.vector
+    s = compute.mul(fmt.from_bits(scale), fmt.from_bits(factor))
+    return fmt.to_bits(compute.mul(compute.floats(rows.astype(np.float64)), s)).astype(np.int64)
 
 
-def row_statistic(fmt: Format, rows: Bits, scale: int, factor: int, shift: int) -> int:
+def row_statistic(numerics: Numerics, rows: Bits, scale: int, factor: int, shift: int) -> int:
     """Bits of the sum of squares of scaled rows, from accumulators without their low bits."""
-    s = fmt.round(fmt.from_bits(scale) * fmt.from_bits(factor))
-    leading = rows >> shift
-    total = fmt.round(float((leading * leading).sum()) * 4.0**shift)
-    return int(fmt.to_bits(total * fmt.round(s * s))[0])
+    compute, fmt = Arithmetic(numerics), numerics.vector
+    s = compute.mul(fmt.from_bits(scale), fmt.from_bits(factor))
+    leading = (rows >> shift).astype(np.float64)
+    total = compute.squares(leading).sum() * (2.0**shift * compute.unit) ** 2
+    return int(fmt.to_bits(compute.mul(compute.r(total), compute.mul(s, s)))[0])

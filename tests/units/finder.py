@@ -38,9 +38,10 @@ def compare_state(
 ) -> None:
     """Raise `Mismatch` with layer and index unless the recurrent states agree."""
     got = state_bits(chip, image, start)
-    expected = golden.fmt.to_bits(golden.state).reshape(got.shape)
+    fmt = golden.numerics.state
+    expected = fmt.to_bits(golden.state).reshape(got.shape)
     for layer, (want, have) in enumerate(zip(expected, got, strict=True)):
-        compare(f"state {name}", want, have, golden.fmt, layer=layer, unit="MLGRU")
+        compare(f"state {name}", want, have, fmt, layer=layer, unit="MLGRU")
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,15 @@ def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> 
     ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
     program = (*image.program[: step.index + 1], *image.program[ends[0] :])
     golden = GoldenModel(replace(image, program=program), config.numerics)
+    fmt = config.numerics.state if step.state else config.vector
     values: dict[tuple[str, str], Any] = {}
     golden.trace = lambda note, unit, x: values.__setitem__((note, unit), x)
     golden.feed(token)
     if step.instruction.op is Op.EMBED:
-        wanted = golden.fmt.round(image.embedding[token])
+        wanted = fmt.round(image.embedding[token])
     else:
         wanted = values[step.instruction.note, step.unit]
-    return golden.fmt.to_bits(wanted).astype(np.int64)
+    return fmt.to_bits(wanted).astype(np.int64)
 
 
 def starts(config: ChipConfig, context: int) -> dict[Space, int]:
@@ -103,7 +105,8 @@ def find_mismatch(
             at = WORDS * step.index
             # A slot kept for a matvec that never comes would be in the way of the next run, and
             # a matvec that feeds would wait for a quantiser that never listens.
-            last = [int(x) for x in replace(i, keep=False, feeds=False).encode(config.vector)]
+            alone = replace(i, keep=False, feeds=False).adapted(config.numerics)
+            last = [int(x) for x in alone.encode(config.vector)]
             last[2] = int(words[at + 2])  # a matvec's weight words are the placement's
             chip.write(Space.PROGRAM, at, last + end)
             chip.prompt([token], context)
@@ -112,7 +115,8 @@ def find_mismatch(
             chip.write(Space.PROGRAM, at, words[at : at + 2 * WORDS])
             compare(
                 i.note or "embedding", _golden_after(image, config, step, token), got,
-                config.vector, layer=layer_of(i.note), unit=step.unit,
+                config.numerics.state if step.state else config.vector,
+                layer=layer_of(i.note), unit=step.unit,
             )  # fmt: skip
     finally:
         chip.write(Space.PROGRAM, 0, words)

@@ -13,7 +13,8 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Kernel
+from setun.firmware.isa import INT8_BITS, Kernel
+from setun.firmware.noise import state_noise
 from setun.hw.quantiser import coming_layout
 from setun.hw.seats import pass_layout
 from setun.hw.sink import logits_layout, sink_command
@@ -47,7 +48,9 @@ class Memories:
         size = (BUFFER * BUFFERS, config.lanes)
         spaces = 1 if contexts == 1 else 2 * contexts
         self.vector = fmt.to_bits(rng.normal(size=(spaces, *size))).astype(np.int64)
-        self.state = fmt.to_bits(rng.normal(size=(contexts, *size))).astype(np.int64)
+        state = config.numerics.state
+        self.state = state.to_bits(rng.normal(size=(contexts, *size))).astype(np.int64)
+        self.generators = [int(x) for x in rng.integers(1, 1 << 32, contexts)]  # of each seat
         self.gates = fmt.to_bits(rng.uniform(0, 1, (1, *size))).astype(np.int64)
         self.done = 0
         self.logits: list[list[int]] = []
@@ -63,8 +66,7 @@ class Memories:
                 total += 1
                 self.ends[number, seat] = total
 
-    def lanes(self, word: int) -> list[int]:
-        w = self.config.vector.width
+    def lanes(self, word: int, w: int) -> list[int]:
         return [word >> (k * w) & ((1 << w) - 1) for k in range(self.config.lanes)]
 
     def place(self, memory: Words, address: int) -> tuple[int, int]:
@@ -88,7 +90,8 @@ class Memories:
         while True:
             await FallingEdge(dut.clk)
             for name, word in words.items():
-                getattr(dut, f"{name}_data").value = fields(word, w)
+                width = self.config.numerics.state.width if name == "state" else w
+                getattr(dut, f"{name}_data").value = fields(word, width)
             dut.listening.value = int(self.listening.random() < 0.1)
             await ReadOnly()
             # A read in the cycle of a write sees the old word.
@@ -97,12 +100,15 @@ class Memories:
                 "state": self.read(self.state, dut.state_address),
                 "gate": self.read(self.gates, dut.gate_address),
             }
-            data, written = self.lanes(int(dut.write_data.value)), bool(dut.write_vector.value)
+            data, written = self.lanes(int(dut.write_data.value), w), bool(dut.write_vector.value)
+            states = self.lanes(int(dut.state_word.value), self.config.numerics.state.width)
             logits = bool(dut.logits__valid.value)
             self.stores += written or logits
-            for name, memory in (("vector", self.vector), ("state", self.state)):
+            for name, memory, new in (
+                ("vector", self.vector, data), ("state", self.state, states)
+            ):  # fmt: skip
                 if getattr(dut, f"write_{name}").value:
-                    memory[self.place(memory, int(getattr(dut, f"{name}_write").value))] = data
+                    memory[self.place(memory, int(getattr(dut, f"{name}_write").value))] = new
             if dut.done.value:
                 self.done += 1
                 assert written or logits, "done, but nothing stored"
@@ -126,7 +132,7 @@ class Model:
     def __init__(self, config: ChipConfig, memories: Memories, seats: Seats) -> None:
         self.config, self.seats = config, seats
         self.vector, self.state = memories.vector.copy(), memories.state.copy()
-        self.gates = memories.gates
+        self.gates, self.generators = memories.gates, memories.generators
         self.logits: list[list[int]] = []
         self.array_sums: list[list[int]] = []  # of every command and seat
         self.heard: list[list[int]] = []
@@ -137,12 +143,12 @@ class Model:
         padded = np.zeros((len(rows), words * v), np.int64)
         padded[:, : rows.shape[1]] = rows
         results = [
-            self._seat(command, seat, values, scale)
-            for seat, values, scale in zip(self.seats, padded, scales, strict=True)
+            self._seat(command, k, values, scale)
+            for k, (values, scale) in enumerate(zip(padded, scales, strict=True))
         ]
         self.array_sums.append([
             expect.row_statistic(
-                self.config.vector, values, scale, command["scale"], command["stat_shift"]
+                self.config.numerics, values, scale, command["scale"], command["stat_shift"]
             )
             for values, scale in zip(padded, scales, strict=True)
         ])  # fmt: skip
@@ -156,12 +162,11 @@ class Model:
                 at = self.seats[seat]["workspace"], command["destination"] + word
                 self.heard.append([word, seat, closes, ends, *at, *values])
 
-    def _seat(
-        self, command: Command, seat: dict[str, int], rows: np.ndarray, scale: int
-    ) -> np.ndarray:
-        fmt, v, words = self.config.vector, self.config.lanes, len(rows) // self.config.lanes
+    def _seat(self, command: Command, number: int, rows: np.ndarray, scale: int) -> np.ndarray:
+        numerics, v, seat = self.config.numerics, self.config.lanes, self.seats[number]
+        words = len(rows) // v
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
-        y = expect.scaled(fmt, rows, scale, command["scale"])
+        y = expect.scaled(numerics, rows, scale, command["scale"])
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
         which = Kernel(command["kernel"])
@@ -169,9 +174,10 @@ class Model:
             return y.reshape(-1, v)
         a, gates = vector[source].ravel(), self.gates[0][target].ravel()
         h = 0 * y if seat["fresh"] else state[target].ravel()
-        o = expect.kernel(fmt, which, y, a, h, gates).reshape(-1, v)
+        noise = state_noise(self.generators[number], command["destination"] * v, len(y))
+        o, kept = (x.reshape(-1, v) for x in expect.kernel(numerics, which, y, a, gates, h, noise))
         if which is Kernel.MLGRU:
-            state[target] = vector[source] = o
+            state[target], vector[source] = kept, o
         else:
             vector[target] = o
         return o
@@ -184,6 +190,7 @@ def draw(
     fmt = config.vector
     # The largest accumulator still fits the statistic, as the compiler takes care.
     shift = max(0, (127 * config.max_columns).bit_length() + 1 - STAT_BITS)
+    shift += config.numerics.code_bits - INT8_BITS
     bases = [k * BUFFER for k in range(BUFFERS)]
     source = rng.choice(bases)
     if before is not None and rng.random() < 0.7:
@@ -216,8 +223,9 @@ def draw_seats(rng: random.Random, config: ChipConfig, count: int, fresh: bool) 
 
 def sums(rng: random.Random, config: ChipConfig, rows: int, seats: int) -> np.ndarray:
     """Accumulators of every seat, some of them as large as they get."""
-    top = 127 * config.max_columns
-    values = np.array([int(rng.gauss(0.0, 300.0)) for _ in range(rows * seats)])
+    one, spread = (2 << config.numerics.fraction, 3e5) if config.numerics.fp8 else (127, 300.0)
+    top = one * config.max_columns
+    values = np.array([int(rng.gauss(0.0, spread)) for _ in range(rows * seats)])
     for k in range(rows * seats):
         if rng.random() < 0.05:
             values[k] = rng.choice((0, top, -top))
@@ -281,6 +289,8 @@ class Play:
         seats = [*self.seats, *[{}] * (config.contexts - len(self.seats))]
         dut.rst.value = 1
         dut.logits__ready.value = 1
+        if config.numerics.stochastic:
+            dut.generators.value = fields(np.array(memories.generators), 32)
         dut.seating.value = pack(pass_layout(config), {"last": len(self.seats) - 1, "seats": seats})
         await FallingEdge(dut.clk)
         dut.rst.value = 0
@@ -299,7 +309,8 @@ class Play:
         fmt, unit = config.vector, f"Sink {self.name}"
         compare("commands done", len(self.commands), memories.done, unit=unit)
         compare("vector memory", model.vector, memories.vector, fmt, unit=unit)
-        compare("state memory", model.state, memories.state, fmt, unit=unit)
+        state = config.numerics.state
+        compare("state memory", model.state, memories.state, state, unit=unit)
         compare("logits", np.array(model.logits), np.array(memories.logits), fmt, unit=unit)
         compare("announced words", np.array(model.heard), np.array(memories.heard), fmt, unit=unit)
         assert int(dut.settled.value) == (1 << config.contexts) - 1
