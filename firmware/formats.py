@@ -29,7 +29,7 @@ class Format:
     Parameters
     ----------
     exponent
-        Bits of the exponent field, 5 to 8; the bias is 2**(exponent-1) - 1.
+        Bits of the exponent field, 4 to 8; the bias is 2**(exponent-1) - 1.
     mantissa
         Stored bits of the significand, 2 to 24; the leading one is implied.
     """
@@ -38,8 +38,8 @@ class Format:
     mantissa: int = 9
 
     def __post_init__(self) -> None:
-        if not 5 <= self.exponent <= 8:
-            raise SetunError("exponent", "must have 5 to 8 bits", self.exponent)
+        if not 4 <= self.exponent <= 8:
+            raise SetunError("exponent", "must have 4 to 8 bits", self.exponent)
         if not 2 <= self.mantissa <= 24:
             raise SetunError("mantissa", "must have 2 to 24 bits", self.mantissa)
 

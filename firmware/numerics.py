@@ -75,6 +75,8 @@ class Numerics:
     state_seed: int = 1
 
     def __post_init__(self) -> None:
+        if self.vector.exponent < 5:
+            raise SetunError("vector exponent", "must have 5 to 8 bits", self.vector.exponent)
         if not 2 <= self.vector.mantissa <= 10:
             raise SetunError("vector mantissa", "must have 2 to 10 bits", self.vector.mantissa)
         for name, choices in CHOICES.items():

@@ -113,6 +113,8 @@ def test_numerics_option(small: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         ("vector = [8, 9.0]", "vector: must be"),
         ("vector = [8, true]", "vector: must be"),
         ("vector = [8, 40]", "mantissa"),
+        ("vector = [4, 9]", "vector exponent: must have 5 to 8 bits"),
+        ("vector = [3, 9]", "vector exponent: must have"),
         ("vector = [", "must be a TOML file"),
         ("vector = [8, 9]\nvector = [8, 9]", "must be a TOML file"),
         ("x = " + "[" * 5000, "must be a TOML file"),
