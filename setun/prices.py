@@ -1,0 +1,73 @@
+"""`python -m setun.prices --text FILE`: what each preset of the numerics costs and what it loses.
+
+The demo model's chip on a ULX3S-85F, placed and routed (minutes a preset; kept in the build's
+cache), its cycles per token on the simulated chip, every token compared with the golden model's,
+and its loss on the last tenth of a text. A markdown table on stdout, progress on stderr.
+"""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from setun import boards
+from setun.cli.chip_options import chip_for
+from setun.cli.common import stages
+from setun.firmware.numerics import PRESETS
+from setun.firmware.placement import place
+from setun.hw.build import build_bitstream
+from setun.hw.chip import Chip
+from setun.measure import measure
+from setun.models.load import load_model
+from setun.sim.studies.demo import shipped
+from setun.sim.studies.fidelity import TOKENS, Text
+from setun.sim.studies.report import line, parser, run, table
+
+BOARD = "ulx3s-85f"
+SHAPE = {"columns": 16, "rows": 8, "lanes": 4, "contexts": 1}
+COLUMNS = (
+    "numerics", "LUT4", "registers", "MULT18X18D", "DP16KD", "Fmax, MHz", "cycles per token",
+    "loss over float", "same likeliest token",
+)  # fmt: skip
+CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+
+
+def price(preset: str, text: Text, clock_mhz: float) -> list[str]:
+    """A line of the table."""
+    image, target = load_model("shakespeare"), boards.get(BOARD)
+    options = SHAPE | PRESETS[preset].to_dict()
+    clock = {"clock_hz": round(clock_mhz * 1e6), "baud": target.baud}
+    config = chip_for(image, options, packing=image.packing, **clock)
+    with stages() as start, tempfile.TemporaryDirectory() as folder:
+        start(f"{preset}: cycles per token")
+        cycles = measure(preset, "shakespeare", image, config, 4)[0].cycles_per_token
+        report = build_bitstream(
+            partial(Chip, config, place(image, config)), target, name="setun", out=Path(folder),
+            clock_mhz=clock_mhz, progress=lambda stage: start(f"{preset}: {stage}"),
+            allow_timing_fail=True,
+        )  # fmt: skip
+        start(f"{preset}: loss")
+        found = text.fidelity(preset)
+    used = [f"{report['utilisation'][cell][0]:,}" for cell in CELLS]
+    return [
+        preset, *used, f"{report['fmax_mhz']:.1f}", f"{cycles:,.0f}", f"{found.loss:+.4f}",
+        f"{100 * found.agreement:.2f} %",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__)
+    options.add_argument("--text", type=Path, required=True, metavar="FILE")
+    options.add_argument("--tokens", type=int, default=TOKENS, metavar="N")
+    options.add_argument("--preset", action="append", choices=list(PRESETS), metavar="NAME")
+    options.add_argument("--clock", type=float, default=50.0, metavar="MHZ", help="asked for")
+    arguments = options.parse_args()
+    demo = shipped()
+    text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
+    print(table(COLUMNS, ()), flush=True)
+    for preset in arguments.preset or PRESETS:
+        print(line(price(preset, text, arguments.clock)), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
