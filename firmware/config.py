@@ -20,6 +20,7 @@ SECTOR = 4096  # bytes of a flash that are erased together
 FLASH = 1 << 24  # bytes that a flash's addresses reach
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
+MOST_COLUMNS = 30_720  # their squares, below 17 * 2**28 each with L-Mul, add up to 47 bits
 CHUNKED = 1 << 15  # columns whose sums (1,6,9) holds, however they are rounded
 
 
@@ -114,6 +115,9 @@ class ChipConfig:
                      "state_elements", "max_columns"):  # fmt: skip
             if not 1 <= getattr(self, name) <= 1 << 24:
                 raise SetunError(name, "must be from 1 to 16777216", getattr(self, name))
+        if self.max_columns > MOST_COLUMNS:
+            rule = f"must be at most {MOST_COLUMNS}: sums of squares have 47 bits"
+            raise SetunError("max_columns", rule, self.max_columns)
         if not 0 <= self.flash_base < FLASH or self.flash_base % SECTOR:
             rule = f"must be a multiple of {SECTOR} bytes below {FLASH}"
             raise SetunError("flash_base", rule, self.flash_base)

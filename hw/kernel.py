@@ -72,7 +72,7 @@ class KernelLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n, fmt = self.numerics, self.fmt
-        m.submodules.sigmoid = sigmoid = Sigmoid(fmt)
+        m.submodules.sigmoid = sigmoid = Sigmoid(fmt, adders=n.lmul)
         m.submodules.gate = gate = multiplier(n)
         m.submodules.blend = blend = multiplier(n)
         m.submodules.forget = forget = Forget(n)

@@ -9,7 +9,7 @@ from setun.firmware.isa import MeanSquare
 from setun.firmware.numerics import Numerics
 from setun.hw.arith import FloatAdder, FloatFromInt, Rsqrt, TimesPower, multiplier
 
-SUM_BITS = 48  # sums of squares: 32-bit squares of up to 65,535 elements
+SUM_BITS = 48  # sums of squares, with a sign: see `setun.firmware.config.MOST_COLUMNS`
 SQUARE_FRACTION = 15  # hw.arith.square: squares count in units of 4**(exponent - bias - 15)
 
 

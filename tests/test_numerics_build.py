@@ -40,7 +40,6 @@ def test_products_are_counted() -> None:
     assert products(WholeLMulSquare(12)).total() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel's sigmoid is not told to multiply by additions")
 def test_a_chip_with_lmul_multiplies_nothing() -> None:
     exact, lmul = products(chip("exact")), products(chip("lmul"))
     # Per lane five in the quantiser (two products, code, two squares), five in the sink (scale,
@@ -66,7 +65,6 @@ def test_units_without_multipliers_stay_so() -> None:
     assert cells(FloatMultiplier(Format()), "ecp5")["MULT18X18D"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel's sigmoid is not told to multiply by additions")
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_chip_with_lmul_has_no_multiplier_blocks() -> None:
