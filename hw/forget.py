@@ -67,7 +67,8 @@ class Forget(wiring.Component):
         m.submodules.subtract = subtract = FloatAdder(wide)
         exponent = self.u[fmt.mantissa : fmt.width - 1]
         half = (exponent == fmt.bias - 1) & ~self.u[: fmt.mantissa].any()
-        small = delayed(m, (exponent < fmt.bias - 1) | half, FloatAdder.latency, "small")
+        least = self.u[-1] | (exponent < fmt.bias - 1) | half
+        small = delayed(m, least, FloatAdder.latency, "small")
         late = delayed(m, small, PRODUCT_LATENCY, "small_product")
         product = multiply.o ^ Mux(late, 1 << (wide.width - 1), 0)
         m.d.comb += [
