@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from setun.cli.chip_options import chip_for, chip_options, chosen_options
+from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
     opened = open_model(model)
     image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
-    usual |= opened.numerics.to_dict() | target.chip
+    usual |= usual_numerics(opened, numerics) | target.chip
     config = chip_for(image, chosen_options(config_file, numerics, settings), **usual)
     if config.external and not target.has_memory(config.memory):
         raise SetunError(

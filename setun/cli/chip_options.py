@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.firmware.placement import sized_for
+
+if TYPE_CHECKING:
+    from setun.models.load import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +55,11 @@ def chosen_options(
         except tomllib.TOMLDecodeError:
             values[key] = value
     return values
+
+
+def usual_numerics(model: "Model", numerics: Numerics | None) -> dict[str, Any]:
+    """Defaults that an image was imported for; none beside --numerics, which replaces them all."""
+    return model.numerics.to_dict() if numerics is None else {}
 
 
 def chip_for(image: Image | None, options: dict[str, Any], **defaults: Any) -> ChipConfig:

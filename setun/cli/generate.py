@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from setun.cli.chip_options import chip_for, chip_options, chosen_options
+from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(
     if model is not None:
         opened = open_model(model)
         image = opened.image
-        defaults = {"packing": image.packing, **opened.numerics.to_dict()}
+        defaults = {"packing": image.packing, **usual_numerics(opened, numerics)}
     if board is not None:
         found = boards.get(board)
         defaults |= found.chip | {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from setun.cli.chip_options import chip_for, chip_options, chosen_options
+from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import bar, json_option, stages
 from setun.cli.streaming import play
 
@@ -84,10 +84,10 @@ def command(
     if context and backend == "golden":
         raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":
-        exact = chip_for(None, options, **opened.numerics.to_dict()).numerics
+        exact = chip_for(None, options, **usual_numerics(opened, numerics)).numerics
         play(image, GoldenBackend(image, exact), exact, tokens, count, sampling, as_json)
     elif backend == "sim":
-        usual = {"packing": image.packing, **opened.numerics.to_dict(), **SIMULATED_CHIP}
+        usual = {"packing": image.packing, **usual_numerics(opened, numerics), **SIMULATED_CHIP}
         config = simulated_config(chip_for(image, options, **usual))
         with stages() as start:
             chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
