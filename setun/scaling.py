@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from setun.firmware.errors import SetunError
 from setun.measure import DEFAULT_MODEL, Measurement
+from setun.sim.studies.report import pyplot, save
 
 LANES = ((16, 4), (32, 4), (32, 8), (32, 16), (64, 16))  # columns, rows
 HIDDEN = (64, 128, 256, 512)
@@ -38,18 +38,9 @@ def plot(file: Path, points: Sequence[tuple[str, int, int, Measurement]]) -> Non
     SetunError
         matplotlib is not installed; the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SetunError(
-            "matplotlib", "is needed for plots", error, "pip install 'setun[plot]'"
-        ) from None
-    matplotlib.use("agg")
-    matplotlib.rcParams["svg.hashsalt"] = "setun"  # the same figures give the same file
-    from matplotlib import pyplot
-
+    figures = pyplot()
     sweeps = list(dict.fromkeys(sweep for sweep, *_ in points))
-    figure, axes = pyplot.subplots(
+    figure, axes = figures.subplots(
         2, len(sweeps), figsize=(5 * len(sweeps), 6.5), sharex="col", squeeze=False
     )
     for column, sweep in enumerate(sweeps):
@@ -72,11 +63,7 @@ def plot(file: Path, points: Sequence[tuple[str, int, int, Measurement]]) -> Non
         for axis in (rate, fraction):
             axis.grid(alpha=0.3)
             axis.legend()
-    figure.tight_layout()
     try:
-        metadata = {"Date": None} if file.suffix == ".svg" else None
-        figure.savefig(file, metadata=metadata)
-    except (OSError, ValueError) as error:
-        raise SetunError(f"plot {file}", "must be an SVG or PNG file", error) from None
+        save(figure, file)
     finally:
-        pyplot.close(figure)
+        figures.close(figure)
