@@ -13,15 +13,15 @@ from setun.firmware import identity
 from setun.firmware.compiler import Image
 from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
 from setun.firmware.isa import WORDS
 from setun.firmware.link.messages import MAX_INFO
+from setun.firmware.numerics import Numerics
 from setun.firmware.placement import Space, place, requirements
 from setun.hw.resources import block_ram, check_capacity
 from setun.models.load import load_model
 from setun.session import Result, prompt_ids, stream
 
-FMT = Format()
+NUMERICS = Numerics()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def tokens(backend: Backend, prompt: list[int], count: int, sampling: Sampling) 
 def test_chip_equals_golden_state_included(
     images: dict[str, Image], chip: SimulatedBackend, sampling: Sampling
 ) -> None:
-    golden = GoldenBackend(images["a"], FMT)
+    golden = GoldenBackend(images["a"], NUMERICS)
     for prompt in ([3, 1, 4], [200]):  # the second run starts from a fresh state
         assert tokens(chip, prompt, 12, sampling) == tokens(golden, prompt, 12, sampling)
         assert np.array_equal(chip.state(), golden.model.state)
@@ -69,7 +69,7 @@ def test_chip_equals_golden_state_included(
 def test_contexts_apart_and_a_host_that_went_away(
     images: dict[str, Image], config: ChipConfig
 ) -> None:
-    golden = [GoldenBackend(images["a"], FMT) for _ in range(2)]
+    golden = [GoldenBackend(images["a"], NUMERICS) for _ in range(2)]
     chip = SimulatedBackend(images["a"], config.override(contexts=2), context=1)
     try:
         greedy, warm = Sampling(), Sampling(temperature=0.9, seed=5)
@@ -106,7 +106,7 @@ def test_another_model_over_the_link(images: dict[str, Image], chip: SimulatedBa
             images[name], port, baud=chip.config.baud,
             progress=lambda n, of, seen=seen: seen.append((n, of)),  # type: ignore[misc]
         )  # fmt: skip
-        golden = GoldenBackend(images[name], FMT)
+        golden = GoldenBackend(images[name], NUMERICS)
         assert tokens(board, [7, 8], 8, greedy) == tokens(golden, [7, 8], 8, greedy)
         assert np.array_equal(board.state(), golden.model.state)
         assert seen[-1][0] == seen[-1][1] > 0
@@ -134,7 +134,7 @@ def test_load_cut_short_leaves_a_chip_that_refuses(
     with pytest.raises(SetunError, match="reason 3"):
         tokens(board, [1], 4, Sampling())
     load(board.client, placement)
-    golden = GoldenBackend(images["d"], FMT)
+    golden = GoldenBackend(images["d"], NUMERICS)
     assert tokens(board, [1], 4, Sampling()) == tokens(golden, [1], 4, Sampling())
     board.close()
 
@@ -173,14 +173,14 @@ def test_wrong_token_is_reported(images: dict[str, Image]) -> None:
         cycles_per_token = clock_hz = None
 
         def generate(self, prompt, count, sampling):  # type: ignore[no-untyped-def]
-            golden = GoldenBackend(images["a"], FMT)
+            golden = GoldenBackend(images["a"], NUMERICS)
             yield from (t ^ 1 for t in golden.generate(prompt, 3, sampling))
 
         def close(self) -> None: ...
 
     result = Result()
     with pytest.raises(SetunError, match="token 0: must equal the golden model's"):
-        list(stream(images["a"], Other(), FMT, [1], 3, Sampling(), result))
+        list(stream(images["a"], Other(), NUMERICS, [1], 3, Sampling(), result))
     assert result.golden_match is False
 
 
