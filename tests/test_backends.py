@@ -15,7 +15,7 @@ from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.isa import WORDS
 from setun.firmware.link.messages import MAX_INFO
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import PRESETS, Numerics
 from setun.firmware.placement import Space, place, requirements
 from setun.hw.resources import block_ram, check_capacity
 from setun.models.load import load_model
@@ -220,14 +220,20 @@ def test_identity_round_trip(config: ChipConfig, contexts: int) -> None:
         identity.decode(record[:-1])
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_identity_tells_the_numerics(config: ChipConfig, preset: str) -> None:
+    config = config.override(numerics=PRESETS[preset])
+    assert identity.decode(identity.encode(config)) == config
+
+
 def test_identity_of_other_versions(config: ChipConfig) -> None:
-    """Version 2 had neither contexts nor a flash's first byte."""
+    """Version 3 had of the numerics only the vector format."""
     record = identity.encode(config)
-    assert len(record) <= MAX_INFO and record[0] == 3
-    place = 1 + 8 + 7
+    assert len(record) <= MAX_INFO and record[0] == 4
+    place = 1 + 8 + 5
     assert record[place] == config.contexts
-    older = bytes((2,)) + record[1:place] + record[place + 1 : -20] + record[-16:]
-    for version, found in ((older, 2), (bytes((2,)) + record[1:], 2), (bytes((4,)) + record, 4)):
+    older = bytes((3,)) + record[1 : place + 3] + record[place + 7 : -24] + record[-16:]
+    for version, found in ((older, 3), (bytes((3,)) + record[1:], 3), (bytes((5,)) + record, 5)):
         with pytest.raises(SetunError, match=f"of version 3; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
