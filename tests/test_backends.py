@@ -234,7 +234,7 @@ def test_identity_of_other_versions(config: ChipConfig) -> None:
     assert record[place] == config.contexts
     older = bytes((3,)) + record[1 : place + 3] + record[place + 7 : -24] + record[-16:]
     for version, found in ((older, 3), (bytes((3,)) + record[1:], 3), (bytes((5,)) + record, 5)):
-        with pytest.raises(SetunError, match=f"of version 3; found .* version {found} .*release"):
+        with pytest.raises(SetunError, match=f"of version 4; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
         identity.decode(b"")
