@@ -1,5 +1,6 @@
 """Sink of the array and its elementwise lanes against the golden model's arithmetic."""
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -23,15 +24,16 @@ from setun.hw.kernel import KernelLane, kernel_latency
 from setun.hw.pipeline import delayed
 from setun.hw.sink import Sink
 
-NUMERICS = {
+FORMATS = {
     "e8m9": Numerics(),
     "e6m9": Numerics(vector=Format(6, 9)),
     "e8m7": Numerics(vector=Format(8, 7)),
     "e5m2": Numerics(vector=Format(5, 2)),
+}
+STATES = {
     "narrow": Numerics(state_mantissa=6),
     "wide": Numerics(state_mantissa=12),
     "stochastic": Numerics(state_rounding="stochastic"),
-    "stochastic7": Numerics(state_rounding="stochastic", state_mantissa=7),
     "stochastic_wide": Numerics(
         vector=Format(8, 7), state_rounding="stochastic", state_mantissa=10
     ),
@@ -72,12 +74,19 @@ class Lane(wiring.Component):
 
 
 def test_kernels() -> None:
+    run_lanes(product(FORMATS.items(), STORING))
+
+
+def test_kernels_of_other_numerics() -> None:
+    """The state's format matters to the state only; L-Mul to every product."""
+    others = product(STATES.items(), [Kernel.MLGRU])
+    run_lanes([*others, (("lmul", STATES["lmul"]), Kernel.GLU)])
+
+
+def run_lanes(lanes: Iterable[tuple[tuple[str, Numerics], Kernel]]) -> None:
     rng = np.random.default_rng(61)
     jobs = []
-    for (kind, numerics), which in product(NUMERICS.items(), STORING):
-        plain = numerics.state == numerics.vector and not numerics.stochastic
-        if not (plain or which is Kernel.MLGRU):
-            continue  # the state's format matters to the state only
+    for (kind, numerics), which in lanes:
         n, fmt, state = 1500, numerics.vector, numerics.state
         # Numbers as layers have them, then any bits at all.
         usual = [fmt.to_bits(rng.normal(0, s, n)).astype(np.int64) for s in (2.0, 2.0, 1.0)]
@@ -111,7 +120,10 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
         shaped(4, 16, contexts=2, max_columns=1024, numerics=Numerics(vector=Format(6, 9))),
         shaped(2, 4, contexts=4, memory="sdram-16"),
         shaped(2, 8, contexts=2, numerics=PRESETS["stochastic"]),
-        shaped(4, 8, numerics=Numerics(multiplier="lmul", state_mantissa=12)),
+        pytest.param(
+            shaped(4, 8, numerics=Numerics(multiplier="lmul", state_mantissa=12)),
+            marks=pytest.mark.slow,
+        ),
         shaped(
             4,
             4,
