@@ -10,17 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from setun import boards
-from setun.cli.chip_options import chip_for
-from setun.cli.common import stages
+from setun.firmware.config import ChipConfig
 from setun.firmware.numerics import PRESETS
-from setun.firmware.placement import place
+from setun.firmware.placement import place, sized_for
 from setun.hw.build import build_bitstream
 from setun.hw.chip import Chip
 from setun.measure import measure
 from setun.models.load import load_model
 from setun.sim.studies.demo import shipped
 from setun.sim.studies.fidelity import TOKENS, Text
-from setun.sim.studies.report import line, parser, run, table
+from setun.sim.studies.report import line, parser, run, step, table
 
 BOARD = "ulx3s-85f"
 SHAPE = {"columns": 16, "rows": 8, "lanes": 4, "contexts": 1}
@@ -34,19 +33,21 @@ CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
 def price(preset: str, text: Text, clock_mhz: float) -> list[str]:
     """A line of the table."""
     image, target = load_model("shakespeare"), boards.get(BOARD)
-    options = SHAPE | PRESETS[preset].to_dict()
-    clock = {"clock_hz": round(clock_mhz * 1e6), "baud": target.baud}
-    config = chip_for(image, options, packing=image.packing, **clock)
-    with stages() as start, tempfile.TemporaryDirectory() as folder:
-        start(f"{preset}: cycles per token")
-        cycles = measure(preset, "shakespeare", image, config, 4)[0].cycles_per_token
+    chip = ChipConfig(
+        **SHAPE, numerics=PRESETS[preset], packing=image.packing,
+        clock_hz=round(clock_mhz * 1e6), baud=target.baud,
+    )  # fmt: skip
+    config = sized_for(image, chip)
+    step(f"{preset}: cycles per token")
+    cycles = measure(preset, "shakespeare", image, config, 4)[0].cycles_per_token
+    with tempfile.TemporaryDirectory() as folder:
         report = build_bitstream(
             partial(Chip, config, place(image, config)), target, name="setun", out=Path(folder),
-            clock_mhz=clock_mhz, progress=lambda stage: start(f"{preset}: {stage}"),
+            clock_mhz=clock_mhz, progress=lambda stage: step(f"{preset}: {stage}"),
             allow_timing_fail=True,
         )  # fmt: skip
-        start(f"{preset}: loss")
-        found = text.fidelity(preset)
+    step(f"{preset}: loss")
+    found = text.fidelity(preset)
     used = [f"{report['utilisation'][cell][0]:,}" for cell in CELLS]
     return [
         preset, *used, f"{report['fmax_mhz']:.1f}", f"{cycles:,.0f}", f"{found.loss:+.4f}",

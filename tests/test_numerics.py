@@ -148,7 +148,7 @@ def test_derived_formats(chosen: Numerics) -> None:
     dropped = chosen.wide.mantissa - chosen.state.mantissa
     assert dropped >= (8 if chosen.stochastic else 0)
     assert chosen.wide.mantissa >= chosen.vector.mantissa
-    assert chosen.code_bits == (18 if chosen.fp8 else 8)
+    assert chosen.code_bits == (19 if chosen.fp8 else 8)
     assert chosen.fraction == (16 if chosen.fp8 else 0)
 
 
