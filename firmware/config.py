@@ -20,8 +20,9 @@ SECTOR = 4096  # bytes of a flash that are erased together
 FLASH = 1 << 24  # bytes that a flash's addresses reach
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
-MOST_COLUMNS = 30_720  # their squares, below 17 * 2**28 each with L-Mul, add up to 47 bits
-CHUNKED = 1 << 15  # columns whose sums (1,6,9) holds, however they are rounded
+# Squares of as many, below 17 * 2**28 each with L-Mul, add up to 47 bits; and (1,6,9) holds sums of
+# up to 32,768 codes, however chunks are rounded.
+MOST_COLUMNS = 30_720
 
 
 def _power_of_two(n: int) -> bool:
@@ -127,9 +128,6 @@ class ChipConfig:
                 "accumulate", f"must be at least the {self.columns} columns summed at once", chunk,
                 f"--set columns={chunk} --set lanes=1",
             )  # fmt: skip
-        if chunk and self.max_columns > CHUNKED:
-            rule = f"must be at most {CHUNKED} for sums of chunks"
-            raise SetunError("max_columns", rule, self.max_columns, '--set accumulate="none"')
         if self.clock_hz < 4 * self.baud:
             raise SetunError(
                 "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud
