@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from setun.hw.pipeline import delayed
 
-NEAR = 8  # elements that the first step of a bus read chooses from
 BUS_LATENCY = 5  # cycles from a bus strobe until its read data may be taken
 
 # Words a DP16KD block holds at each data width; the 9, 18 and 36 bit shapes use the parity bits.
@@ -87,8 +85,8 @@ class Store(wiring.Component):
     write_enable, write_address, write_data : In
         Only if `writable`: one word per cycle, visible to reads of the next cycle.
     bus : In
-        See `bus_signature`. Unless elements are `apart`, words are written when their last element
-        arrives, so elements are written in ascending order.
+        See `bus_signature`. Words are written when their last element arrives, so elements are
+        written in ascending order.
 
     Latency 1 cycle, 2 if `far`; throughput one word per cycle.
     """
@@ -110,8 +108,6 @@ class Store(wiring.Component):
         self.init = list(init)
         self.writable = writable
         self.width = element * elements
-        # Elements that fill whole bytes (of 9 bits) of a block are written one by one.
-        self.apart = not writable and (elements == 1 or element % 9 == 0)
         members = {
             "read_address": In(range(max(depth, 2))),
             "read_data": Out(self.width),
@@ -144,31 +140,22 @@ class Store(wiring.Component):
         with m.If(self.bus.strobe):
             m.d.sync += taken.eq(sub)
         strobed = delayed(m, self.bus.strobe, self.latency, "strobed", reset=True)
-        # In two steps: registers for a whole word of a wide memory are wires across the FPGA.
-        chosen = Array(
-            Signal(self.element, name=f"chosen{k}") for k in range(-(-self.elements // NEAR))
-        )
-        for k, part in enumerate(chosen):
-            word = self.read_data[NEAR * self.element * k :][: NEAR * self.element]
-            with m.If(strobed):
-                m.d.sync += part.eq(word.word_select(taken[: ceil_log2(NEAR)], self.element))
-        m.d.sync += self.bus.read_data.eq(chosen[taken[ceil_log2(NEAR) :]])
+        held = Signal(self.width)
+        with m.If(strobed):
+            m.d.sync += held.eq(self.read_data)
+        m.d.sync += self.bus.read_data.eq(held.word_select(taken, self.element))
         return m
 
     def _write_port(self, m: Module, sub: Value, bus_word: Value) -> tuple[Value, Value, Value]:
-        """Enables (of all elements together, or of each), address, data."""
         if self.writable:
             return self.write_enable, self.write_address, self.write_data
         last = (1 << (self.elements - 1).bit_length()) - 1
+        enable = Signal()
+        data = Signal(self.width)
         new = self.bus.write_data[: self.element]
         strobe = self.bus.strobe & self.bus.write
-        enable = Signal(self.elements if self.apart else 1)
-        data = Signal(self.width)
-        if self.apart:
-            m.d.comb += [
-                data.eq(new.replicate(self.elements)),
-                *(enable[k].eq(strobe & (sub == k)) for k in range(self.elements)),
-            ]
+        if self.elements == 1:
+            m.d.comb += [enable.eq(strobe), data.eq(new)]
         else:
             held = Signal(self.width)
             with m.If(strobe):
@@ -190,20 +177,19 @@ class Store(wiring.Component):
                 shape=self.width, depth=size, init=init
             )
             end = start + size
-            read = mem.read_port()
-            write = mem.write_port(granularity=self.element if self.apart else None)
+            read, write = mem.read_port(), mem.write_port()
             outputs.append(read.data)
             # The bus reaches beyond the memory: what it writes there must not wrap around.
             here = (write_address >= start) & (write_address < end)
             m.d.comb += [
-                write.en.eq(Mux(here, enable, 0)),
+                write.en.eq(enable & here),
                 write.data.eq(data),
                 write.addr.eq(write_address - start),
                 read.addr.eq(address - start),
             ]
             if not self.writable:
                 # One address for both ports and never both at once: a single-port block.
-                m.d.comb += [write.addr.eq(address - start), read.en.eq(~write.en.any())]
+                m.d.comb += [write.addr.eq(address - start), read.en.eq(~write.en)]
             if len(parts) > 1:
                 with m.If((address >= start) & (address < end)):
                     m.d.sync += selected.eq(k)

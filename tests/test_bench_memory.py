@@ -38,7 +38,7 @@ def parts() -> tuple[Parts, dict[str, object]]:
         init = words(rng, min(depth, 20), element * elements)
         name = f"s{element}x{elements}x{depth}"
         units[name] = Store(name, init=init, **about)
-        stores.append({"name": name, "init": init, "apart": units[name].apart, **about})
+        stores.append({"name": name, "init": init, **about})
     for element, elements, depth in WRITABLE:
         about = {"element": element, "elements": elements, "depth": depth}
         name = f"w{element}x{elements}x{depth}"

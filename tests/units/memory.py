@@ -92,14 +92,10 @@ async def bus_loads(dut: Any) -> None:
                 f" expected {expected[differ[0]]:#x}, got {got[differ[0]]:#x}"
             )
 
-        # A word whose last element has not come is not written, unless elements are apart.
+        # A word whose last element has not come is not written.
         if stride > 1:
-            values = numbers(rng, stride - 1, 32)
-            await bus.store(2 * stride, values, rng)
-            for k, value in enumerate(values[:elements] if unit["apart"] else []):
-                ones = (1 << element) - 1
-                expected[2] ^= (expected[2] >> (k * element) & ones ^ value & ones) << (k * element)
-            assert await read_word(2) == expected[2], f"{name}: wrong half of a word written"
+            await bus.store(2 * stride, numbers(rng, stride - 1, 32), rng)
+            assert await read_word(2) == expected[2], f"{name}: half a word was written"
             await bus.store(2 * stride, [0] * stride, rng)
             expected[2] = 0
 
