@@ -145,7 +145,7 @@ def measure(
             for _ in bench.start(streams - 1, tokens):
                 pass
             lead = bench.since(before)["heads"] - streams * tokens
-            if lead > margin:
+            if lead >= margin:
                 raise SetunError(
                     f"{streams} streams", f"must be under way together for {tokens} tokens",
                     f"others were {lead} tokens ahead", "measure more tokens",
