@@ -224,8 +224,7 @@ class ChipConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready contents, with the options of `Numerics` beside the others."""
-        own = {name: getattr(self, name) for name in _names() if name != "numerics"}
-        return own | self.numerics.to_dict()
+        return {name: getattr(self, name) for name in _OWN} | self.numerics.to_dict()
 
     def to_toml(self) -> str:
         """The configuration as a TOML file that `from_dict` reads back."""
@@ -234,7 +233,7 @@ class ChipConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ChipConfig":
         """Configuration from `to_dict`'s output or a TOML file's contents."""
-        known = _names() - {"numerics"} | set(Numerics.__dataclass_fields__)
+        known = {*_OWN, *Numerics.__dataclass_fields__}
         for name in values:
             if name not in known:
                 raise SetunError(f"option {name}", "is not one of the chip's", "",
@@ -263,5 +262,4 @@ class ChipConfig:
         return hashlib.sha256(text.encode()).digest()[:8]
 
 
-def _names() -> set[str]:
-    return set(ChipConfig.__dataclass_fields__)
+_OWN = [name for name in ChipConfig.__dataclass_fields__ if name != "numerics"]

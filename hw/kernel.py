@@ -78,7 +78,7 @@ class KernelLane(wiring.Component):
         m.submodules.forget = forget = Forget(n)
         m.submodules.join = join = FloatAdder(n.wide)
         sign = 1 << (fmt.width - 1)
-        glu, gated, adding, adds = (Signal(name=n) for n in ("glu", "gated", "adding", "adds"))
+        glu, gated, adding, adds = (Signal(name=x) for x in ("glu", "gated", "adding", "adds"))
         m.d.sync += [
             glu.eq(self.kernel == Kernel.GLU),
             gated.eq(self.kernel == Kernel.MLGRU),

@@ -8,8 +8,7 @@ from setun.firmware.placement import Space
 from setun.hw.memories import shapes
 from setun.hw.memory import blocks, segments
 
-FIXED_BLOCKS = 6  # tables of reciprocals, roots and noise; the link's buffers
-LUT_RAM_WORDS = 64  # memories up to this depth go to distributed RAM
+FIXED_BLOCKS = 5  # tables of roots and noise; the link's buffers
 
 
 def block_ram(config: ChipConfig) -> dict[str, int]:
@@ -24,7 +23,8 @@ def block_ram(config: ChipConfig) -> dict[str, int]:
     codes = SLOTS * config.contexts * config.slot_words
     found["slots"] = blocks(codes, 8 * config.columns)
     found["sigmoid"] = config.lanes
-    found["tables and link"] = FIXED_BLOCKS
+    reciprocals = not (config.numerics.fp8 or config.numerics.lmul)
+    found["tables and link"] = FIXED_BLOCKS + reciprocals
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware import functions
-from setun.firmware.formats import Format, Values
+from setun.firmware.formats import Values
 from setun.firmware.lmul import lmul, square
 from setun.firmware.noise import round_stochastic
 from setun.firmware.numerics import ACCUMULATOR, CODE, CODE_FRACTION, EXACT, Numerics
@@ -41,13 +41,10 @@ class Arithmetic:
 
     def mul(self, a: Any, b: Any) -> Any:
         """Rounded product of numbers in the vector format."""
-        return self.r(self._product(a, b, self.fmt))
-
-    def _product(self, a: Any, b: Any, fmt: Format) -> Any:
         if not self.numerics.lmul:
-            return a * b
-        y = lmul(a, b, fmt.mantissa)
-        return float(y) if y.ndim == 0 else y
+            return self.r(a * b)
+        y = lmul(a, b, self.fmt.mantissa)
+        return self.r(float(y) if y.ndim == 0 else y)
 
     def scale(self, root: Any, top: Any) -> Any:
         """`root` times what `codes` makes of the maximum; a power of two costs no product."""

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from setun.backends import SimulatedBackend
+from setun.backends.simulated import simulated_config
 from setun.cli import cli
+from setun.firmware.config import ChipConfig
 from setun.firmware.numerics import PRESETS, Numerics
+from setun.firmware.placement import sized_for
+from setun.models.load import load_model
 
 IDS = ("--prompt-ids", "5,6,7", "-n", 24)
 
@@ -38,6 +43,26 @@ def test_an_image_carries_its_numerics(model: Path, tmp_path: Path) -> None:
     assert plain != small
     assert tokens(file) == small
     assert tokens(file, "--numerics", "default") == plain
+    # One option takes along what only made sense with the image's own.
+    assert tokens(file, "--set", "activation=int8") == plain
+    config = tmp_path / "config.toml"
+    config.write_text(ChipConfig().to_toml())
+    assert tokens(file, "--config", config) == plain
+
+
+def test_a_chip_keeps_its_numerics(model: Path) -> None:
+    """Which numerics a board has was decided when it was built."""
+    image = load_model(model)
+    base = ChipConfig(columns=8, rows=4, lanes=4)
+    chip = SimulatedBackend(image, simulated_config(sized_for(image, base)))
+    chip._serial.close()
+    try:
+        board = ("--backend", "serial", "--port", chip.chip.port, "--baud", chip.config.baud)
+        code, _, error = invoke("run", model, *IDS, *board, "--numerics", "fp8")
+        assert code != 0 and "must be those of the chip" in error and "int8" in error
+        assert tokens(model, *board, "--numerics", "default") == tokens(model)
+    finally:
+        chip.close()
 
 
 def test_a_file_of_numerics(model: Path, tmp_path: Path) -> None:

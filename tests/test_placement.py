@@ -152,6 +152,13 @@ def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> 
     check_fit(image, ChipConfig())
 
 
+def test_options_are_written_in_one_order() -> None:
+    """The same file whatever Python's hash seed: numerics last, the rest as declared."""
+    names = list(ChipConfig().to_dict())
+    assert names[:3] == ["columns", "rows", "lanes"] and names[-1] == "state_rounding"
+    assert names.index("baud") == len(ChipConfig.__dataclass_fields__) - 2
+
+
 def test_chunks_fit_the_array_and_vectors_their_sums() -> None:
     numerics = Numerics(activation="fp8", accumulate=16)
     ChipConfig(columns=16, numerics=numerics, max_columns=30_720)

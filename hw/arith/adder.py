@@ -4,16 +4,14 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
 from setun.firmware.functions import Ints
-from setun.hw.arith.bits import Fields, bits_shape, leading_zeros, pack, pipe, round_up
+from setun.hw.arith.binary import Binary
+from setun.hw.arith.bits import Fields, leading_zeros, pack, pipe, round_up
 
 
-class FloatAdder(wiring.Component):
+class FloatAdder(Binary):
     """o = round(a + b), one sum per cycle.
 
     Parameters
@@ -34,11 +32,6 @@ class FloatAdder(wiring.Component):
     """
 
     latency = 3
-
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
-        w = bits_shape(fmt)
-        super().__init__({"a": In(w), "b": In(w), "o": Out(w)})
 
     def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
         """Bit patterns of the sums of two arrays of bit patterns."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from setun.firmware.formats import Format
 from setun.firmware.functions import Ints
 from setun.firmware.numerics import CODE, CODE_BITS, CODE_FRACTION
+from setun.hw.arith.binary import Binary
 from setun.hw.arith.bits import Fields, bits_shape, exponent_field, pack, pipe, round_up
 
 TOP = CODE.bias  # exponent field of the codes in [1, 2); as many exponents below are not flushed
@@ -107,7 +108,7 @@ def whole(m: Module, code: Value, name: str) -> Value:
     return value
 
 
-class TimesPower(wiring.Component):
+class TimesPower(Binary):
     """o = round(a * p) where p is the power of two in `b`: an addition of exponents.
 
     Parameters
@@ -128,11 +129,6 @@ class TimesPower(wiring.Component):
     """
 
     latency = 2
-
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
-        w = bits_shape(fmt)
-        super().__init__({"a": In(w), "b": In(w), "o": Out(w)})
 
     def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
         """Bit patterns of the products of two arrays of bit patterns."""

@@ -4,17 +4,15 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
 from setun.firmware.functions import Ints
 from setun.firmware.lmul import lmul, offset_bits
-from setun.hw.arith.bits import Fields, bits_shape, pipe
+from setun.hw.arith.binary import Binary
+from setun.hw.arith.bits import Fields, pipe
 
 
-class LMul(wiring.Component):
+class LMul(Binary):
     """o = a * b by `setun.firmware.lmul`, one product per cycle; no multiplier, nothing rounded.
 
     Parameters
@@ -35,11 +33,6 @@ class LMul(wiring.Component):
     """
 
     latency = 2
-
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
-        w = bits_shape(fmt)
-        super().__init__({"a": In(w), "b": In(w), "o": Out(w)})
 
     def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
         """Bit patterns of the products of two arrays of bit patterns."""

@@ -4,16 +4,14 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
 from setun.firmware.functions import Ints
-from setun.hw.arith.bits import Fields, bits_shape, pack, pipe, round_up
+from setun.hw.arith.binary import Binary
+from setun.hw.arith.bits import Fields, pack, pipe, round_up
 
 
-class FloatMultiplier(wiring.Component):
+class FloatMultiplier(Binary):
     """o = round(a * b), one product per cycle.
 
     Parameters
@@ -33,11 +31,6 @@ class FloatMultiplier(wiring.Component):
     """
 
     latency = 2
-
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
-        w = bits_shape(fmt)
-        super().__init__({"a": In(w), "b": In(w), "o": Out(w)})
 
     def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
         """Bit patterns of the products of two arrays of bit patterns."""

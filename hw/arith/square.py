@@ -171,7 +171,7 @@ class WholeSquare(wiring.Component):
         return m
 
 
-class WholeLMulSquare(wiring.Component):
+class WholeLMulSquare(WholeSquare):
     """L-Mul of the magnitude of a signed whole number with itself, one per cycle.
 
     Parameters
@@ -189,10 +189,6 @@ class WholeLMulSquare(wiring.Component):
     """
 
     latency = 2
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        super().__init__({"a": In(signed(width)), "o": Out(2 * width)})
 
     def model(self, a: ArrayLike) -> Ints:
         """Squares of an array of numbers."""

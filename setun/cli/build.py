@@ -67,8 +67,9 @@ def command(
     opened = open_model(model)
     image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
-    usual |= usual_numerics(opened, numerics) | target.chip
-    config = chip_for(image, chosen_options(config_file, numerics, settings), **usual)
+    options = chosen_options(config_file, numerics, settings)
+    usual |= usual_numerics(opened, options) | target.chip
+    config = chip_for(image, options, **usual)
     if config.external and not target.has_memory(config.memory):
         raise SetunError(
             "memory", f"must be onchip or one of {board}", config.memory,

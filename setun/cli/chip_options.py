@@ -11,7 +11,7 @@ from setun.cli.options import numerics_option
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import CHOICES, Numerics
 from setun.firmware.placement import sized_for
 
 if TYPE_CHECKING:
@@ -57,9 +57,19 @@ def chosen_options(
     return values
 
 
-def usual_numerics(model: "Model", numerics: Numerics | None) -> dict[str, Any]:
-    """Defaults that an image was imported for; none beside --numerics, which replaces them all."""
-    return model.numerics.to_dict() if numerics is None else {}
+def usual_numerics(model: "Model", options: dict[str, Any]) -> dict[str, Any]:
+    """Defaults that an image was imported for.
+
+    None beside a complete choice, of --numerics or of a file that `setun generate` wrote: that
+    replaces them all. An option that makes another one pointless leaves it out.
+    """
+    if CHOICES.keys() <= options.keys():
+        return {}
+    usual = model.numerics.to_dict()
+    for chosen, pointless in (("activation", "accumulate"), ("state_rounding", "state_seed")):
+        if chosen in options:
+            usual.pop(pointless, None)
+    return usual
 
 
 def chip_for(image: Image | None, options: dict[str, Any], **defaults: Any) -> ChipConfig:

@@ -59,7 +59,7 @@ def command(
     if model is not None:
         opened = open_model(model)
         image = opened.image
-        defaults = {"packing": image.packing, **usual_numerics(opened, numerics)}
+        defaults = {"packing": image.packing, **usual_numerics(opened, options)}
     if board is not None:
         found = boards.get(board)
         defaults |= found.chip | {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}

@@ -84,10 +84,10 @@ def command(
     if context and backend == "golden":
         raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":
-        exact = chip_for(None, options, **usual_numerics(opened, numerics)).numerics
+        exact = chip_for(None, options, **usual_numerics(opened, options)).numerics
         play(image, GoldenBackend(image, exact), exact, tokens, count, sampling, as_json)
     elif backend == "sim":
-        usual = {"packing": image.packing, **usual_numerics(opened, numerics), **SIMULATED_CHIP}
+        usual = {"packing": image.packing, **usual_numerics(opened, options), **SIMULATED_CHIP}
         config = simulated_config(chip_for(image, options, **usual))
         with stages() as start:
             chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
@@ -97,6 +97,11 @@ def command(
             raise SetunError("--backend serial", "needs --port", "none", "e.g. --port /dev/ttyUSB0")
         with bar("load model", 1) as step:
             board = SerialBackend(image, port, baud=baud, context=context, progress=_fraction(step))
+        if numerics not in (None, board.config.numerics):
+            board.close()
+            found = ", ".join(f"{k} {v}" for k, v in board.config.numerics.to_dict().items())
+            rule = "must be those of the chip, which were chosen when it was built"
+            raise SetunError("--numerics", rule, found, "leave it out, or build another chip")
         play(image, board, board.config.numerics, tokens, count, sampling, as_json)
 
 
