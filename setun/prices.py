@@ -22,7 +22,7 @@ from setun.sim.studies.fidelity import TOKENS, Text
 from setun.sim.studies.report import line, parser, run, step, table
 
 BOARD = "ulx3s-85f"
-SHAPE = {"columns": 16, "rows": 8, "lanes": 4, "contexts": 1}
+SHAPE = partial(ChipConfig, columns=16, rows=8, lanes=4, contexts=1)
 COLUMNS = (
     "numerics", "LUT4", "registers", "MULT18X18D", "DP16KD", "Fmax, MHz", "cycles per token",
     "loss over float", "same likeliest token",
@@ -33,8 +33,8 @@ CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
 def price(preset: str, text: Text, clock_mhz: float) -> list[str]:
     """A line of the table."""
     image, target = load_model("shakespeare"), boards.get(BOARD)
-    chip = ChipConfig(
-        **SHAPE, numerics=PRESETS[preset], packing=image.packing,
+    chip = SHAPE(
+        numerics=PRESETS[preset], packing=image.packing,
         clock_hz=round(clock_mhz * 1e6), baud=target.baud,
     )  # fmt: skip
     config = sized_for(image, chip)
