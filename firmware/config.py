@@ -39,6 +39,9 @@ class ChipConfig:
         P, activations the ternary array takes per cycle; a power of two, a multiple of `lanes`.
     rows
         Q, matrix rows it computes at once; a power of two, a multiple of `lanes`.
+    pump
+        2: a row of the FPGA computes two rows of the matrix, one after the other, on a clock of
+        twice the speed.
     lanes
         V, elements the vector units handle per cycle; a power of two up to 32.
     packing
@@ -72,6 +75,7 @@ class ChipConfig:
 
     columns: int = 32
     rows: int = 8
+    pump: int = 1
     lanes: int = 8
     packing: str = "2b"
     memory: str = "onchip"
@@ -101,6 +105,10 @@ class ChipConfig:
                 )
         if self.columns > 64 or self.rows > 64:
             raise SetunError("array", "must be at most 64 columns by 64 rows", self.macs)
+        if self.pump not in (1, 2):
+            raise SetunError("pump", "must be 1 or 2", self.pump)
+        if self.rows % self.pump:
+            raise SetunError("rows", f"must be a multiple of the pump's {self.pump}", self.rows)
         if self.contexts not in CONTEXTS:
             raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
         if self.packing not in PACKINGS:
@@ -145,8 +153,9 @@ class ChipConfig:
 
     @property
     def weight_bits(self) -> int:
-        """Bits of one weight word."""
-        return 2 * self.macs if self.packing == "2b" else 8 * -(-self.macs // 5)
+        """Bits of one weight word: `pump` parts, in whole bytes if five weights share one."""
+        count = self.macs // self.pump
+        return self.pump * (2 * count if self.packing == "2b" else 8 * -(-count // 5))
 
     @property
     def external(self) -> bool:

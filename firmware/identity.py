@@ -7,11 +7,11 @@ from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 from setun.firmware.numerics import CHOICES, Numerics
 
-VERSION = 4
-# version, digest, columns, rows, lanes, packing, memory, contexts, the numerics (exponent,
+VERSION = 5
+# version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
-_RECORD = struct.Struct("<B8s6B6B11I16s")
+_RECORD = struct.Struct("<B8s7B6B11I16s")
 
 
 def encode(config: ChipConfig) -> bytes:
@@ -19,7 +19,7 @@ def encode(config: ChipConfig) -> bytes:
     c, n = config, config.numerics
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
     return _RECORD.pack(
-        VERSION, c.digest, c.columns, c.rows, c.lanes, PACKINGS.index(c.packing),
+        VERSION, c.digest, c.columns, c.rows, c.pump, c.lanes, PACKINGS.index(c.packing),
         MEMORIES.index(c.memory), c.contexts,
         c.vector.exponent, c.vector.mantissa, *choices, n.state.mantissa,
         c.weight_words, c.constant_pairs, c.instructions, c.vector_elements, c.state_elements,
@@ -36,7 +36,7 @@ def decode(record: bytes) -> ChipConfig:
             f"{len(record)} bytes, version {record[0] if record else 'none'}",
             "use the Setun release that built the bitstream",
         )  # fmt: skip
-    (_, digest, columns, rows, lanes, packing, memory, contexts, exponent, mantissa, *chosen,
+    (_, digest, columns, rows, pump, lanes, packing, memory, contexts, exponent, mantissa, *chosen,
      state_mantissa, weights, pairs, instructions, vector, state, longest, clock, baud, base, chunk,
      seed, part) = _RECORD.unpack(record)  # fmt: skip
     if packing >= len(PACKINGS):
@@ -49,7 +49,7 @@ def decode(record: bytes) -> ChipConfig:
             raise SetunError("chip", f"must report a known {name}", index)
         options[name] = known[index]
     config = ChipConfig(
-        columns=columns, rows=rows, lanes=lanes, packing=PACKINGS[packing],
+        columns=columns, rows=rows, pump=pump, lanes=lanes, packing=PACKINGS[packing],
         memory=MEMORIES[memory], part=part.rstrip(b"\0").decode("ascii", "replace"),
         numerics=Numerics(
             vector=Format(exponent, mantissa), accumulate=chunk, state_seed=seed,

@@ -14,7 +14,8 @@ gates     4     one number, 1 - lower bound, at its state's address
 vector    5     one number of vector memory (for debugging)
 ========= ===== ==============================================================
 
-A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits.
+A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits;
+`ChipConfig.pump` parts of equal size, each in whole bytes.
 Matrices follow each other in execution order, padded with zeros to whole words. A matrix is cut
 into panels of `ChipConfig.panel` row groups, a panel into blocks of `columns` columns; within a
 block the groups follow each other.
@@ -153,8 +154,9 @@ def _weights(image: Image, config: ChipConfig) -> Words:
     if config.packing == "2b":
         packed = pack_2b(codes.ravel()).reshape(len(codes), -1)
     else:
-        whole = np.zeros((len(codes), aligned(codes.shape[1], 5)), np.int8)
-        whole[:, : codes.shape[1]] = codes
+        parts = codes.reshape(len(codes) * config.pump, -1)
+        whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
+        whole[:, : parts.shape[1]] = parts
         packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
     if config.external:
         joined = np.zeros(aligned(packed.size, 4), np.uint8)

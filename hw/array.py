@@ -8,8 +8,9 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.hw.accumulate import ChunkFlags, chunk_sums, running_sums
 from setun.hw.arith import whole
-from setun.hw.dot import DotRow, Technology
+from setun.hw.dot import Technology
 from setun.hw.pipeline import delayed
+from setun.hw.rows import Rows
 from setun.hw.seats import number
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
@@ -44,9 +45,8 @@ class TernaryArray(wiring.Component):
         later.
     code_slot, code_seat, code_address : Out, code_data : In(8 * P)
         Read port of the slot memory, data one cycle later.
-    weights : In(stream of 2 * P * Q bits)
-        (nonzero, negative) bit pairs in execution order; a matvec's words again for every seat,
-        unless seats share them.
+    weights : In(stream of `config.weight_bits`)
+        Words in execution order; a matvec's words again for every seat, unless seats share them.
     o : Out(stream of Q signed accumulators)
         Row groups, sums as `config.numerics` wants them, in units of 2**-fraction, in the order of
         `setun.hw.seats.walk`.
@@ -56,13 +56,13 @@ class TernaryArray(wiring.Component):
     Parameters
     ----------
     technology
-        Cells that `DotRow` is made of; the sums are the same.
+        Cells that `Rows` are made of; the sums are the same.
     lead
         Cycles from the transfer of a weight word to its payload. Slots are released as much later,
         and codes read one cycle less, so that they have a register behind their block RAM.
 
     One word of one seat per cycle unless one of the waits holds it. Latency from the last word of a
-    row group to `o`: `lead` + `DotRow.latency` + 2 cycles, one more for codes in fp8, and
+    row group to `o`: `lead` + `Rows.latency` + 2 cycles, one more for codes in fp8, and
     `CHUNK_LATENCY` more for sums of chunks.
     """
 
@@ -85,7 +85,7 @@ class TernaryArray(wiring.Component):
                 "code_seat": Out(number(config.contexts)),
                 "code_address": Out(range(max(config.slot_words, 2))),
                 "code_data": In(8 * p),
-                "weights": In(stream.Signature(2 * p * q)),
+                "weights": In(stream.Signature(config.weight_bits)),
                 "o": Out(stream.Signature(self.groups)),
                 "busy": Out(1),
                 "wait_codes": Out(1),
@@ -217,26 +217,22 @@ class TernaryArray(wiring.Component):
         """Dot products of the issued words, added up at `place`, into the FIFO."""
         c = self.config
         p, q, numerics = c.columns, c.rows, c.numerics
-        weights: Value = Signal(2 * p * q, reset_less=True, name="weights")
-        m.d.sync += weights.eq(self.weights.payload)
-        # Codes arrive with the registered weights, one cycle after the payload.
+        m.submodules.rows = rows = Rows(c, self.technology)
+        # Codes arrive one cycle after the weights, as rows want them.
         codes = delayed(m, self.code_data, self.lead - self.early, "codes")
         expanding = int(numerics.fp8)
         if expanding:
             each = [whole(m, codes.word_select(k, 8), f"whole{k}") for k in range(p)]
             codes = delayed(m, Cat(*each), expanding, "wholes")
-            weights = delayed(m, weights, expanding, "weights")
-        rows = [DotRow(p, self.technology, width=numerics.code_bits) for _ in range(q)]
-        stages = self.lead + expanding + rows[0].latency + 1
+        m.d.comb += [
+            rows.packed.eq(delayed(m, self.weights.payload, expanding, "weights")),
+            rows.codes.eq(codes),
+        ]
+        stages = self.lead + expanding + rows.latency + 1
         products: list[Value] = []
-        for k, row in enumerate(rows):
-            m.submodules[f"row{k}"] = row
+        for k in range(q):
             product = Signal(signed(self.sum_width), name=f"product{k}")
-            m.d.comb += [
-                row.codes.eq(codes),
-                row.weights.eq(weights[2 * p * k : 2 * p * (k + 1)]),
-                product.eq(row.o),
-            ]
+            m.d.comb += product.eq(rows.o[k])
             products.append(product)
 
         target = delayed(m, place, stages, "target")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import Value
+from amaranth.hdl import ClockDomain, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
 from amaranth.hdl._nir import Memory, Netlist
@@ -37,7 +37,10 @@ def to_verilog(component: Component, name: str) -> str:
     """
     with _collector_paused():
         fragment = Fragment.get(component, None)
-        design = _Design(build_netlist(fragment, ports=_ports(component), name=name))
+        netlist = build_netlist(
+            fragment, ports=_ports(component), name=name, missing_domain=_domain
+        )
+        design = _Design(netlist)
         text = design.rtlil()
     return _with_contents(verilog._convert_rtlil_text(text), design.contents)
 
@@ -53,6 +56,11 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _domain(name: str) -> ClockDomain:
+    """What a component leaves to its surroundings: only `sync` has a reset."""
+    return ClockDomain(name, reset_less=name != "sync")
 
 
 def _ports(component: Component) -> dict[str, tuple[Value, PortDirection]]:

@@ -19,7 +19,7 @@ from setun.hw.quantiser import Quantiser
 from setun.hw.sampler import Sampler
 from setun.hw.sequencer import Sequencer
 from setun.hw.sink import Sink
-from setun.hw.weights import LEAD, WeightReader, lead, unpack_weights
+from setun.hw.weights import LEAD, WeightReader, lead
 
 
 class Core(wiring.Component):
@@ -205,10 +205,9 @@ class Core(wiring.Component):
                 reader.data.eq(store.read_data),
                 store.read_address.eq(reader.address),
             ]
-        packed = reader.o.payload[: self.config.weight_bits]
         m.d.comb += [
             reader.restart.eq(sequencer.restart_weights),
-            array.weights.payload.eq(unpack_weights(m, self.config, packed)),
+            array.weights.payload.eq(reader.o.payload),  # what is longer is padding
             array.weights.valid.eq(reader.o.valid),
             reader.o.ready.eq(array.weights.ready),
         ]

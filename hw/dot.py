@@ -12,7 +12,7 @@ from setun.hw.pipeline import delayed
 Technology = Literal["generic", "ecp5", "ice40", "simulator"]
 
 CHAIN = 8  # best on ECP5: a sum of 8 columns fits 11 bits, which with the carry fill 6 CCU2C
-STEPS = 2  # additions between registers
+STEPS = 2  # additions between registers, if not told
 
 # Sum bit A ^ (C & (B ^ D)). The cell hands on its low four bits, A, where this is 0: there A is
 # the other addend too.
@@ -65,6 +65,20 @@ def add_masked(
     return total
 
 
+def _levels(columns: int, chain: int) -> int:
+    return chain + ceil_log2(columns // chain)
+
+
+def _stage(level: int, steps: int) -> int:
+    """Cycles before the addition `level`; the mask, level 0, is not counted as one."""
+    return max(0, level - 1) // steps
+
+
+def row_latency(columns: int, steps: int = STEPS) -> int:
+    """`DotRow.latency` of a row with the usual chains."""
+    return _stage(_levels(columns, min(columns, CHAIN)) - 1, steps) + 1
+
+
 class DotRow(wiring.Component):
     """One row's dot product of whole-number codes with ternary weights, one set per cycle.
 
@@ -84,6 +98,8 @@ class DotRow(wiring.Component):
         Columns that a chain adds up, a power of two.
     width
         Bits of a code, sign included.
+    steps
+        Additions between registers.
 
     Members
     -------
@@ -92,8 +108,8 @@ class DotRow(wiring.Component):
     o : Out(signed(width + log2 columns))
         The sum, below 2**(width - 1) * columns in magnitude.
 
-    Latency `latency` cycles (a register behind every second addition), throughput one per
-    cycle. Later columns of a chain are delayed here: synthesis merges the delayed codes of rows
+    Latency `latency` cycles (by default a register behind every second addition), throughput one
+    per cycle. Later columns of a chain are delayed here: synthesis merges the delayed codes of rows
     that share them.
     """
 
@@ -104,12 +120,14 @@ class DotRow(wiring.Component):
         *,
         chain: int = CHAIN,
         width: int = 8,
+        steps: int = STEPS,
     ) -> None:
         self.columns = columns
+        self.steps = steps
         self.width = width
         self.technology: Technology = technology
         self.chain = min(columns, chain)
-        self.levels = self.chain + ceil_log2(columns // self.chain)
+        self.levels = _levels(columns, self.chain)
         super().__init__(
             {
                 "codes": In(width * columns),
@@ -123,10 +141,8 @@ class DotRow(wiring.Component):
         """Cycles from operands to sum."""
         return self._stage(self.levels - 1) + 1
 
-    @staticmethod
-    def _stage(level: int) -> int:
-        """Cycles before the addition `level`; the mask, level 0, is not counted as one."""
-        return max(0, level - 1) // STEPS
+    def _stage(self, level: int) -> int:
+        return _stage(level, self.steps)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

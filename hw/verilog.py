@@ -15,6 +15,7 @@ from setun.hw.dot import Technology
 from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
+from setun.hw.rows import FAST, needs_fast_clock
 
 TOP = "setun"
 
@@ -25,10 +26,14 @@ _PINS = {
     "tx": "output, 1 bit: UART to the host, 8N1, idle high",
 }
 
+_FAST_CLOCK = "input, 1 bit: twice clk's frequency, from one source; rises with clk and halfway"
 
-def chip_ports(config: ChipConfig) -> dict[str, str]:
+
+def chip_ports(config: ChipConfig, technology: Technology = "generic") -> dict[str, str]:
     """Ports of `chip_verilog` by name, the pins of an external memory included."""
     ports = dict(_PINS)
+    if needs_fast_clock(config, technology):
+        ports[f"{FAST}_clk"] = _FAST_CLOCK
     for name, member in memory_pins(config).members.items():
         way = "output" if member.flow is Out else "input"
         bits = Shape.cast(member.shape).width

@@ -94,14 +94,23 @@ class WeightReader(wiring.Component):
 
 def unpack_weights(m: Module, config: ChipConfig, packed: Value) -> Value:
     """(nonzero, negative) bit pairs of one weight word; combinational."""
-    if config.packing == "2b":
+    size, count = len(packed) // config.pump, config.macs // config.pump
+    return Cat(
+        unpack(m, config.packing, packed[k * size : (k + 1) * size], count, f"part{k}_")
+        for k in range(config.pump)
+    )
+
+
+def unpack(m: Module, packing: str, packed: Value, count: int, name: str = "") -> Value:
+    """(nonzero, negative) bit pairs of `count` weights that begin with a byte; combinational."""
+    if packing == "2b":
         return packed
     pairs = []
     for k in range(len(packed) // 8):
-        trits = Signal(10, name=f"trits{k}")
+        trits = Signal(10, name=f"{name}trits{k}")
         m.d.comb += trits.eq(decode_trits(packed[8 * k : 8 * k + 8]))
         pairs.append(trits)
-    return Cat(*pairs)[: 2 * config.macs]
+    return Cat(*pairs)[: 2 * count]
 
 
 def decode_trits(t: Value) -> Value:

@@ -50,11 +50,17 @@ def expected() -> Sequence[int]:
     return tokens
 
 
-@pytest.mark.parametrize("contexts", [1, 2])
-def test_generic_rows_and_collisions(monkeypatch: pytest.MonkeyPatch, contexts: int) -> None:
+@pytest.mark.parametrize(
+    ("contexts", "pump", "packing"), [(1, 1, "2b"), (2, 1, "1.6b"), (1, 2, "1.6b"), (2, 2, "2b")]
+)
+def test_generic_rows_and_collisions(
+    monkeypatch: pytest.MonkeyPatch, contexts: int, pump: int, packing: str
+) -> None:
     opposite_on_collision(monkeypatch)
     monkeypatch.setattr(simulated, "blank_verilog", chip_verilog)
-    base = ChipConfig(columns=8, rows=8, lanes=4, contexts=contexts)
+    base = ChipConfig(
+        columns=8, rows=8, pump=pump, lanes=4, contexts=contexts, packing=packing
+    )
     chip = SimulatedBackend(IMAGE, simulated_config(sized_for(IMAGE, base)))
     try:
         greedy = Sampling()

@@ -159,5 +159,6 @@ def test_chip_has_its_rows_once() -> None:
     config = ChipConfig(columns=8, rows=4, lanes=4, weight_words=32, constant_pairs=64)
     text = chip_verilog(config)
     names = set(modules(text))
-    assert "setun.core.array.row0" in names and "setun.core.array.row1" not in names
+    rows = "setun.core.array.rows.row"
+    assert f"{rows}0" in names and f"{rows}1" not in names
     assert_same_hardware(text, verilog.convert(Chip(config), name="setun", emit_src=False), "setun")

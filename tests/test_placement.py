@@ -155,7 +155,7 @@ def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> 
 def test_options_are_written_in_one_order() -> None:
     """The same file whatever Python's hash seed: numerics last, the rest as declared."""
     names = list(ChipConfig().to_dict())
-    assert names[:3] == ["columns", "rows", "lanes"] and names[-1] == "state_rounding"
+    assert names[:3] == ["columns", "rows", "pump"] and names[-1] == "state_rounding"
     assert names.index("baud") == len(ChipConfig.__dataclass_fields__) - 2
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from setun.firmware.errors import SetunError
 from setun.hw.build import report
 from setun.hw.build.cache import Cache
-from setun.hw.build.pll import pll_settings
 from setun.hw.build.process import Children
 from setun.hw.build.stages import Design, Device, Flow, Progress
 from setun.hw.build.top import Board, BoardTop
@@ -30,7 +29,6 @@ def design_for(factory: Factory, board: Board, *, name: str, clock_mhz: float) -
         )
     if not name.isidentifier() or not name.isascii():
         raise SetunError("design name", "must be letters, digits and underscores", name)
-    pll_settings(board.clock_mhz, clock_mhz)
     top = BoardTop(factory(), board, clock_mhz)
     plan = board.load_platform().prepare(top, name, emit_src=False)
 

@@ -9,6 +9,7 @@ from amaranth.lib import io
 
 from setun.hw.build.pll import pll_settings
 from setun.hw.build.sdram_pads import PHASE, SdramPads, shifted
+from setun.hw.rows import FAST
 
 
 class Board(Protocol):
@@ -49,6 +50,7 @@ class BoardTop(Elaboratable):
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
     held there by the chip-wide set/reset until the PLL locks, released on an edge of `sync`.
+    A chip whose `pump` is 2 has a domain `fast` of twice the speed, in phase with `sync`.
     The first LED, if the board has one, is lit while a serial line is low.
 
     Parameters
@@ -64,7 +66,9 @@ class BoardTop(Elaboratable):
     def __init__(self, chip: Any, board: Board, clock_mhz: float) -> None:
         self.chip = chip
         self.board = board
-        self.pll = pll_settings(board.clock_mhz, clock_mhz)
+        self.pump = getattr(chip, "pump", 1)
+        # The fastest clock is the one that the loop is closed over: slower ones divide it.
+        self.pll = pll_settings(board.clock_mhz, clock_mhz * self.pump)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -76,15 +80,19 @@ class BoardTop(Elaboratable):
         locked = Signal()
         memory = getattr(self.chip, "memory", None)
         m.domains.sync = ClockDomain("sync", reset_less=True)
-        late = None
+        more: dict[str, Any] = {}
         if memory is not None:
             m.domains.memory = ClockDomain("memory", reset_less=True)
-            late = ClockSignal("memory")
+            more |= self._second("CLKOS", ClockSignal("memory"), PHASE)
             m.submodules.sdram = SdramPads(memory, "memory")
-        if self.pll.output_mhz == self.board.clock_mhz and memory is None:
-            m.d.comb += [ClockSignal().eq(clock_pin.i), locked.eq(1)]
+        if self.pump > 1:
+            m.domains += ClockDomain(FAST, reset_less=True)
+            more |= self._second("CLKOS2", ClockSignal(), 0)
+        fastest = ClockSignal(FAST if self.pump > 1 else "sync")
+        if self.pll.output_mhz == self.board.clock_mhz and not more:
+            m.d.comb += [fastest.eq(clock_pin.i), locked.eq(1)]
         else:
-            m.submodules.pll = self._pll(clock_pin.i, ClockSignal(), late, locked)
+            m.submodules.pll = self._pll(clock_pin.i, fastest, locked, more)
         self._hold_until(m, locked)
 
         uart = platform.request(self.board.uart, dir="-")
@@ -100,19 +108,21 @@ class BoardTop(Elaboratable):
         m.d.comb += led_pin.o.eq(~rx_pin.i | ~self.chip.tx)
         return m
 
-    def _pll(self, source: Any, output: Any, late: Any, locked: Signal) -> Instance:
-        """`output` at the chip's clock; `late` likewise, `PHASE` behind, if wanted."""
-        second: dict[str, Any] = {}
-        if late is not None:
-            whole, eighths = shifted(self.pll.post, PHASE)
-            second = {
-                "a_FREQUENCY_PIN_CLKOS": f"{self.pll.output_mhz:g}",
-                "p_CLKOS_ENABLE": "ENABLED",
-                "p_CLKOS_DIV": self.pll.post,
-                "p_CLKOS_CPHASE": whole,
-                "p_CLKOS_FPHASE": eighths,
-                "o_CLKOS": late,
-            }
+    def _second(self, pin: str, output: Any, phase: float) -> dict[str, Any]:
+        """The PLL's ports for `output` at the chip's clock, `phase` degrees behind it."""
+        divider = self.pll.post * self.pump
+        whole, eighths = shifted(divider, phase)
+        return {
+            f"a_FREQUENCY_PIN_{pin}": f"{self.pll.output_mhz / self.pump:g}",
+            f"p_{pin}_ENABLE": "ENABLED",
+            f"p_{pin}_DIV": divider,
+            f"p_{pin}_CPHASE": whole,
+            f"p_{pin}_FPHASE": eighths,
+            f"o_{pin}": output,
+        }
+
+    def _pll(self, source: Any, output: Any, locked: Signal, more: dict[str, Any]) -> Instance:
+        """`output` at the fastest clock, and what `_second` made."""
         return Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{self.board.clock_mhz:g}",
@@ -146,7 +156,7 @@ class BoardTop(Elaboratable):
             i_ENCLKOP=0,
             o_CLKOP=output,
             o_LOCK=locked,
-            **second,
+            **more,
         )
 
     def _hold_until(self, m: Module, locked: Signal) -> None:

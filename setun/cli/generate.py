@@ -68,7 +68,7 @@ def command(
     with stages() as start:
         start("generate Verilog")
         text = chip_verilog(config, placement, technology)
-    ports = chip_ports(config)
+    ports = chip_ports(config, technology)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.v", text.encode())

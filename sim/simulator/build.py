@@ -22,6 +22,7 @@ from setun.sim.simulator.memories import check_memory_file, externalise_memories
 from setun.sim.simulator.tools import Tools, find_tools, processor
 
 PINS = {"clk", "rst", "rx", "tx"}
+FAST_CLOCK = "fast_clk"
 # Where in the generator a line came from: it would tie the cache to line numbers and folders.
 _SOURCE = re.compile(r'[ \t]*\(\* src = "[^"\n]*" \*\)\n?')
 
@@ -46,7 +47,8 @@ def compile_chip(
     verilog
         Whole design, as Amaranth writes it.
     top
-        Its top module, with pins ``clk``, ``rst``, ``rx``, ``tx`` and no others, a bit each.
+        Its top module, with pins ``clk``, ``rst``, ``rx``, ``tx``, a bit each. A pin ``fast_clk``
+        gets a clock of twice the speed, which rises with ``clk`` and halfway between.
     divisor
         Clock cycles per UART bit, at least 2.
     waves
@@ -70,7 +72,7 @@ def compile_chip(
     """
     if not 2 <= divisor < 1 << 20:
         raise SetunError("UART divisor", "must be 2 to 1048575 cycles per bit", divisor)
-    _check_pins(verilog, top)
+    fast = _check_pins(verilog, top)
     tools = tools or find_tools()
     plain = _SOURCE.sub("", verilog)
     hardware, memories = externalise_memories(plain, readmemh=tools.simulator == "verilator")
@@ -80,7 +82,7 @@ def compile_chip(
         check_memory_file(data, memories[index])
         contents[index] = data
     cache = cache_folder()
-    code = _code(cache, hardware, top, divisor, tools, waves, progress)
+    code = _code(cache, hardware, top, divisor, tools, waves, fast, progress)
     about = {
         "simulator": tools.simulator,
         "waves": waves,
@@ -110,9 +112,10 @@ def _code(
     divisor: int,
     tools: Tools,
     waves: bool,
+    fast: bool,
     progress: Progress | None,
 ) -> Path:
-    verilog = hardware + "\n" + wrapper(f"\\{top} ")
+    verilog = hardware + "\n" + wrapper(f"\\{top} ", fast)
     common = (str(tools), str(tools.include), recipe(tools, waves), processor())
     digest = _digest(verilog, str(divisor), driver_text(), *common)
 
@@ -125,7 +128,7 @@ def _code(
             runtime, _ = build_once(
                 cache / "runtime", name, lambda scratch: build_runtime(scratch, tools, waves)
             )
-        build_chip(folder, verilog, divisor, tools, runtime, waves, progress)
+        build_chip(folder, verilog, divisor, tools, runtime, waves, fast, progress)
 
     return build_once(cache / "code", digest, build)[0]
 
@@ -138,11 +141,13 @@ def _digest(*parts: str | bytes) -> str:
     return total.hexdigest()[:32]
 
 
-def _check_pins(verilog: str, top: str) -> None:
+def _check_pins(verilog: str, top: str) -> bool:
+    """Whether there is a fast clock; refuses other pins than the known ones."""
     header = re.search(rf"^\s*module \\?{re.escape(top)}\s*\(([^)]*)\)", verilog, re.MULTILINE)
     if header is None:
         raise SetunError("chip", "needs its top module in the Verilog", top)
     pins = {port.split()[-1] for port in header[1].split(",") if port.strip()}
-    if pins != PINS:
+    if pins - {FAST_CLOCK} != PINS:
         found = ", ".join(sorted(pins)) or "none"
         raise SetunError(f"module {top}", "must have the pins clk, rst, rx, tx only", found)
+    return FAST_CLOCK in pins

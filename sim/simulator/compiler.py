@@ -30,7 +30,7 @@ _HIERARCHY = ("-O1", "-march=native")
 _WRAPPER = """\
 // The chip on its clock, with a power-on reset of eight cycles. Reset and rx come from registers
 // so that nothing inside depends combinationally on what the driver sets.
-module {top}(input clk, input rx, output tx);
+module {top}(input clk, {input}input rx, output tx);
   reg [3:0] count = 0;
   reg rst = 1;
   reg rx_in = 1;
@@ -39,14 +39,15 @@ module {top}(input clk, input rx, output tx);
     rst <= count != 8;
     if (count != 8) count <= count + 1;
   end
-  {chip} chip(.clk(clk), .rst(rst), .rx(rx_in), .tx(tx));
+  {chip} chip(.clk(clk), .rst(rst), {pin}.rx(rx_in), .tx(tx));
 endmodule
 """
 
 
-def wrapper(chip: str) -> str:
-    """Verilog of the module that the driver clocks."""
-    return _WRAPPER.format(top=TOP, chip=chip)
+def wrapper(chip: str, fast: bool) -> str:
+    """Verilog of the module that the driver clocks, with a second clock if `fast`."""
+    given = {"input": "input fast_clk, ", "pin": ".fast_clk(fast_clk), "} if fast else {}
+    return _WRAPPER.format(top=TOP, chip=chip, **({"input": "", "pin": ""} | given))
 
 
 def driver_text() -> bytes:
@@ -81,6 +82,7 @@ def build_chip(
     tools: Tools,
     runtime: Path | None,
     waves: bool,
+    fast: bool,
     progress: Progress | None,
 ) -> None:
     """Make ``folder/chip`` from complete Verilog with :func:`wrapper` in it."""
@@ -103,7 +105,8 @@ def build_chip(
             jobs.append((work / "cold.cpp", work / "cold.o", list(_COLD)))
         jobs.append((DRIVER / "main.cpp", work / "main.o", [*_HOT, f"-DSETUN_DIVISOR={divisor}"]))
         jobs.sort(key=lambda job: -job[0].stat().st_size)
-        flags = [*_flags(tools, waves), f"-DSETUN_FLAT={int(flat)}", f"-I{work}", f"-I{DRIVER}"]
+        flags = [*_flags(tools, waves), f"-DSETUN_FLAT={int(flat)}", f"-DSETUN_FAST={int(fast)}"]
+        flags += [f"-I{work}", f"-I{DRIVER}"]
         _compile(tools, jobs, flags, progress)
         objects = [str(job[1]) for job in jobs]
         if runtime is not None:

@@ -50,12 +50,10 @@ public:
     bool tx() const { return top.p_tx.get<bool>(); }
     void cycle() {
         top.p_clk.set<bool>(true);
-        top.step();
-        dump();
+        level();
         top.p_clk.set<bool>(false);
-#if SETUN_WAVES || !SETUN_FLAT
-        top.step();
-        dump();
+#if SETUN_WAVES || SETUN_FAST || !SETUN_FLAT
+        level();
 #else
         // Nothing in the chip acts on the falling edge: forget it instead of evaluating. Only a
         // flat chip keeps the clock's last level in one place.
@@ -69,6 +67,17 @@ public:
     }
 
 private:
+    // Half a cycle; a fast clock rises at its beginning and falls.
+    void level() {
+#if SETUN_FAST
+        top.p_fast__clk.set<bool>(true);
+        top.step();
+        dump();
+        top.p_fast__clk.set<bool>(false);
+#endif
+        top.step();
+        dump();
+    }
     void dump() {
 #if SETUN_WAVES
         if (!file.is_open()) return;

@@ -44,11 +44,9 @@ public:
     bool tx() const { return top->tx; }
     void cycle() {
         top->clk = 1;
-        top->eval();
-        dump();
+        level();
         top->clk = 0;
-        top->eval();
-        dump();
+        level();
     }
     void finish() {
         if (!top) return;
@@ -61,6 +59,17 @@ public:
     }
 
 private:
+    // Half a cycle; a fast clock rises at its beginning and falls.
+    void level() {
+#if SETUN_FAST
+        top->fast_clk = 1;
+        top->eval();
+        dump();
+        top->fast_clk = 0;
+#endif
+        top->eval();
+        dump();
+    }
     void dump() {
 #if VM_TRACE
         if (trace) trace->dump(time++);
