@@ -232,7 +232,7 @@ class TernaryArray(wiring.Component):
         products: list[Value] = []
         for k in range(q):
             product = Signal(signed(self.sum_width), name=f"product{k}")
-            m.d.comb += product.eq(rows.o[k])
+            m.d.comb += product.eq(rows.o.word_select(k, rows.sum_bits).as_signed())
             products.append(product)
 
         target = delayed(m, place, stages, "target")

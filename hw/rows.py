@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, DomainRenamer, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, DomainRenamer, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -34,19 +34,21 @@ class Rows(wiring.Component):
         A weight word.
     codes : In(code_bits * P)
         Whole numbers, column 0 in the lowest bits, one cycle behind their weights.
-    o : Out(Q signed numbers)
-        Dot products, `latency` cycles behind the codes.
+    o : Out(sum_bits * Q)
+        Dot products, signed, row 0 in the lowest bits, `latency` cycles behind the codes.
     """
 
     def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
         self.config, self.technology = config, technology
         self.fast = needs_fast_clock(config, technology)
         p, width = config.columns, config.numerics.code_bits
+        self.sum_bits = width + ceil_log2(p)
         super().__init__(
             {
                 "packed": In(config.weight_bits),
                 "codes": In(width * p),
-                "o": Out(data.ArrayLayout(signed(width + ceil_log2(p)), config.rows)),
+                # Not an array: Yosys 0.70 fails on the names that its elements get here.
+                "o": Out(self.sum_bits * config.rows),
             }
         )
 
@@ -61,6 +63,9 @@ class Rows(wiring.Component):
             return row_latency(self.config.columns)
         return 2 + -(-row_latency(self.config.columns, FAST_STEPS) // 2)
 
+    def _sum(self, row: int) -> Value:
+        return self.o.word_select(row, self.sum_bits)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.fast:
@@ -74,7 +79,7 @@ class Rows(wiring.Component):
             m.d.comb += [
                 row.codes.eq(self.codes),
                 row.weights.eq(weights.word_select(k, 2 * c.columns)),
-                self.o[k].eq(delayed(m, row.o, self.latency - row.latency, f"o{k}")),
+                self._sum(k).eq(delayed(m, row.o, self.latency - row.latency, f"o{k}")),
             ]
         return m
 
@@ -82,7 +87,8 @@ class Rows(wiring.Component):
         c = self.config
         d: Any = m.d[FAST]
         # `turn` and `seen` differ in the first half of a cycle, so `second` is high in the other.
-        turn, seen, second = Signal(), Signal(), Signal()
+        turn, seen = Signal(name="turn"), Signal(name="seen")
+        second = Signal(name="second")
         m.d.sync += turn.eq(~turn)
         d += [seen.eq(turn), second.eq(turn ^ seen)]
 
@@ -111,6 +117,6 @@ class Rows(wiring.Component):
             both = Signal(2 * len(row.o), name=f"both{k}", reset_less=True)
             m.d.sync += both.eq(Cat(before, now))
             m.d.comb += [
-                self.o[k].eq(both[: len(row.o)].as_signed()),
-                self.o[c.rows // 2 + k].eq(both[len(row.o) :].as_signed()),
+                self._sum(k).eq(both[: self.sum_bits]),
+                self._sum(c.rows // 2 + k).eq(both[self.sum_bits :]),
             ]

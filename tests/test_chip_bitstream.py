@@ -12,6 +12,7 @@ from setun.backends.base import Sampling
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import sized_for
+from setun.hw.generation import COUNTERS
 from setun.hw.memory import Store
 from setun.hw.verilog import chip_verilog
 from setun.models.random import random_image
@@ -50,6 +51,11 @@ def expected() -> Sequence[int]:
     return tokens
 
 
+def config(**options: object) -> ChipConfig:
+    base = ChipConfig(columns=8, rows=8, lanes=4).override(**options)
+    return simulated_config(sized_for(IMAGE, base))
+
+
 @pytest.mark.parametrize(
     ("contexts", "pump", "packing"), [(1, 1, "2b"), (2, 1, "1.6b"), (1, 2, "1.6b"), (2, 2, "2b")]
 )
@@ -58,10 +64,7 @@ def test_generic_rows_and_collisions(
 ) -> None:
     opposite_on_collision(monkeypatch)
     monkeypatch.setattr(simulated, "blank_verilog", chip_verilog)
-    base = ChipConfig(
-        columns=8, rows=8, pump=pump, lanes=4, contexts=contexts, packing=packing
-    )
-    chip = SimulatedBackend(IMAGE, simulated_config(sized_for(IMAGE, base)))
+    chip = SimulatedBackend(IMAGE, config(contexts=contexts, pump=pump, packing=packing))
     try:
         greedy = Sampling()
         streams = [chip.start(PROMPT, TOKENS, greedy, k) for k in range(contexts)]
@@ -69,3 +72,25 @@ def test_generic_rows_and_collisions(
             assert list(stream) == expected()
     finally:
         chip.close()
+
+
+def test_simulated_chip_takes_the_cycles_of_a_pumped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled simulator has no fast clock; what it counts is what the bitstream's chip takes.
+
+    A pump costs a few cycles of latency.
+    """
+
+    def cycles(**options: object) -> int:
+        chip = SimulatedBackend(IMAGE, config(**options))
+        try:
+            assert list(chip.start(PROMPT, TOKENS, Sampling())) == expected()
+            return chip.counters()[COUNTERS.index("cycles")]
+        finally:
+            chip.close()
+
+    told = cycles(pump=2)
+    plain = cycles()
+    with monkeypatch.context() as patched:
+        patched.setattr(simulated, "blank_verilog", chip_verilog)
+        assert cycles(pump=2) == told
+    assert plain < told < 1.2 * plain

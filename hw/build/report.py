@@ -67,14 +67,23 @@ def timing(report: Path, clock_mhz: float) -> tuple[float, bool]:
     """Fmax in MHz of the clock asked for, and whether every clock meets its constraint.
 
     `report` is what `nextpnr --report` wrote. The clock asked for is the one whose constraint
-    is nearest to `clock_mhz`.
+    is nearest to `clock_mhz`. The others come from the same PLL and keep their ratio to it, so
+    Fmax is where the slowest of all ends; a path from one clock to another has a period of the
+    faster one.
     """
-    clocks = _load(report)["fmax"]
+    found = _load(report)
+    clocks = found["fmax"]
     if not clocks:
         raise SetunError("design", "must have registers on a clock to be timed", "none")
-    chip = min(clocks.values(), key=lambda clock: abs(clock["constraint"] - clock_mhz))
-    met = all(clock["achieved"] >= clock["constraint"] * ROUNDING for clock in clocks.values())
-    return round(float(chip["achieved"]), 2), met and chip["achieved"] >= clock_mhz * ROUNDING
+    asked = min((c["constraint"] for c in clocks.values()), key=lambda c: abs(c - clock_mhz))
+    speeds = [(clock["achieved"], clock["constraint"]) for clock in clocks.values()]
+    for path in found.get("critical_paths", ()):
+        ends = [path[end].removeprefix("posedge ") for end in ("from", "to")]
+        if ends[0] != ends[1] and all(end in clocks for end in ends):
+            delay_ns = sum(part["delay"] for part in path["path"])
+            speeds.append((1e3 / delay_ns, max(clocks[end]["constraint"] for end in ends)))
+    share = min(achieved / constraint for achieved, constraint in speeds)
+    return round(share * asked, 2), share >= ROUNDING and share * asked >= clock_mhz * ROUNDING
 
 
 def utilisation(report: Path) -> dict[str, list[int]]:
