@@ -47,7 +47,6 @@ class Rows(wiring.Component):
             {
                 "packed": In(config.weight_bits),
                 "codes": In(width * p),
-                # Not an array: Yosys 0.70 fails on the names that its elements get here.
                 "o": Out(self.sum_bits * config.rows),
             }
         )

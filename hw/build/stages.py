@@ -17,8 +17,11 @@ Progress = Callable[[str], None]
 # No unit uses a word of `setun.hw.memories` that it read in the cycle of its write (tests/
 # test_chip_bitstream.py): without this Yosys keeps the old word, with registers and a multiplexer
 # for each bit of a 36-bit wide block.
+# The elements that Amaranth names x[0], x[1] would pass for bits of x where ABC9 hands over names,
+# and synthesis of some chips ends there.
 SYNTHESIS = """\
 read_rtlil {name}.il
+rename -hide */w:*\\[*\\]
 setparam -set COLLISION_X_MASK 1'1 *.memories.*/t:$memrd_v2
 synth_ecp5 -top {name}
 tee -q -o stat.json stat -json

@@ -13,6 +13,7 @@ from setun.hw.build import report
 from setun.hw.build.cache import Cache
 from setun.hw.build.process import Children
 from setun.hw.build.stages import Design, Device, Flow, Progress
+from setun.hw.rows import FAST
 
 DEVICE = Device(device="LFE5U-85F", package="BG381", speed="6")
 
@@ -25,6 +26,15 @@ def _members(unit: Any) -> tuple[list[Value], list[Value]]:
     return inputs, outputs
 
 
+def _clocks(m: Module, top: Any) -> None:
+    """The domains of a top's unit, `FAST` where it has rows that run in it."""
+    m.domains.sync = ClockDomain("sync", reset_less=True)
+    m.d.comb += ClockSignal().eq(top.clk)
+    if getattr(top.unit, "fast", False):
+        m.domains += ClockDomain(FAST, reset_less=True)
+        m.d.comb += ClockSignal(FAST).eq(top.fast)
+
+
 class _Harness(Elaboratable):
     """A unit behind registers: one serial input, one output bit that depends on all of its.
 
@@ -33,7 +43,7 @@ class _Harness(Elaboratable):
 
     def __init__(self, unit: Any) -> None:
         self.unit = unit
-        self.clk = Signal()
+        self.clk, self.fast = Signal(), Signal()
         self.source = Signal()
         self.parity = Signal()
 
@@ -48,8 +58,7 @@ class _Harness(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.domains.sync = ClockDomain("sync", reset_less=True)
-        m.d.comb += ClockSignal().eq(self.clk)
+        _clocks(m, self)
         m.submodules.unit = self.unit
         inputs, outputs = _members(self.unit)
         chain = Signal(max(1, len(Cat(*inputs))))
@@ -70,18 +79,18 @@ class _Alone(Elaboratable):
 
     def __init__(self, unit: Any) -> None:
         self.unit = unit
-        self.clk = Signal()
+        self.clk, self.fast = Signal(), Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.domains.sync = ClockDomain("sync", reset_less=True)
-        m.d.comb += ClockSignal().eq(self.clk)
+        _clocks(m, self)
         m.submodules.unit = self.unit
         return m
 
 
 def _rtlil(top: Any, name: str, ports: list[Value]) -> str:
-    return str(rtlil.convert(top, name=name, ports=[top.clk, *ports], emit_src=False))
+    clocks = [top.clk, top.fast] if getattr(top.unit, "fast", False) else [top.clk]
+    return str(rtlil.convert(top, name=name, ports=[*clocks, *ports], emit_src=False))
 
 
 def unit_report(
@@ -95,6 +104,8 @@ def unit_report(
     cache: Cache | None = None,
 ) -> dict[str, Any]:
     """Cost and speed of the component that `factory` makes, in the domain `sync`.
+
+    A unit with `fast` has the domain `FAST` too, and Fmax is that of the slower of both.
 
     Cells are those of the unit alone after `synth_ecp5`; Fmax that after placement and
     routing between registers, aimed at `clock_mhz`.
