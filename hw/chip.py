@@ -13,7 +13,6 @@ from setun.hw.external import memory_pins
 from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
 from setun.hw.link.signature import core_members
-from setun.hw.rows import needs_fast_clock
 
 
 class Chip(wiring.Component):
@@ -34,11 +33,6 @@ class Chip(wiring.Component):
         Edges that the board adds on the way to an SDRAM and back; see
         `setun.hw.controllers.sdram.SdramController`.
 
-    Attributes
-    ----------
-    pump
-        Cycles of `fast` in one of `sync`; 1 if there is no such domain.
-
     Members
     -------
     rx : In(1), tx : Out(1)
@@ -56,7 +50,6 @@ class Chip(wiring.Component):
         round_trip: int = 1,
     ) -> None:
         self.config = config
-        self.pump = config.pump if needs_fast_clock(config, technology) else 1
         self.placement = placement
         self.core = Core(config, placement, technology, round_trip=round_trip)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}

@@ -1,6 +1,7 @@
 """The chip on a board: dry run, refusals, and the whole way to a bitstream (slow)."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ def test_dry_run_writes_the_design(tmp_path: Path) -> None:
     assert sum(plan["block_ram"][0].values()) <= plan["block_ram"][1] == 208
     assert "LOCATE" in (tmp_path / "out" / "setun.lpf").read_text()
     assert "module \\setun" in (tmp_path / "out" / "setun.il").read_text()
+
+
+def test_pumped_chip_gets_both_clocks(tmp_path: Path) -> None:
+    """The PLL's loop is closed over the fast clock; the chip's own divides the same oscillator."""
+    code, _, error = invoke(
+        "build", "--board", "ulx3s-85f", "-o", str(tmp_path), "--dry-run", "--clock", "57.5",
+        "--set", "pump=2", "--set", "rows=8", "--set", "lanes=4",
+    )  # fmt: skip
+    assert code == 0, error
+    text = (tmp_path / "setun.il").read_text()
+    pll = text[text.index("cell \\EHXPLLL") :]
+    pll = pll[: pll.index("\n  end")]
+    given = dict(re.findall(r"(?:parameter|connect) \\(\w+) (.*)", pll))
+    assert re.search(r'attribute \\FREQUENCY_PIN_CLKOP "115"', text)
+    assert re.search(r'attribute \\FREQUENCY_PIN_CLKOS2 "57.5"', text)
+    assert given["CLKFB"].split()[0] == given["CLKOP"].split()[0] != given["CLKOS2"].split()[0]
+    assert int(given["CLKOS2_DIV"]) == 2 * int(given["CLKOP_DIV"])
+    assert int(given["CLKOS2_CPHASE"]) == int(given["CLKOS2_DIV"]) - 1
+    assert int(given["CLKOP_CPHASE"]) == int(given["CLKOP_DIV"]) - 1
 
 
 def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from setun.firmware.errors import SetunError
 from setun.hw.build import report
 from setun.hw.build.cache import Cache
+from setun.hw.build.pll import pll_settings
 from setun.hw.build.process import Children
 from setun.hw.build.stages import Design, Device, Flow, Progress
 from setun.hw.build.top import Board, BoardTop
@@ -21,7 +22,9 @@ Factory = Callable[[], Any]
 MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
 
 
-def design_for(factory: Factory, board: Board, *, name: str, clock_mhz: float) -> Design:
+def design_for(
+    factory: Factory, board: Board, *, name: str, clock_mhz: float, pump: int = 1
+) -> Design:
     """RTL and pin constraints of the chip that `factory` makes, on `board`; needs no tool."""
     if board.family != "ecp5":
         raise SetunError(
@@ -29,7 +32,8 @@ def design_for(factory: Factory, board: Board, *, name: str, clock_mhz: float) -
         )
     if not name.isidentifier() or not name.isascii():
         raise SetunError("design name", "must be letters, digits and underscores", name)
-    top = BoardTop(factory(), board, clock_mhz)
+    pll_settings(board.clock_mhz, clock_mhz * pump)
+    top = BoardTop(factory(), board, clock_mhz, pump)
     plan = board.load_platform().prepare(top, name, emit_src=False)
 
     def text(file: str) -> str:
@@ -90,6 +94,7 @@ def build_bitstream(
     name: str,
     out: Path,
     clock_mhz: float,
+    pump: int = 1,
     seed: int = 1,
     seeds: int = 1,
     extra: Mapping[str, object] | None = None,
@@ -110,6 +115,8 @@ def build_bitstream(
         Name of the top module and of the bitstream.
     clock_mhz
         Clock of the chip; must be one that the board's PLL makes.
+    pump
+        Above 1 the chip has a domain `fast` of so many times the clock.
     seed, seeds
         Placements `seed` … `seed + seeds - 1` are tried; the fastest is kept.
     extra
@@ -136,7 +143,7 @@ def build_bitstream(
         old.unlink(missing_ok=True)
 
     progress("elaborate")
-    design = design_for(factory, board, name=name, clock_mhz=clock_mhz)
+    design = design_for(factory, board, name=name, clock_mhz=clock_mhz, pump=pump)
     device = Device(device=board.device, package=board.package, speed=board.speed)
     with Children() as children:
         flow = Flow(children, cache or Cache(), out, progress)

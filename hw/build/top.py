@@ -50,7 +50,6 @@ class BoardTop(Elaboratable):
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
     held there by the chip-wide set/reset until the PLL locks, released on an edge of `sync`.
-    A chip whose `pump` is 2 has a domain `fast` of twice the speed, in phase with `sync`.
     The first LED, if the board has one, is lit while a serial line is low.
 
     Parameters
@@ -61,12 +60,14 @@ class BoardTop(Elaboratable):
         The board; its platform must be the one that elaborates this.
     clock_mhz
         Clock of the chip. SetunError at once when the PLL cannot make it.
+    pump
+        Above 1 the chip has a domain `fast` of so many times the clock, in phase with `sync`.
     """
 
-    def __init__(self, chip: Any, board: Board, clock_mhz: float) -> None:
+    def __init__(self, chip: Any, board: Board, clock_mhz: float, pump: int = 1) -> None:
         self.chip = chip
         self.board = board
-        self.pump = getattr(chip, "pump", 1)
+        self.pump = pump
         # The fastest clock is the one that the loop is closed over: slower ones divide it.
         self.pll = pll_settings(board.clock_mhz, clock_mhz * self.pump)
 

@@ -81,7 +81,7 @@ def command(
     chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
     config_text = config.to_toml().encode()
     if dry_run:
-        design = design_for(chip, target, name="setun", clock_mhz=mhz)
+        design = design_for(chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
         write_atomically(out / "setun.lpf", design.constraints.encode())
@@ -96,7 +96,7 @@ def command(
         start("measure cycles per token")
         measured = measure(board, model, image, config, MEASURED_TOKENS)[-1]
         report = build_bitstream(
-            chip, target, name="setun", out=out, clock_mhz=mhz,
+            chip, target, name="setun", out=out, clock_mhz=mhz, pump=config.pump,
             seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
             extra={
                 "streams": measured.streams,
