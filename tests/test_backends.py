@@ -227,20 +227,25 @@ def test_identity_tells_the_numerics(config: ChipConfig, preset: str) -> None:
 
 
 def test_identity_of_other_versions(config: ChipConfig) -> None:
-    """Version 3 had of the numerics only the vector format."""
+    """Version 4 had no pump."""
     record = identity.encode(config)
-    assert len(record) <= MAX_INFO and record[0] == 4
-    place = 1 + 8 + 5
-    assert record[place] == config.contexts
-    older = bytes((3,)) + record[1 : place + 3] + record[place + 7 : -24] + record[-16:]
-    for version, found in ((older, 3), (bytes((3,)) + record[1:], 3), (bytes((5,)) + record, 5)):
-        with pytest.raises(SetunError, match=f"of version 4; found .* version {found} .*release"):
+    assert len(record) <= MAX_INFO and record[0] == 5
+    pump = 1 + 8 + 2
+    place = pump + 4
+    assert (record[pump], record[place]) == (config.pump, config.contexts)
+    older = bytes((4,)) + record[1:pump] + record[pump + 1 :]
+    for version, found in ((older, 4), (bytes((4,)) + record[1:], 4), (bytes((6,)) + record, 6)):
+        with pytest.raises(SetunError, match=f"of version 5; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
         identity.decode(b"")
     for contexts in (0, 3, 255):
         damaged = record[:place] + bytes((contexts,)) + record[place + 1 :]
         with pytest.raises(SetunError, match="contexts: must be 1, 2 or 4"):
+            identity.decode(damaged)
+    for times in (0, 3):
+        damaged = record[:pump] + bytes((times,)) + record[pump + 1 :]
+        with pytest.raises(SetunError, match="pump: must be 1 or 2"):
             identity.decode(damaged)
 
 
