@@ -66,6 +66,11 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
         (["--board", "ulx3s-85f", "--model", "nothing"], "model nothing"),
         (["--board", "ulx3s-85f", "--set", "rows=3"], "rows: must be a power of two"),
         (["--board", "ulx3s-85f", "--set", "color=1"], "option color"),
+        (["--board", "ulx3s-85f", "--set", "pump=3"], "pump: must be 1 or 2"),
+        (
+            ["--board", "ulx3s-85f", "--set", "rows=1", "--set", "lanes=1", "--set", "pump=2"],
+            "multiple of the pump",
+        ),
         (["--board", "ulx3s-85f", "--set", "memory=qspi"], "must be onchip"),
         (["--board", "ulx3s-85f", "--set", "memory=tape"], "memory: must be one of onchip"),
         (["--board", "ulx3s-85f", "--clock", "900"], "MHz"),
