@@ -9,10 +9,11 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics import Numerics
-from setun.hw.arith import PRODUCT_LATENCY, Code8, CodeDivider, CodeQuantiser, CodeReciprocal
+from setun.hw.arith import Code8, CodeDivider, CodeQuantiser, CodeReciprocal
 from setun.hw.pipeline import delayed
+from setun.hw.products import Products
 
-EARLY = 1 + PRODUCT_LATENCY  # cycles from a maximum to the first element, and to the last before
+EARLY = Products.latency  # cycles from a maximum to its vector's first element
 
 
 def code_latency(numerics: Numerics) -> int:
@@ -30,8 +31,8 @@ class Coder(wiring.Component):
     t : In(V floats)
         Elements.
     largest : In(vector width - 1)
-        Largest magnitude of their vector; changes `EARLY` cycles before its first element and not
-        before `EARLY` cycles have passed since the last element of the vector before.
+        Largest magnitude of their vector; changes `EARLY` cycles before its first element and at
+        most `EARLY` - 1 cycles before the last element of the vector before.
     o : Out(V codes of 8 bits)
         int8 codes, or fp8's bits.
 
@@ -64,7 +65,7 @@ class Coder(wiring.Component):
             m.d.comb += [code.largest.eq(known) for code in dividers]
         else:
             units = quantisers = [CodeQuantiser(fmt) for _ in range(self.lanes)]
-            # What the maxima give stands when the first products come, after the last before.
+            # What the maximum gives stands when the first element comes, after the last before.
             wait = EARLY - CodeReciprocal.latency
             assert wait >= 0
             m.submodules.reciprocal = reciprocal = CodeReciprocal(fmt)

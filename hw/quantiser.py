@@ -12,11 +12,12 @@ from setun.hw.arith import (
     block_square,
     multiplier,
 )
-from setun.hw.codes import Coder, code_latency
+from setun.hw.codes import EARLY, Coder, code_latency
 from setun.hw.maxima import Maxima, maxima_layout
 from setun.hw.pipeline import delayed, tree, tree_latency
+from setun.hw.products import Products
 from setun.hw.scale import SUM_BITS, ScaleUnit
-from setun.hw.seats import number, pass_layout, walk, within, workspaces
+from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 
 AHEAD = 2  # commands whose maxima are taken before their codes are made
 VECTORS = 4  # between the beginning of their codes and their scale
@@ -44,18 +45,19 @@ def coming_layout(config: ChipConfig) -> data.StructLayout:
 
 
 def _item(config: ChipConfig) -> data.StructLayout:
-    """Flags of a word on its way through the lanes."""
+    """A word on its way through the first pass."""
     return data.StructLayout(
-        {"maxima": 1, "codes": 1, "opens": 1, "closes": 1, "ends": 1,
-         "seat": number(config.contexts)}
+        {"valid": 1, "opens": 1, "closes": 1, "bank": 1, "seat": number(config.contexts),
+         "word": 16}
     )  # fmt: skip
 
 
 class Quantiser(wiring.Component):
-    """Two passes over each seat's vector: maxima first, then codes and sums of squares.
+    """Two passes over each seat's vector: products and their maxima, then codes and squares.
 
-    The passes share the lanes word by word: while codes are made of one vector, the maxima of the
-    next are looked for. With `stream` the first pass watches the sink store the vector.
+    The second pass reads the products that the first has made, so while codes are made of one
+    vector, the maxima of the next are looked for. With `stream` the first pass watches the sink
+    store the vector.
 
     Codes are floor(127*|t|/max|t| + 1/2) with the sign of t = x*gain, or with fp8 t over the power
     of two in max|t|: both are scale-invariant, so 1/rms is left to the scale. Squares are integers
@@ -88,8 +90,8 @@ class Quantiser(wiring.Component):
         See `ScaleUnit`.
     busy : Out(1)
 
-    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 10 cycles, three
-    more with L-Mul. A vector occupies the lanes for ceil(n/V) (`stream`) or 2*ceil(n/V) cycles.
+    Latency from the last element's strobe to the first slot word: log2(V) + P/V + 8 cycles, three
+    more with L-Mul. A vector takes ceil(n/V) cycles of either pass.
     """
 
     def __init__(self, config: ChipConfig, *, early: int = 0) -> None:
@@ -128,7 +130,7 @@ class Quantiser(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c, fmt, v = self.config, self.config.vector, self.config.lanes
+        c, fmt = self.config, self.config.vector
         column_bits = c.columns.bit_length() - 1
         command, last = self.command.payload, self.seating.last
 
@@ -153,17 +155,16 @@ class Quantiser(wiring.Component):
         looked, heard, open_seats = Signal(), Signal(), Signal(c.contexts)
         first = walk(m, c, looked, self._words(command), last, "first")
         # Second pass: codes.
-        making, made = Signal(), Signal()
+        making = Signal()
         later = data.View(layout, behind.r_data)
-        second = walk(m, c, made, self._words(later), last, "second")
+        second = walk(m, c, making, self._words(later), last, "second")
         vacant = ~first.opens | ~open_seats.bit_select(first.seat, 1)
         m.d.comb += [
             self.listening.eq(hearing),
             heard.eq(hearing & self.coming.valid),
-            made.eq(making & ~heard),
-            looked.eq(reading & ~making & vacant),
+            looked.eq(reading & vacant),
             self.command.ready.eq((heard & self.coming.ends) | (looked & first.ends)),
-            behind.r_en.eq(made & second.ends),
+            behind.r_en.eq(making & second.ends),
         ]
         with m.If(start):
             m.d.sync += [reading.eq(~command.stream), hearing.eq(command.stream)]
@@ -179,7 +180,7 @@ class Quantiser(wiring.Component):
         m.d.sync += vectors.eq(vectors + begin - scaled)
         with m.If(begin):
             m.d.sync += making.eq(1)
-        with m.Elif(made & second.closes):
+        with m.Elif(making & second.closes):
             m.d.sync += making.eq(0)
         for k in range(c.contexts):
             with m.If(begin & (second.seat == k)):
@@ -187,37 +188,35 @@ class Quantiser(wiring.Component):
             with m.If((looked & (first.seat == k)) | (heard & (self.coming.seat == k))):
                 m.d.sync += open_seats[k].eq(1)
 
-        self._addresses(m, heard, making, first, second, later)
-        item = Signal(_item(c))
+        m.submodules.products = products = Products(c)
+        item = self._item(m, hearing, looked | heard, first)
+        here = self._multiply(m, item, products)
         m.d.comb += [
-            item.maxima.eq(looked | heard),
-            item.codes.eq(made),
-            item.opens.eq(
-                Mux(heard, self.coming.word == 0, Mux(making, second.opens, first.opens))
-            ),
-            item.closes.eq(
-                Mux(heard, self.coming.closes, Mux(making, second.closes, first.closes))
-            ),
-            item.ends.eq(second.ends),
-            item.seat.eq(Mux(heard, self.coming.seat, Mux(making, second.seat, first.seat))),
-        ]  # fmt: skip
-        x, g, t, here = self._products(m, item, heard)
-        m.d.comb += [
-            maxima.valid.eq(here.maxima),
+            maxima.valid.eq(here.valid),
             maxima.opens.eq(here.opens),
             maxima.closes.eq(here.closes),
             maxima.seat.eq(here.seat),
+            maxima.own.eq(products.write_data.own),
+            maxima.weighted.eq(products.write_data.weighted),
+            maxima.gained.eq(products.write_data.gained),
             maxima.take.eq(begin),
             maxima.taken.eq(second.seat),
-            *(maxima.own[k].eq(x[k]) for k in range(v)),
-            *(maxima.weighted[k].eq(g[k]) for k in range(v)),
-            *(maxima.gained[k].eq(t[k]) for k in range(v)),
         ]
         top = Signal(maxima_layout(fmt))
         with m.If(begin):
             m.d.sync += top.eq(maxima.maxima[second.seat])
-        self._codes(m, t, top.largest, here)
-        sums, summed = self._sums(m, x, g, top, here)
+        bank = Signal()
+        with m.If(behind.r_en):
+            m.d.sync += bank.eq(~bank)
+        m.d.comb += [
+            products.read_bank.eq(bank),
+            products.read_seat.eq(second.seat),
+            products.read_word.eq(second.word),
+        ]
+        flags = Cat(making, second.opens, second.closes, second.ends)
+        flags = delayed(m, flags, Products.latency, "second", reset=True)
+        self._codes(m, products.read_data.gained, top.largest, flags)
+        sums, summed = self._sums(m, products.read_data, top, flags)
         self._scales(m, later, begin, second.seat, top, sums, summed, scaled)
         m.d.comb += self.busy.eq(self.command.valid | behind.r_rdy | (vectors != 0))
         return m
@@ -226,56 +225,63 @@ class Quantiser(wiring.Component):
         v = self.config.lanes
         return (command.n + (v - 1)) >> (v.bit_length() - 1)
 
-    def _addresses(
-        self, m: Module, heard: Value, making: Value, first: Value, second: Value, later: Value
-    ) -> None:
+    def _item(self, m: Module, hearing: Value, valid: Value, first: Walk) -> data.View:
+        """The first pass's word of this cycle, read from memory or announced by the sink."""
         c, command = self.config, self.command.payload
-        word, seat, source = Signal(16), Signal(number(c.contexts)), Signal(16)
-        base = Signal(24)
+        item = Signal(_item(c))
+        bank = Signal()
+        with m.If(self.command.ready):
+            m.d.sync += bank.eq(~bank)
         m.d.comb += [
-            word.eq(Mux(making, second.word, first.word)),
-            seat.eq(Mux(making, second.seat, first.seat)),
-            source.eq(Mux(making, later.source, command.source)),
+            item.valid.eq(valid),
+            item.opens.eq(Mux(hearing, self.coming.word == 0, first.opens)),
+            item.closes.eq(Mux(hearing, self.coming.closes, first.closes)),
+            item.bank.eq(bank),
+            item.seat.eq(Mux(hearing, self.coming.seat, first.seat)),
+            item.word.eq(Mux(hearing, self.coming.word, first.word)),
             self.vector_address.eq(
-                within(source + word, c.vector_words, self.seating.seats[seat].workspace,
-                       workspaces(c))
+                within(command.source + first.word, c.vector_words,
+                       self.seating.seats[first.seat].workspace, workspaces(c))
             ),
-            base.eq(Mux(making & ~heard, later.constants, command.constants)),
-            self.constant_address.eq(base + Mux(heard, self.coming.word, word)),
+            self.constant_address.eq(command.constants + item.word),
         ]  # fmt: skip
+        return item
 
-    def _products(
-        self, m: Module, item: Value, heard: Value
-    ) -> tuple[list[Value], list[Value], list[Value], data.View]:
-        """x, x*outer, x*gain of every lane and their flags: 2 + multiplier cycles after issue."""
-        hearing = delayed(m, heard, 1, "heard", reset=True)
+    def _multiply(self, m: Module, item: Value, products: Products) -> data.View:
+        """Writes x, x*outer and x*gain of every lane; returns whose they are."""
         v, latency = self.config.lanes, PRODUCT_LATENCY
-        own: list[Value] = []
-        outer_products: list[Value] = []
-        gain_products: list[Value] = []
+        heard = Signal()
+        m.d.sync += heard.eq(self.listening)
         for k in range(v):
-            x = delayed(m, Mux(hearing, self.rows[k], self.vector_data[k]), 1, f"x{k}")
-            own.append(delayed(m, x, latency, f"own{k}"))
-            for name, constant, products in (
-                ("outer", self.constant_data[k], outer_products),
-                ("gain", self.constant_data[v + k], gain_products),
+            x = delayed(m, Mux(heard, self.rows[k], self.vector_data[k]), 1, f"x{k}")
+            m.d.comb += products.write_data.own[k].eq(delayed(m, x, latency, f"own{k}"))
+            for name, constant, product in (
+                ("outer", self.constant_data[k], products.write_data.weighted),
+                ("gain", self.constant_data[v + k], products.write_data.gained),
             ):
                 m.submodules[f"by_{name}{k}"] = multiply = multiplier(self.config.numerics)
                 factor = delayed(m, constant, 1, f"{name}{k}")
-                m.d.comb += [multiply.a.eq(x), multiply.b.eq(factor)]
-                products.append(multiply.o)
-        aligned = delayed(m, item.as_value(), 2 + latency, "item", reset=True)
-        return own, outer_products, gain_products, data.View(_item(self.config), aligned)
+                m.d.comb += [multiply.a.eq(x), multiply.b.eq(factor), product[k].eq(multiply.o)]
+        layout = _item(self.config)
+        late = delayed(m, item.as_value(), 2 + latency, "item", reset=True)
+        here = data.View(layout, late)
+        m.d.comb += [
+            products.write_enable.eq(here.valid),
+            products.write_bank.eq(here.bank),
+            products.write_seat.eq(here.seat),
+            products.write_word.eq(here.word),
+        ]
+        return here
 
-    def _codes(self, m: Module, t: list[Value], largest: Value, here: data.View) -> None:
+    def _codes(self, m: Module, t: data.View, largest: Value, flags: Value) -> None:
         """Codes of V lanes, collected into words of P and written to the slot."""
         c, v = self.config, self.config.lanes
         m.submodules.coder = coder = Coder(c)
-        m.d.comb += [coder.largest.eq(largest), *(coder.t[k].eq(t[k]) for k in range(v))]
-        flags = Cat(here.codes, here.closes, here.ends)
+        m.d.comb += [coder.largest.eq(largest), coder.t.eq(t)]
+        valid, _opens, closes, ends = flags
         parts = c.columns // v
         wait = self.code_latency - self.early
-        coming = delayed(m, flags, wait, "coming", reset=True)
+        coming = delayed(m, Cat(valid, closes, ends), wait, "coming", reset=True)
         valid, closes, ends = delayed(m, coming, self.early, "coded", reset=True)
         ahead = Signal(range(max(parts, 2)))  # of `part`
         m.d.comb += self.written.eq(coming[0] & (coming[1] | (ahead == parts - 1)))
@@ -301,15 +307,16 @@ class Quantiser(wiring.Component):
             m.d.sync += [part.eq(part + 1), held.eq(joined)]
 
     def _sums(
-        self, m: Module, x: list[Value], g: list[Value], top: data.View, here: data.View
+        self, m: Module, products: data.View, top: data.View, flags: Value
     ) -> tuple[list[Value], Value]:
         """Sums of squares of x*outer and x over the second pass, and a strobe with them."""
         totals: list[Value] = []
-        late = BlockSquare.latency + tree_latency(len(x))
-        flags = delayed(m, Cat(here.codes, here.opens, here.closes), late, "squared", reset=True)
-        valid, opens, closes = flags
-        for name, values, exponent in (("gained", g, top.gained), ("own", x, top.own)):
-            known = delayed(m, exponent, 1 + PRODUCT_LATENCY, f"{name}_exponent")
+        late = BlockSquare.latency + tree_latency(self.config.lanes)
+        valid, opens, closes = delayed(m, flags[:3], late, "squared", reset=True)
+        for name, values, exponent in (
+            ("gained", products.weighted, top.gained), ("own", products.own, top.own)
+        ):  # fmt: skip
+            known = delayed(m, exponent, EARLY, f"{name}_exponent")
             squares = []
             for k, value in enumerate(values):
                 m.submodules[f"{name}_square{k}"] = square = block_square(self.config.numerics)

@@ -7,6 +7,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.placement import Space
 from setun.hw.memories import shapes
 from setun.hw.memory import blocks, segments
+from setun.hw.products import products_shape
 
 FIXED_BLOCKS = 5  # tables of roots and noise; the link's buffers
 
@@ -22,6 +23,7 @@ def block_ram(config: ChipConfig) -> dict[str, int]:
         found[space.name.lower()] = copies * count
     codes = SLOTS * config.contexts * config.slot_words
     found["slots"] = blocks(codes, 8 * config.columns)
+    found["products"] = blocks(*products_shape(config))
     found["sigmoid"] = config.lanes
     reciprocals = not (config.numerics.fp8 or config.numerics.lmul)
     found["tables and link"] = FIXED_BLOCKS + reciprocals
