@@ -3,17 +3,17 @@
 import sys
 from collections.abc import Callable
 
-from amaranth.hdl import C, Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.build import unit_report
-from setun.hw.dot import DotRow, add_masked
+from setun.hw.dot import DotRow
 from setun.hw.explore.mask_tree import MaskTree
 from setun.hw.explore.select_tree import SelectTree
-from setun.hw.pipeline import delayed
+from setun.hw.explore.shared_rows import ROWS, SUM_WIDTH, SharedRows, accumulate
 
-COLUMNS, ROWS, SUM_WIDTH = 32, 8, 20
+COLUMNS = 32
 SEEDS = (1, 2)
 
 STRUCTURES: dict[str, Callable[[int], DotRow]] = {
@@ -24,6 +24,11 @@ STRUCTURES: dict[str, Callable[[int], DotRow]] = {
     "chains of 4, CCU2C": lambda n: DotRow(n, "ecp5", chain=4),
     "chains of 8, CCU2C": lambda n: DotRow(n, "ecp5"),
     "chains of 16, CCU2C": lambda n: DotRow(n, "ecp5", chain=16),
+}
+SHARED: dict[str, Callable[[], SharedRows]] = {
+    "sums of pairs, a multiplexer each": lambda: SharedRows(32, 2, tables=False),
+    "tables of pairs, two banks": lambda: SharedRows(32, 2, tables=True),
+    "tables of triples, one bank": lambda: SharedRows(24, 3, tables=True),
 }
 
 
@@ -43,33 +48,35 @@ class Rows(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        adds = delayed(m, ~self.first, self.rows[0].latency, "adds")
         for k, row in enumerate(self.rows):
             m.submodules[f"row{k}"] = row
-            total = Signal(signed(SUM_WIDTH), name=f"total{k}", reset_less=True)
-            product = Signal.like(total, name=f"product{k}")
             m.d.comb += [
                 row.codes.eq(self.codes),
                 row.weights.eq(self.weights.word_select(k, 2 * COLUMNS)),
-                product.eq(row.o),
-                self.o.word_select(k, SUM_WIDTH).eq(total),
             ]
-            kept = Cat(adds, C(0, 1))
-            m.d.sync += total.eq(
-                add_masked(m, product, total, kept, C(0, 2), row.technology, f"next{k}")
-            )
+        m.d.comb += self.o.eq(Cat(*accumulate(m, self.rows, self.first, self.rows[0].technology)))
         return m
+
+
+def units(name: str) -> dict[str, tuple[Callable[[], wiring.Component], int]]:
+    """What is measured of a structure: a component, and its MACs a cycle."""
+    if name in SHARED:
+        rows = SHARED[name]
+        return {f"{ROWS} rows of {rows().columns}": (rows, rows().columns * ROWS)}
+    row = STRUCTURES[name]
+    return {
+        "row": (lambda: row(COLUMNS), COLUMNS),
+        f"{ROWS} rows": (lambda: Rows(row), COLUMNS * ROWS),
+    }
 
 
 def main() -> None:
     """Print the table of docs/performance.md: a row alone, then eight with accumulators."""
     print("| structure | unit | LUT4/MAC | after packing | FF | MHz |\n|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or STRUCTURES:
-        row = STRUCTURES[name]
-        units = {"row": (lambda r=row: r(COLUMNS), 1), "8 rows": (lambda r=row: Rows(r), ROWS)}
-        for unit, (factory, rows) in units.items():
+    for name in sys.argv[1:] or (*STRUCTURES, *SHARED):
+        for unit, (factory, macs) in units(name).items():
             runs = [unit_report(factory, "unit", seed=seed) for seed in SEEDS]
-            cost, macs = runs[0], COLUMNS * rows
+            cost = runs[0]
             lut4, comb = cost["lut4"] / macs, cost["comb"] / macs
             speed = ", ".join(f"{run['fmax_mhz']:.0f}" for run in runs)
             print(
