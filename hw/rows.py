@@ -14,6 +14,7 @@ from setun.hw.weights import unpack, unpack_weights
 
 FAST = "fast"  # domain of rows that are used several times a cycle
 FAST_STEPS = 1  # additions between registers there
+MOVES = 1  # cycles there that operands have to reach the rows, from one end of the FPGA maybe
 
 
 def needs_fast_clock(config: ChipConfig, technology: Technology) -> bool:
@@ -60,7 +61,7 @@ class Rows(wiring.Component):
         """Cycles from codes to dot products."""
         if self.config.pump == 1:
             return row_latency(self.config.columns)
-        return 2 + -(-row_latency(self.config.columns, FAST_STEPS) // 2)
+        return 2 + -(-(MOVES + row_latency(self.config.columns, FAST_STEPS)) // 2)
 
     def _sum(self, row: int) -> Value:
         return self.o.word_select(row, self.sum_bits)
@@ -98,16 +99,19 @@ class Rows(wiring.Component):
         weights = Signal(2 * count, reset_less=True)
         codes = Signal.like(self.codes, reset_less=True)
         d += [half.eq(Mux(second, word[size:], word[:size]))]
-        d += weights.eq(unpack(m, c.packing, half, count))
+        arrived = Signal.like(half)
+        d += [arrived.eq(half), weights.eq(unpack(m, c.packing, arrived, count))]
+        held = Signal.like(codes)
         with m.If(second):
-            d += codes.eq(self.codes)
+            d += held.eq(self.codes)
+        d += codes.eq(held)
         for k in range(c.rows // 2):
             row = self._row(FAST_STEPS)
             m.submodules[f"row{k}"] = DomainRenamer(FAST)(row)
             m.d.comb += [row.codes.eq(codes), row.weights.eq(weights.word_select(k, 2 * c.columns))]
             # The sum of the first half comes with an edge of `sync` behind it.
             now: Value = row.o
-            if row.latency % 2:
+            if (MOVES + row.latency) % 2:
                 late = Signal.like(row.o, name=f"late{k}", reset_less=True)
                 d += late.eq(now)
                 now = late
