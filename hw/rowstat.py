@@ -26,7 +26,7 @@ class RowStatistic(wiring.Component):
     o : Out(fmt.width per seat), settled : Out(one bit per seat)
         The sum, and whether it is that of the last rows: low from the first one on.
 
-    Latency: log2(V) + 8 cycles from a seat's last word, one more with L-Mul.
+    Latency: log2(V) + 9 cycles from a seat's last word, one more with L-Mul.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -71,20 +71,31 @@ class RowStatistic(wiring.Component):
             fmt, SUM_BITS, scaled=True, fraction=2 * self.config.numerics.fraction
         )
         m.submodules.squared = multiply = multiplier(self.config.numerics)
-        complete = delayed(m, valid & closes, 1, "complete", reset=True)
+        complete = delayed(m, valid & closes, 2, "complete", reset=True)
         whose = delayed(m, seat, 1, "whose")
-        shift = delayed(m, self.shift, at + 2, "shift")  # the exponent is taken a cycle later
-        product = delayed(m, whose, convert.latency, "product_seat")
+        total = Signal(SUM_BITS - 1, reset_less=True)  # counting its zeros takes a cycle of its own
+        m.d.sync += total.eq(totals[whose])
+        shift = delayed(m, self.shift, at + 3, "shift")  # the exponent is taken a cycle later
+        product = delayed(m, whose, 1 + convert.latency, "product_seat")
         done = delayed(m, complete, convert.latency + PRODUCT_LATENCY, "done", reset=True)
         result = delayed(m, product, PRODUCT_LATENCY, "result_seat")
         m.d.comb += [
-            convert.a.eq(totals[whose]),
+            convert.a.eq(total),
             convert.exponent.eq(shift << 1),
             multiply.a.eq(convert.o),
             multiply.b.eq(self.squares[product]),
         ]
+        # The sums of rows before may come when the next ones have begun: they settle nothing.
+        turn = Signal(seats)
+        mine = turn.bit_select(self.seat, 1) ^ self.opens
+        turn_then = delayed(m, mine, at + 2 + convert.latency + PRODUCT_LATENCY, "turn_then")
         with m.If(done):
-            m.d.sync += [self.o[result].eq(multiply.o), self.settled.bit_select(result, 1).eq(1)]
+            m.d.sync += self.o[result].eq(multiply.o)
+            with m.If(turn_then == turn.bit_select(result, 1)):
+                m.d.sync += self.settled.bit_select(result, 1).eq(1)
         with m.If(self.valid & self.opens):
-            m.d.sync += self.settled.bit_select(self.seat, 1).eq(0)
+            m.d.sync += [
+                self.settled.bit_select(self.seat, 1).eq(0),
+                turn.bit_select(self.seat, 1).eq(mine),
+            ]
         return m

@@ -18,8 +18,17 @@ from setun.hw.generation import COUNTERS
 BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
     "onchip-256": {"columns": 32, "rows": 8, "lanes": 8, "contexts": 2},
-    # What boards/ulx3s-85f.toml suggests.
+    # Fewer float lanes, for a smaller FPGA.
     "board-256": {"columns": 32, "rows": 8, "lanes": 4, "contexts": 2},
+    # What boards/ulx3s-85f.toml suggests.
+    "board-512": {
+        "columns": 32,
+        "rows": 16,
+        "pump": 2,
+        "lanes": 4,
+        "contexts": 4,
+        "packing": "1.6b",
+    },
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16, "contexts": 2},
     "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000, "contexts": 4},
     # What suits a board with an SDRAM: the array as wide as the memory needs it for four streams.

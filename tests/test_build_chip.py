@@ -76,7 +76,7 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
         (["--board", "ulx3s-85f", "--clock", "900"], "MHz"),
         (["--board", "ulx3s-85f", "--set", "baud=40000000"], "baud"),
         (["--board", "ulx3s-85f", "--set", "weight_words=20000"], "DP16KD of 208"),
-        (["--board", "ulx3s-85f", "--set", "weight_words=9"], "weight_words 5028 of 9"),
+        (["--board", "ulx3s-85f", "--set", "weight_words=9"], "weight_words 2516 of 9"),
     ],
 )
 def test_refusals_leave_nothing(tmp_path: Path, args: list[str], words: str) -> None:
@@ -90,13 +90,14 @@ def test_refusals_leave_nothing(tmp_path: Path, args: list[str], words: str) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
 def test_demo_model_meets_timing_on_ulx3s(tmp_path: Path) -> None:
-    """The bitstream that the README promises, at 50 MHz, with the demo model in its memories."""
+    """The bitstream that the README promises: timing met, the demo model in its memories."""
     code, out, error = invoke("build", "--board", "ulx3s-85f", "-o", str(tmp_path), "--json")
     assert code == 0, error
     report = json.loads(out)
-    assert report["timing_met"] and report["fmax_mhz"] >= report["clock_mhz"] >= 50.0
-    assert report["cycles_per_token"] > 5028
-    assert report["tokens_per_second"] == pytest.approx(50e6 / report["cycles_per_token"])
+    assert report["timing_met"] and report["fmax_mhz"] >= report["clock_mhz"] >= 56.25
+    assert report["cycles_per_token"] > 2516
+    assert report["tokens_per_second"] == pytest.approx(56.25e6 / report["cycles_per_token"])
+    assert report["tokens_per_second"] >= 20_000
     assert (tmp_path / "setun.bit").stat().st_size > 100_000
     assert json.loads((tmp_path / "report.json").read_text()) == report
     print(out)
