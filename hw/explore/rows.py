@@ -25,10 +25,10 @@ STRUCTURES: dict[str, Callable[[int], DotRow]] = {
     "chains of 8, CCU2C": lambda n: DotRow(n, "ecp5"),
     "chains of 16, CCU2C": lambda n: DotRow(n, "ecp5", chain=16),
 }
-SHARED: dict[str, Callable[[], SharedRows]] = {
-    "sums of pairs, a multiplexer each": lambda: SharedRows(32, 2, tables=False),
-    "tables of pairs, two banks": lambda: SharedRows(32, 2, tables=True),
-    "tables of triples, one bank": lambda: SharedRows(24, 3, tables=True),
+SHARED: dict[str, tuple[int, Callable[[int], SharedRows]]] = {
+    "sums of pairs, a multiplexer each": (32, lambda n: SharedRows(n, 2, tables=False)),
+    "tables of pairs, two banks": (32, lambda n: SharedRows(n, 2, tables=True)),
+    "tables of triples, one bank": (24, lambda n: SharedRows(n, 3, tables=True)),
 }
 
 
@@ -61,8 +61,8 @@ class Rows(wiring.Component):
 def units(name: str) -> dict[str, tuple[Callable[[], wiring.Component], int]]:
     """What is measured of a structure: a component, and its MACs a cycle."""
     if name in SHARED:
-        rows = SHARED[name]
-        return {f"{ROWS} rows of {rows().columns}": (rows, rows().columns * ROWS)}
+        columns, rows = SHARED[name]
+        return {f"{ROWS} rows of {columns}": (lambda: rows(columns), columns * ROWS)}
     row = STRUCTURES[name]
     return {
         "row": (lambda: row(COLUMNS), COLUMNS),
