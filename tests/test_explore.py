@@ -7,7 +7,6 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
-from setun.hw.dot import Technology
 from setun.hw.explore.shared_rows import ROWS, SUM_WIDTH, SharedRows, encode, patterns
 
 
@@ -21,8 +20,7 @@ def packed(values: Any, width: int) -> int:
 def test_shared_rows(columns: int, together: int, tables: bool) -> None:
     """Random and largest codes, every pattern of weights, both banks."""
     rng = np.random.default_rng(7)
-    technology: Technology = "generic"
-    dut = SharedRows(columns, together, tables=tables, technology=technology)
+    dut = SharedRows(columns, together, tables=tables, technology="generic")
     count, entries = columns // together, len(patterns(together))
     assert len({encode(p) for p in patterns(together)}) == entries
     blocks = [rng.integers(-127, 128, columns) for _ in range(6)]
