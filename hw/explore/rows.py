@@ -37,6 +37,7 @@ class Rows(wiring.Component):
 
     def __init__(self, row: Callable[[int], DotRow]) -> None:
         self.rows = [row(COLUMNS) for _ in range(ROWS)]
+        self.latency = self.rows[0].latency + 1
         super().__init__(
             {
                 "codes": In(8 * COLUMNS),
@@ -58,7 +59,7 @@ class Rows(wiring.Component):
         return m
 
 
-def units(name: str) -> dict[str, tuple[Callable[[], wiring.Component], int]]:
+def units(name: str) -> dict[str, tuple[Callable[[], DotRow | Rows | SharedRows], int]]:
     """What is measured of a structure: a component, and its MACs a cycle."""
     if name in SHARED:
         columns, rows = SHARED[name]
@@ -72,15 +73,19 @@ def units(name: str) -> dict[str, tuple[Callable[[], wiring.Component], int]]:
 
 def main() -> None:
     """Print the table of docs/performance.md: a row alone, then eight with accumulators."""
-    print("| structure | unit | LUT4/MAC | after packing | FF | MHz |\n|---|---|---|---|---|---|")
+    print("| structure | unit | LUT4/MAC | after packing | FF | MHz | latency | stop |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in sys.argv[1:] or (*STRUCTURES, *SHARED):
         for unit, (factory, macs) in units(name).items():
             runs = [unit_report(factory, "unit", seed=seed) for seed in SEEDS]
             cost = runs[0]
             lut4, comb = cost["lut4"] / macs, cost["comb"] / macs
             speed = ", ".join(f"{run['fmax_mhz']:.0f}" for run in runs)
+            part = factory()
+            stop = part.stop if isinstance(part, SharedRows) else 0
             print(
-                f"| {name} | {unit} | {lut4:.1f} | {comb:.1f} | {cost['ff']} | {speed} |",
+                f"| {name} | {unit} | {lut4:.1f} | {comb:.1f} | {cost['ff']} | {speed} |"
+                f" {part.latency} | {stop} |",
                 flush=True,
             )
 

@@ -97,6 +97,8 @@ class SharedRows(wiring.Component):
         self.rows = [DotRow(self.count, technology, width=self.width) for _ in range(ROWS)]
         # From operands to `o`: registers behind the look-up's operands and its result.
         self.latency = 2 + self.rows[0].latency + 1
+        # Cycles a block of codes that the only bank is filled and cannot be read.
+        self.stop = len(self.patterns) if tables and self.banks == 1 else 0
         super().__init__(
             {
                 "codes": In(8 * columns),
