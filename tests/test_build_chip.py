@@ -87,6 +87,19 @@ def test_refusals_leave_nothing(tmp_path: Path, args: list[str], words: str) -> 
     assert not out.exists() or not list(out.iterdir())
 
 
+def test_impossible_clock_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object) -> None:
+        pytest.fail("the chip was measured")
+
+    monkeypatch.setattr("setun.measure.measure", measured)
+    args = ["build", "--board", "ulx3s-85f", "--clock", "52", "-o", str(tmp_path / "out")]
+    code, out, error = invoke(*args)
+    assert code != 0 and not out
+    assert "nearest is 53.125 MHz" in str(error)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
 def test_demo_model_meets_timing_on_ulx3s(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def command(
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import place
     from setun.hw.build import build_bitstream, design_for
+    from setun.hw.build.pll import pll_settings
     from setun.hw.build.sdram_pads import ROUND_TRIP
     from setun.hw.chip import Chip
     from setun.hw.resources import block_ram, check_capacity
@@ -76,6 +77,7 @@ def command(
             "setun boards shows it; setun generate writes Verilog for any",
         )  # fmt: skip
     check_capacity(config, target.capacity, board)
+    pll_settings(target.clock_mhz, mhz * config.pump)
     # Weights beyond the chip are loaded over the link, and the rest with them.
     placement = None if config.external else place(image, config)
     chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
