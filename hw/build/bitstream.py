@@ -32,7 +32,7 @@ def design_for(
         )
     if not name.isidentifier() or not name.isascii():
         raise SetunError("design name", "must be letters, digits and underscores", name)
-    pll_settings(board.clock_mhz, clock_mhz * pump)
+    pll_settings(board.clock_mhz, clock_mhz, pump)
     top = BoardTop(factory(), board, clock_mhz, pump)
     plan = board.load_platform().prepare(top, name, emit_src=False)
 

@@ -24,8 +24,8 @@ class PllSettings:
     output_mhz: float
 
 
-def pll_settings(input_mhz: float, output_mhz: float) -> PllSettings:
-    """Dividers for the clock nearest to `output_mhz`.
+def pll_settings(input_mhz: float, clock_mhz: float, pump: int = 1) -> PllSettings:
+    """Dividers for the clock nearest to `pump` times `clock_mhz`.
 
     Of equally near ones, the fastest phase detector (least jitter), then the oscillator
     nearest to the middle of its range.
@@ -36,6 +36,7 @@ def pll_settings(input_mhz: float, output_mhz: float) -> PllSettings:
         No setting comes within 0.1 %; names the nearest clock.
     """
     best: tuple[tuple[float, float, float], PllSettings] | None = None
+    output_mhz = clock_mhz * pump
     middle = sum(OSCILLATOR_MHZ) / 2
     for reference in DIVIDERS:
         detector = input_mhz / reference
@@ -61,7 +62,7 @@ def pll_settings(input_mhz: float, output_mhz: float) -> PllSettings:
         raise SetunError(
             "clock",
             f"must be within 0.1 % of one that the PLL makes from {input_mhz:g} MHz",
-            f"{output_mhz:g} MHz",
-            f"nearest is {best[1].output_mhz:.6g} MHz",
+            f"{clock_mhz:g} MHz" + (f" times {pump}" if pump > 1 else ""),
+            f"nearest is {best[1].output_mhz / pump:.6g} MHz",
         )
     return best[1]

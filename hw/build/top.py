@@ -69,7 +69,7 @@ class BoardTop(Elaboratable):
         self.board = board
         self.pump = pump
         # The fastest clock is the one that the loop is closed over: slower ones divide it.
-        self.pll = pll_settings(board.clock_mhz, clock_mhz * self.pump)
+        self.pll = pll_settings(board.clock_mhz, clock_mhz, self.pump)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

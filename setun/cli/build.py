@@ -77,7 +77,7 @@ def command(
             "setun boards shows it; setun generate writes Verilog for any",
         )  # fmt: skip
     check_capacity(config, target.capacity, board)
-    pll_settings(target.clock_mhz, mhz * config.pump)
+    pll_settings(target.clock_mhz, mhz, config.pump)
     # Weights beyond the chip are loaded over the link, and the rest with them.
     placement = None if config.external else place(image, config)
     chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
