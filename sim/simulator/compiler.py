@@ -134,7 +134,7 @@ def _flat_characters(verilog: str) -> int:
 def _verilator(waves: bool) -> list[str]:
     options = ["--cc", "-O3", "--assert", "--no-timing", "--x-assign", "fast"]
     options += ["--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--prefix", "Vchip"]
-    options += ["--output-split", "20000", "--top-module", TOP, "--Mdir", ".", "chip.v"]
+    options += ["--output-split", "200000", "--top-module", TOP, "--Mdir", ".", "chip.v"]
     return [*options, "--trace-fst"] if waves else options
 
 
