@@ -18,7 +18,7 @@ from setun.hw.codes import code_latency
 from setun.hw.kernel import kernel_latency
 from setun.hw.pipeline import tree_latency
 from setun.hw.quantiser import AHEAD, VECTORS
-from setun.hw.rows import Rows
+from setun.hw.rows import rows_latency
 from setun.hw.sink import Sink
 from setun.hw.weights import lead
 
@@ -61,7 +61,7 @@ class Schedule:
         self.lead = lead(c)
         self.tree = tree_latency(c.lanes)
         self.to_codes = 4 + code_latency(c.numerics) - max(self.lead - 1, 0)
-        self.to_groups = self.lead + int(c.numerics.fp8) + Rows(c).latency + 2
+        self.to_groups = self.lead + int(c.numerics.fp8) + rows_latency(c) + 2
         if c.numerics.accumulate:
             self.to_groups += 2
         kernels = kernel_latency(c.numerics)
@@ -145,10 +145,8 @@ class Schedule:
         begun = self.quantised[-1].begins if self.quantised else [0] * self.seats
         looked = q.start
         for seat in range(self.seats):
-            if i.stream:
-                looked = self.stored[seat]
-            else:
-                looked = max(looked, begun[seat]) + q.words
+            read = max(looked, begun[seat]) + q.words
+            looked = self.stored[seat] if i.stream else read
             begin = max(looked + 5 + self.tree, self.making, self.scale_times[0] + 1)
             self.making = begin + q.words + 1
             q.begins.append(begin)

@@ -24,10 +24,19 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "lmul": {"multiplier": "lmul"},
     "fp8": {"activation": "fp8", "accumulate": 64},
     "stochastic": {"state_rounding": "stochastic"},
-    "sdram, lanes, contexts": {**SDRAM, "lanes": 2, "contexts": 2},
-    "pump, packing": {"columns": 32, "rows": 16, "pump": 2, "packing": "1.6b", "contexts": 4},
+    "pump, packing": {"columns": 32, "rows": 16, "pump": 2, "packing": "1.6b"},
+    "wide sdram": {**SDRAM, "rows": 8},
     "axi4": {"packing": "1.6b", "memory": "axi4-256"},
-    "qspi": {"packing": "1.6b", "memory": "qspi"},
+    "narrow axi4": {**SDRAM, "memory": "axi4-64"},
+    "qspi": {**SDRAM, "memory": "qspi"},
+}
+# These are measured for one unit only.
+ONLY = {
+    "pump, packing": "array",
+    "wide sdram": "outside",
+    "axi4": "outside",
+    "narrow axi4": "outside",
+    "qspi": "outside",
 }
 
 NUMERICS = ("activation", "accumulate", "multiplier", "state_rounding")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from setun.estimate.designs import DESIGNS, OPTIONS, design_config
+from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
 from setun.hw.build import report
 from setun.hw.build.unit import unit_cells
@@ -36,14 +36,25 @@ def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     return {name: found[name] for name in OPTIONS if name != "outside" or config.external}
 
 
+def _same(unit: str, options: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether a unit has the same cells; which memory lies outside matters to one unit only."""
+    if unit != "outside" and "memory" in options:
+        options, others = (
+            {**each, "memory": each["memory"] == "onchip"} for each in (options, others)
+        )
+    return options == others
+
+
 def measure_units(path: Path, again: bool) -> None:
     """Fill `path` with the cells of all units of all designs."""
     rows = [] if again else json.loads(path.read_text("utf-8"))
     for name, options in DESIGNS.items():
         config = design_config(options)
         for unit, factory in factories(config).items():
+            if unit != ONLY.get(name, unit):
+                continue
             values = {k: v for k, v in config.to_dict().items() if k in OPTIONS[unit]}
-            if any(row["unit"] == unit and row["options"] == values for row in rows):
+            if any(row["unit"] == unit and _same(unit, row["options"], values) for row in rows):
                 continue
             print(f"{name}: {unit}", file=sys.stderr, flush=True)
             used = report.needs(unit_cells(factory, unit))
