@@ -55,7 +55,7 @@ class Board:
         Options of the chip that suits the board, as `setun.firmware.config.ChipConfig` names them.
     status
         "builds": bitstreams meet timing; "runs": also tried on the board; "verilog": there is no
-        bitstream.
+        bitstream; "untried": no bitstream has been built.
     """
 
     name: str

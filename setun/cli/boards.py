@@ -60,7 +60,8 @@ def command(as_json: bool) -> None:
 
     Weights are ternary ones at 1.6 bit: on the chip in the block RAM that the board's chip for the
     demo model leaves, in memory all that it holds. Status: "builds" means that bitstreams for it
-    meet timing, "runs" that they were also tried on the board, "verilog" that there is none.
+    meet timing, "runs" that they were also tried on the board, "untried" that none has been built,
+    "verilog" that there is none.
     """
     known = [boards.get(name) for name in boards.names()]
     emit(

@@ -6,7 +6,7 @@ SDRAM loses to a refresh.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from setun.estimate.supply import Supply, supply_of
@@ -203,22 +203,21 @@ class Schedule:
     def _panels(
         self,
         now: int,
-        seats: Iterable[int],
+        seats: Sequence[int],
         groups: int,
         blocks: int,
         ready: list[list[int]],
         sink: "_SinkPass",
     ) -> int:
         """Words of these seats from cycle `now` on; returns the cycle behind the last one."""
-        seats = list(seats)
-        each, reader = len(seats), self.config.shares_weights
+        each = len(seats)
         for first in range(0, groups, self.config.panel):
             many = min(self.config.panel, groups - first)
             for block in range(blocks):
                 if first == 0 and not self.kept:
                     now = max(now, ready[seats[-1]][block])
                 if block < blocks - 1:
-                    now = self.supply.take(now, many, each if reader else 1)
+                    now = self.supply.take(now, many, each)
                     continue
                 for _ in range(many):
                     now = self.supply.take(now, 1, 1) - 1

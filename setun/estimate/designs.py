@@ -3,11 +3,12 @@
 from typing import Any
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.placement import sized_for
 from setun.models.load import load_model
 
 MODEL = "shakespeare"
-BASE = {"columns": 16, "rows": 8, "lanes": 4}
-SDRAM = {"rows": 4, "packing": "1.6b", "memory": "sdram-16"}
+BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4}
+SDRAM: dict[str, Any] = {"rows": 4, "packing": "1.6b", "memory": "sdram-16"}
 # In the order in which they are of use.
 DESIGNS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -57,7 +58,5 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 def design_config(options: dict[str, Any]) -> ChipConfig:
     """The chip of a design, sized for `MODEL`."""
-    from setun.firmware.placement import sized_for
-
     plain = ChipConfig(**BASE).to_dict()
     return sized_for(load_model(MODEL), ChipConfig.from_dict(plain | options))
