@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from setun.firmware.baud import divisor_for
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 from setun.firmware.numerics import Numerics
@@ -70,7 +71,7 @@ class ChipConfig:
     max_columns
         Longest vector that can be quantised.
     clock_hz, baud
-        Clock of the core and bit rate of the UART; their ratio must be at least 4.
+        Clock of the core and bit rate of the UART; see `setun.firmware.baud.divisor_for`.
     """
 
     columns: int = 32
@@ -136,10 +137,7 @@ class ChipConfig:
                 "accumulate", f"must be at least the {self.columns} columns summed at once", chunk,
                 f"--set columns={chunk} --set lanes=1",
             )  # fmt: skip
-        if self.clock_hz < 4 * self.baud:
-            raise SetunError(
-                "baud", f"must be at most a quarter of the {self.clock_hz} Hz clock", self.baud
-            )
+        divisor_for(self.clock_hz, self.baud)
 
     @property
     def vector(self) -> Format:
@@ -215,7 +213,7 @@ class ChipConfig:
     @property
     def divisor(self) -> int:
         """Clock cycles per UART bit."""
-        return round(self.clock_hz / self.baud)
+        return divisor_for(self.clock_hz, self.baud)
 
     @property
     def panel(self) -> int:

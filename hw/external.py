@@ -11,7 +11,7 @@ from setun.firmware.errors import SetunError
 from setun.hw.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.controllers.axi4 import BOUNDARY, Axi4Reader
 from setun.hw.controllers.axi4_pins import axi4
-from setun.hw.controllers.dma import WeightDma
+from setun.hw.controllers.dma import LEAST_QUEUE, WeightDma, queue_shape
 from setun.hw.controllers.qspi import QspiFlash
 from setun.hw.controllers.sdram import SdramController
 from setun.hw.dot import Technology
@@ -64,6 +64,18 @@ def check_capacity(config: ChipConfig) -> None:
             "weights", f"must fit the {config.memory} memory of {capacity(config)} bytes",
             config.weight_bytes, "choose a smaller model, packing 1.6b, or another part or memory",
         )  # fmt: skip
+
+
+def queueing(config: ChipConfig) -> tuple[int, int]:
+    """Beats of a request at most, and beats that the queue in front of the array holds."""
+    burst, latency = (QSPI_BURST, 0) if config.memory == "qspi" else (BURST, LATENCY)
+    return burst, max(latency, 2 * burst)
+
+
+def queue_ram(config: ChipConfig) -> tuple[int, int]:
+    """Words and bits of block RAM that the queue takes; none where distributed RAM holds it."""
+    words, bits = queue_shape(config.beat, config.weight_bits, queueing(config)[1])
+    return (0, bits) if words <= LEAST_QUEUE else (words, bits)
 
 
 def controller(config: ChipConfig, technology: Technology = "generic", round_trip: int = 1) -> Any:
@@ -132,10 +144,10 @@ class ExternalWeights(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.controller = memory = self.controller
-        burst, latency = (QSPI_BURST, 0) if c.memory == "qspi" else (BURST, LATENCY)
+        burst, depth = queueing(c)
         m.submodules.dma = dma = WeightDma(
             beat=c.beat, capacity=c.weight_bytes, weight_bits=c.weight_bits,
-            burst=min(burst, memory.burst), depth=max(latency, 2 * burst),
+            burst=min(burst, memory.burst), depth=depth,
         )  # fmt: skip
         for name in ("pins", "axi"):
             if name in memory.signature.members:

@@ -64,6 +64,11 @@ def embed_command(config: ChipConfig) -> data.StructLayout:
     )
 
 
+def slot_depth(config: ChipConfig) -> int:
+    """Words of the slot memory: seats and slots start at powers of two."""
+    return (SLOTS * config.contexts) << ceil_log2(max(config.slot_words, 2))
+
+
 class SlotMemory(wiring.Component):
     """Quantised vectors: words of P codes, one write and one read port, data one cycle later."""
 
@@ -169,10 +174,8 @@ class Memories(wiring.Component):
         )
 
     def slots(self) -> SlotMemory:
-        """Slot memory of this configuration: seats and slots start at powers of two."""
-        c = self.config
-        depth = (SLOTS * c.contexts) << ceil_log2(max(c.slot_words, 2))
-        return SlotMemory(8 * c.columns, depth)
+        """Slot memory of this configuration."""
+        return SlotMemory(8 * self.config.columns, slot_depth(self.config))
 
     def slot_address(self, slot: Value, seat: Value, word: Value) -> Value:
         """Address of a word of a seat's codes in a slot of that memory."""

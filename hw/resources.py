@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.placement import Space
-from setun.hw.memories import shapes
+from setun.hw.external import queue_ram
+from setun.hw.memories import shapes, slot_depth
 from setun.hw.memory import blocks, segments
 from setun.hw.products import products_shape
 
@@ -21,8 +22,9 @@ def block_ram(config: ChipConfig) -> dict[str, int]:
         count = sum(blocks(d, shape.width) for d in segments(shape.depth, shape.width))
         copies = 2 if space is Space.VECTOR else 1
         found[space.name.lower()] = copies * count
-    codes = SLOTS * config.contexts * config.slot_words
-    found["slots"] = blocks(codes, 8 * config.columns)
+    found["slots"] = blocks(slot_depth(config), 8 * config.columns)
+    if config.external:
+        found["queue"] = blocks(*queue_ram(config))
     found["products"] = blocks(*products_shape(config))
     found["sigmoid"] = config.lanes
     reciprocals = not (config.numerics.fp8 or config.numerics.lmul)

@@ -22,6 +22,13 @@ def needs_fast_clock(config: ChipConfig, technology: Technology) -> bool:
     return config.pump > 1 and technology != "simulator"
 
 
+def rows_latency(config: ChipConfig) -> int:
+    """`Rows.latency` of a chip."""
+    if config.pump == 1:
+        return row_latency(config.columns)
+    return 2 + -(-(MOVES + row_latency(config.columns, FAST_STEPS)) // 2)
+
+
 class Rows(wiring.Component):
     """Q dot products a cycle: as many rows, or half of them on a clock of twice the speed.
 
@@ -59,9 +66,7 @@ class Rows(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from codes to dot products."""
-        if self.config.pump == 1:
-            return row_latency(self.config.columns)
-        return 2 + -(-(MOVES + row_latency(self.config.columns, FAST_STEPS)) // 2)
+        return rows_latency(self.config)
 
     def _sum(self, row: int) -> Value:
         return self.o.word_select(row, self.sum_bits)

@@ -3,7 +3,7 @@
 from setun.firmware.link.client import ChipClient
 from setun.firmware.link.frames import Frame, FrameReader, encode_frame
 from setun.firmware.link.messages import Command, Done, ErrorCode, Event, Reason, Status
-from setun.firmware.link.port import divisor_for, open_port
+from setun.firmware.link.port import open_port
 
 __all__ = [
     "ChipClient",
@@ -15,7 +15,6 @@ __all__ = [
     "FrameReader",
     "Reason",
     "Status",
-    "divisor_for",
     "encode_frame",
     "open_port",
 ]

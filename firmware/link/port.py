@@ -1,15 +1,12 @@
-"""Serial ports: opening one, and the clock divisor of a baud rate."""
+"""Serial ports."""
 
 from typing import Protocol
 
 import serial
 
+from setun.firmware.baud import check_baud
 from setun.firmware.errors import SetunError
 
-MIN_BAUD = 300
-MAX_BAUD = 12_000_000
-MIN_DIVISOR = 4
-BAUD_TOLERANCE = 0.02
 WRITE_TIMEOUT = 10.0
 
 
@@ -24,48 +21,6 @@ class Port(Protocol):
     def read(self, size: int = 1, /) -> bytes: ...
 
     def write(self, b: bytes, /) -> int | None: ...
-
-
-def divisor_for(clock_hz: float, baud: int) -> int:
-    """Clock cycles per bit for the gateware's UART.
-
-    Raises
-    ------
-    SetunError
-        Fewer than 4 cycles per bit, or rounding misses the rate by more than 2 %.
-    """
-    check_baud(baud)
-    divisor = round(clock_hz / baud)
-    if divisor < MIN_DIVISOR:
-        raise SetunError(
-            "baud rate",
-            f"at most a {MIN_DIVISOR}th of the clock",
-            f"{baud} baud at {clock_hz / 1e6:g} MHz",
-            f"use {int(clock_hz // MIN_DIVISOR)} or less",
-        )
-    error = abs(clock_hz / divisor / baud - 1)
-    if error > BAUD_TOLERANCE:
-        raise SetunError(
-            "baud rate",
-            f"within {BAUD_TOLERANCE:.0%} of the clock over a whole number",
-            f"{baud} baud at {clock_hz / 1e6:g} MHz, {error:.1%} off",
-            f"use {round(clock_hz / divisor)}",
-        )
-    return divisor
-
-
-def check_baud(baud: int) -> None:
-    """Refuse a baud rate that no port has.
-
-    Raises
-    ------
-    SetunError
-        Outside 300 … 12,000,000.
-    """
-    if not MIN_BAUD <= baud <= MAX_BAUD:
-        raise SetunError(
-            "baud rate", f"between {MIN_BAUD} and {MAX_BAUD}", baud, "a usual one is 115200"
-        )
 
 
 def open_port(name: str, baud: int) -> serial.Serial:

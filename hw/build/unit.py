@@ -93,6 +93,22 @@ def _rtlil(top: Any, name: str, ports: list[Value]) -> str:
     return str(rtlil.convert(top, name=name, ports=[*clocks, *ports], emit_src=False))
 
 
+def unit_cells(
+    factory: Callable[[], Any],
+    name: str,
+    *,
+    progress: Progress = lambda stage: None,
+    cache: Cache | None = None,
+) -> dict[str, int]:
+    """Cells by type of the component that `factory` makes, alone, after `synth_ecp5`."""
+    alone = _Alone(factory())
+    inputs, outputs = _members(alone.unit)
+    bare = Design(name=name, rtlil=_rtlil(alone, name, [*inputs, *outputs]))
+    with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
+        flow = Flow(children, cache or Cache(), Path(logs), progress)
+        return report.netlist_cells(flow.synthesise(bare)[0] / "stat.json")
+
+
 def unit_report(
     factory: Callable[[], Any],
     name: str,
@@ -117,14 +133,12 @@ def unit_report(
         nextpnr takes: lut4, constants and what ends of carry chains cost), carry (CCU2C), ff,
         block_ram (18 kbit), multipliers (18 × 18), fmax_mhz, cells (by type).
     """
-    alone = _Alone(factory())
-    inputs, outputs = _members(alone.unit)
+    cells = unit_cells(factory, name, progress=progress, cache=cache)
     harness = _Harness(factory())
+    _, outputs = _members(harness.unit)
     pins: list[Value] = [harness.source, harness.parity]
     with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
         flow = Flow(children, cache or Cache(), Path(logs), progress)
-        bare = Design(name=name, rtlil=_rtlil(alone, name, [*inputs, *outputs]))
-        cells = report.netlist_cells(flow.synthesise(bare)[0] / "stat.json")
         timed = Design(name=name, rtlil=_rtlil(harness, name, pins))
         layout, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
         fmax, _ = report.timing(layout / "timing.json", clock_mhz)

@@ -11,6 +11,13 @@ from setun.hw.controllers.queue import CreditQueue
 LEAST_QUEUE = 16  # words: the depth of distributed RAM
 
 
+def queue_shape(beat: int, weight_bits: int, depth: int) -> tuple[int, int]:
+    """Words and bits of a word of the queue of a `WeightDma`."""
+    bits = max(beat, weight_bits)
+    words = max(LEAST_QUEUE, -(-depth * beat // bits))
+    return 1 << (words - 1).bit_length(), bits
+
+
 class WeightDma(wiring.Component):
     """Reads a memory from its start, ahead of its reader, and cuts the beats into weight words.
 
@@ -66,9 +73,7 @@ class WeightDma(wiring.Component):
         self.running = Signal()  # the end has not been reached
         self.following = Signal(range(max(self.bursts, 2)))  # number of the next burst
         self.gearbox = Gearbox(beat, weight_bits)
-        self.queue_bits = max(beat, weight_bits)
-        words = max(LEAST_QUEUE, -(-depth * beat // self.queue_bits))
-        self.queue_words = 1 << (words - 1).bit_length()
+        self.queue_words, self.queue_bits = queue_shape(beat, weight_bits, depth)
         # Room is counted in what fits both a beat and a word of the queue.
         widens = beat < weight_bits
         self.beat_cost = self.gearbox.i_units if widens else 1

@@ -10,6 +10,7 @@ import setun.sim.memories
 from setun import __version__
 from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
+from setun.firmware.baud import MIN_DIVISOR
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.formats import Values
@@ -31,7 +32,8 @@ def simulated_config(config: ChipConfig) -> ChipConfig:
     An external memory keeps its clock: its times are in nanoseconds.
     """
     clock = config.clock_hz if config.external else SIMULATED_CLOCK
-    return config.override(clock_hz=clock, baud=min(SIMULATED_BAUD, clock // 4))
+    divisor = max(MIN_DIVISOR, -(-clock // SIMULATED_BAUD))
+    return config.override(clock_hz=clock, baud=clock // divisor)
 
 
 def _sources() -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.dot import Technology
 
@@ -14,7 +15,8 @@ from setun.hw.dot import Technology
 class Memory:
     """A memory chip on the board.
 
-    `bits` is its size, `width` the data pins, `mhz` the clock that open controllers reach.
+    `bits` is its size, 0 if the design around the chip decides it; `width` the data pins, `mhz` the
+    clock that open controllers reach.
     """
 
     kind: str
@@ -32,7 +34,7 @@ class Board:
     name
         What `--board` takes.
     family, device, package, speed
-        The FPGA as the vendor names it.
+        The FPGA as the vendor names it; family "generic" for Verilog that goes into any.
     clock_mhz
         Oscillator on the board.
     chip_clock_mhz
@@ -52,7 +54,8 @@ class Board:
     chip
         Options of the chip that suits the board, as `setun.firmware.config.ChipConfig` names them.
     status
-        "builds": bitstreams meet timing; "runs": also tried on the board.
+        "builds": bitstreams meet timing; "runs": also tried on the board; "verilog": there is no
+        bitstream; "untried": no bitstream has been built.
     """
 
     name: str
@@ -72,9 +75,22 @@ class Board:
     status: str
     chip: dict[str, Any]
 
+    @property
+    def has_fpga(self) -> bool:
+        """Whether it is a board, with pins and an FPGA; otherwise `setun build` ends at Verilog."""
+        return self.family != "generic"
+
     def has_memory(self, memory: str) -> bool:
         """Whether `ChipConfig.memory` names a memory chip on the board."""
         return memory in [f"{m.kind}-{m.width}" for m in self.memory]
+
+    def check_memory(self, config: ChipConfig) -> None:
+        """Refuse a chip whose weights lie in a memory that the board does not have."""
+        if config.external and not self.has_memory(config.memory):
+            raise SetunError(
+                "memory", f"must be onchip or one of {self.name}", config.memory,
+                "setun boards shows it; setun generate writes Verilog for any",
+            )  # fmt: skip
 
     def load_platform(self) -> Any:
         """A fresh platform object; SetunError where amaranth-boards is not installed."""

@@ -26,6 +26,7 @@ VERBS: dict[str, Verb] = {
     "run": Verb("setun.cli.run_", "Stream tokens: golden model, simulated chip, board."),
     "generate": Verb("setun.cli.generate", "Verilog of the chip, its ports and its configuration."),
     "build": Verb("setun.cli.build", "Bitstream and report for a board."),
+    "estimate": Verb("setun.cli.estimate", "LUTs, RAM, cycles, tokens/s before any tool runs."),
     "bench": Verb("setun.cli.bench", "Cycles per token on RTL against the bandwidth bound."),
     "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
     "boards": Verb("setun.cli.boards", "Boards, capacity, memory, status."),

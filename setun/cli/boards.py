@@ -8,29 +8,64 @@ from setun import boards
 from setun.boards import Board
 from setun.cli.common import emit, json_option, table
 
+TRIT = 1.6  # bits of a weight
+BLOCK_BITS = 18_432  # of a DP16KD
+
+
+def _room(board: Board) -> dict[str, int | None]:
+    """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
+    from setun.firmware.config import ChipConfig
+    from setun.firmware.placement import sized_for
+    from setun.hw.resources import block_ram
+    from setun.models.load import load_model
+
+    beside = max((chip.bits for chip in board.memory), default=0)
+    room: dict[str, int | None] = {"external": int(beside / TRIT)}
+    if not board.has_fpga:
+        return {"on_chip": None, "external": None}
+    plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
+    used = block_ram(sized_for(load_model("shakespeare"), plain))
+    free = board.capacity["DP16KD"] - sum(n for name, n in used.items() if name != "weights")
+    return {"on_chip": max(0, int(free * BLOCK_BITS / TRIT)), **room}
+
+
+def _millions(count: int | None) -> str:
+    return "any" if count is None else f"{count / 1e6:.1f} M"
+
 
 def _row(board: Board) -> dict[str, object]:
+    room = _room(board)
     return {
         "board": board.name,
-        "device": board.device,
-        "LUT4": board.capacity.get("TRELLIS_COMB", 0),
-        "FF": board.capacity.get("TRELLIS_FF", 0),
-        "block RAM": board.capacity.get("DP16KD", 0),
-        "multipliers": board.capacity.get("MULT18X18D", 0),
+        "device": board.device or "any",
+        "LUT4": board.capacity.get("TRELLIS_COMB", ""),
+        "FF": board.capacity.get("TRELLIS_FF", ""),
+        "block RAM": board.capacity.get("DP16KD", ""),
+        "multipliers": board.capacity.get("MULT18X18D", ""),
         "clock": f"{board.chip_clock_mhz:g} MHz",
-        "memory": ", ".join(f"{m.kind} {m.bits // 8_388_608} MiB" for m in board.memory),
+        "memory": ", ".join(dict.fromkeys(
+            f"{m.kind} {m.bits // 8_388_608} MiB" if m.bits else m.kind for m in board.memory
+        )),
+        "weights on chip": _millions(room["on_chip"]),
+        "in memory": _millions(room["external"]),
+        "programmer": board.programmer.partition(" ")[0],
         "status": board.status,
-    }
+    }  # fmt: skip
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Boards, capacity, memory, status.
+    """Boards, capacity, memory, model sizes that fit, programmer, status.
 
-    Status: "builds" means that bitstreams for it meet timing, "runs" that they were also
-    tried on the board.
+    Weights are ternary ones at 1.6 bit: on the chip in the block RAM that the board's chip for the
+    demo model leaves, in memory all that it holds. Status: "builds" means that bitstreams for it
+    meet timing, "runs" that they were also tried on the board, "untried" that none has been built,
+    "verilog" that there is none.
     """
     known = [boards.get(name) for name in boards.names()]
-    rows = [_row(board) for board in known]
-    emit([asdict(board) for board in known], as_json, lambda: table(rows, list(rows[0])))
+    emit(
+        [{**asdict(board), "weights": _room(board)} for board in known],
+        as_json,
+        lambda: table(rows := [_row(board) for board in known], list(rows[0])),
+    )

@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,10 @@ from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual
 from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
+    from setun.boards import Board
+    from setun.estimate.chip import Estimate
+    from setun.firmware.compiler import Image
+    from setun.firmware.config import ChipConfig
     from setun.firmware.numerics import Numerics
 
 
@@ -44,7 +48,8 @@ def command(
 ) -> None:
     """Bitstream and report for a board.
 
-    Writes setun.bit and report.json. The model is in the bitstream's memories; any other model
+    Writes setun.bit and report.json; for the board generic-axi4 what `setun generate` writes, and
+    a report. The model is in the bitstream's memories; any other model
     that fits them can be loaded over the link later. Missed timing is an error.
 
     \b
@@ -52,8 +57,8 @@ def command(
     setun build --board ulx3s-85f --model M.setun --clock 60 --seeds 4 -o out
     """
     from setun import boards
+    from setun.estimate.chip import estimate
     from setun.firmware.container import write_atomically
-    from setun.firmware.errors import SetunError
     from setun.firmware.placement import place
     from setun.hw.build import build_bitstream, design_for
     from setun.hw.build.pll import pll_settings
@@ -71,11 +76,11 @@ def command(
     options = chosen_options(config_file, numerics, settings)
     usual |= usual_numerics(opened, options) | target.chip
     config = chip_for(image, options, **usual)
-    if config.external and not target.has_memory(config.memory):
-        raise SetunError(
-            "memory", f"must be onchip or one of {board}", config.memory,
-            "setun boards shows it; setun generate writes Verilog for any",
-        )  # fmt: skip
+    target.check_memory(config)
+    expected = estimate(image, config, target)
+    if not target.has_fpga:
+        _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
+        return
     check_capacity(config, target.capacity, board)
     pll_settings(target.clock_mhz, mhz, config.pump)
     # Weights beyond the chip are loaded over the link, and the rest with them.
@@ -91,6 +96,7 @@ def command(
         plan = {
             "board": board, "clock_mhz": mhz, "config": config.to_dict(),
             "block_ram": [block_ram(config), target.capacity["DP16KD"]],
+            "estimate": expected.to_dict(),
         }  # fmt: skip
         emit(plan, as_json, lambda: f"{out}: setun.il, setun.lpf, config.toml; no tool was run")
         return
@@ -105,7 +111,55 @@ def command(
                 "cycles_per_token": measured.cycles_per_token,
                 "tokens_per_second": mhz * 1e6 / measured.cycles_per_token,
                 "model": model, "model_hash": image.model_hash, "config": config.to_dict(),
+                "estimate": expected.to_dict(),
             },
         )  # fmt: skip
     write_atomically(out / "config.toml", config_text)
+    emit(report, as_json, lambda: json.dumps(report, indent=2))
+
+
+def _write_verilog(
+    board: "Board",
+    out: Path,
+    model: str,
+    image: "Image",
+    config: "ChipConfig",
+    expected: "Estimate",
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Where there is no FPGA: the chip as Verilog, blank memories, and what is known of it."""
+    from setun.cli.generate import write_chip
+    from setun.firmware.container import write_atomically
+    from setun.measure import measure
+
+    plan: dict[str, Any] = {
+        "board": board.name, "flow": "verilog", "clock_mhz": config.clock_hz / 1e6,
+        "config": config.to_dict(),
+    }  # fmt: skip
+    if dry_run:
+        plan["estimate"] = expected.to_dict()
+        emit(plan, as_json, lambda: f"{board.name}: Verilog only; nothing was written")
+        return
+    from setun.firmware.placement import place
+
+    with stages() as start:
+        start("measure cycles per token")
+        found = measure(board.name, model, image, config, MEASURED_TOKENS)[-1]
+        start("generate Verilog")
+        ports, _ = write_chip(out, config, place(image, config), board.family)
+    report = {
+        **plan,
+        "verilog": str(out / "setun.v"),
+        "ports": ports,
+        "timing_met": None,
+        "utilisation": None,
+        "streams": found.streams,
+        "cycles_per_token": found.cycles_per_token,
+        "tokens_per_second": config.clock_hz / found.cycles_per_token,
+        "model": model,
+        "model_hash": image.model_hash,
+        "estimate": expected.to_dict(),
+    }
+    write_atomically(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     emit(report, as_json, lambda: json.dumps(report, indent=2))

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +10,40 @@ from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual
 from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
+    from setun.firmware.config import ChipConfig
     from setun.firmware.numerics import Numerics
+    from setun.firmware.placement import Placement
     from setun.hw.dot import Technology
+
+
+def write_chip(
+    out: Path, config: "ChipConfig", placement: "Placement | None", technology: "Technology"
+) -> tuple[dict[str, Any], int]:
+    """Write setun.v, ports.json, config.toml and weights.bin; the ports, and lines of Verilog.
+
+    Raises
+    ------
+    SetunError
+        The folder cannot be written.
+    """
+    from setun.firmware.container import write_atomically
+    from setun.firmware.errors import SetunError
+    from setun.firmware.placement import Space
+    from setun.hw.verilog import chip_ports, chip_verilog
+
+    text = chip_verilog(config, placement, technology)
+    ports = chip_ports(config, technology)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "setun.v", text.encode())
+        write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
+        write_atomically(out / "config.toml", config.to_toml().encode())
+        if placement is not None and config.external:
+            weights = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+            write_atomically(out / "weights.bin", weights)
+    except OSError as error:
+        raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
+    return ports, len(text.splitlines())
 
 
 @click.command()
@@ -47,10 +79,8 @@ def command(
     setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
     from setun import boards
-    from setun.firmware.container import write_atomically
-    from setun.firmware.errors import SetunError
-    from setun.firmware.placement import Space, place
-    from setun.hw.verilog import TOP, chip_ports, chip_verilog
+    from setun.firmware.placement import place
+    from setun.hw.verilog import TOP
     from setun.models.load import open_model
 
     options = chosen_options(config_file, numerics, settings)
@@ -67,18 +97,7 @@ def command(
     placement = None if image is None else place(image, config)
     with stages() as start:
         start("generate Verilog")
-        text = chip_verilog(config, placement, technology)
-    ports = chip_ports(config, technology)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "setun.v", text.encode())
-        write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
-        write_atomically(out / "config.toml", config.to_toml().encode())
-        if placement is not None and config.external:
-            weights = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-            write_atomically(out / "weights.bin", weights)
-    except OSError as error:
-        raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
+        ports, lines = write_chip(out, config, placement, technology)
     result = {
         "top": TOP,
         "verilog": str(out / "setun.v"),
@@ -86,4 +105,4 @@ def command(
         "config": config.to_dict(),
         "model_hash": None if image is None else image.model_hash,
     }
-    emit(result, as_json, lambda: f"{out / 'setun.v'}: top {TOP}, {len(text.splitlines())} lines")
+    emit(result, as_json, lambda: f"{out / 'setun.v'}: top {TOP}, {lines} lines")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import serial
 
+from setun.firmware.baud import divisor_for
 from setun.firmware.errors import SetunError
 from setun.firmware.link import (
     ChipClient,
     Command,
     FrameReader,
-    divisor_for,
     encode_frame,
     open_port,
 )

@@ -1,0 +1,110 @@
+"""`setun estimate`: what a chip costs and how fast it is, before any tool runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
+from setun.cli.common import emit, json_option, table
+
+if TYPE_CHECKING:
+    from setun.estimate.chip import Estimate
+    from setun.firmware.numerics import Numerics
+
+
+@click.command()
+@click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
+@click.option("--model", default="shakespeare", show_default=True, help="Model on the chip.")
+@click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
+@click.option("--best", "choose", is_flag=True, help="Choose the chip of most tokens a second.")
+@chip_options
+@json_option
+def command(
+    board: str,
+    model: str,
+    clock: float | None,
+    choose: bool,
+    config_file: Path | None,
+    numerics: "Numerics | None",
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """LUTs, registers, block RAM, multipliers, cycles and tokens a second; no tool runs.
+
+    The chip is the board's, with what is set. Where nothing is set and the model does not fit it,
+    or with --best, it is the one that makes most tokens a second of those that fit, and the options
+    that ask `setun build` for it are told; what is set stays. Whether the clock is reached only
+    place and route knows.
+
+    \b
+    setun estimate --board ulx3s-85f --model shakespeare
+    setun estimate --board ulx3s-25f --set lanes=1
+    setun estimate --board ulx3s-45f --model M.setun --best
+    """
+    from setun import boards
+    from setun.estimate.best import best
+    from setun.estimate.best import settings as told
+    from setun.estimate.chip import estimate
+    from setun.firmware.config import ChipConfig
+    from setun.models.load import open_model
+
+    target = boards.get(board)
+    mhz = target.chip_clock_mhz if clock is None else clock
+    opened = open_model(model)
+    image = opened.image
+    options = chosen_options(config_file, numerics, settings)
+    usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
+    usual |= usual_numerics(opened, options) | target.chip
+    target.check_memory(ChipConfig.from_dict({**ChipConfig().to_dict(), **usual, **options}))
+    found = estimate(image, chip_for(image, options, **usual), target)
+    telling = choose or (not options and not found.fits and target.has_fpga)
+    if telling:
+        found = best(image, found.config, target, set(options))
+    chosen = told(found.config, target) if telling else None
+    result = {
+        "board": board,
+        "model": model,
+        "clock_mhz": mhz,
+        **found.to_dict(),
+        "chosen": chosen,
+        "config": found.config.to_dict(),
+    }
+    emit(result, as_json, lambda: _text(result, found, chosen))
+
+
+def _text(result: dict[str, object], found: "Estimate", chosen: list[str] | None) -> str:
+    c, hz = found.config, found.config.clock_hz
+    names = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
+             "MULT18X18D": "multipliers"}  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {"": names[kind], "needed": f"{found.utilisation[kind][0]:,}",
+         "available": f"{found.utilisation[kind][1]:,}",
+         "used": f"{found.utilisation[kind][0] / found.utilisation[kind][1]:.0%}"}
+        for kind in names if kind in found.utilisation
+    ]  # fmt: skip
+    speeds: list[dict[str, object]] = [
+        {"streams": n, "cycles/token": f"{cycles:,.0f}", "tokens/s": f"{hz / cycles:,.0f}"}
+        for n, cycles in found.cycles.items()
+    ]
+    lines = [
+        f"{result['model']} on {result['board']} at {result['clock_mhz']:g} MHz: {c.columns} x "
+        f"{c.rows} MACs, {c.lanes} lanes, {c.contexts} contexts, {c.packing}, {c.memory}"
+    ]
+    if rows:
+        lines += ["", table(rows, ["", "needed", "available", "used"])]
+    lines += ["", table(speeds, ["streams", "cycles/token", "tokens/s"])]
+    lines += ["", f"loaded over the UART in {found.load_seconds:.1f} s"]
+    if not found.memory_fits:
+        lines.append(f"does not fit: the weights are too many for the {c.memory}")
+    if found.short:
+        short = ", ".join(
+            f"{names.get(k, k)} {n} of {most}" for k, (n, most) in found.short.items()
+        )
+        lines.append(f"does not fit: {short} (--best chooses a chip)")
+    elif rows:
+        lines.append("fits")
+    if chosen is not None:
+        options = " ".join(chosen)
+        lines.append(f"chosen: {options or 'the chip of the board as it is'}")
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""The chip that makes most tokens a second of a model on a board, found with the estimate."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+from math import log
+from typing import Any
+
+from setun.boards import Board
+from setun.estimate.chip import Estimate, estimate, logic
+from setun.firmware.compiler import Image
+from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.isa import Op
+from setun.firmware.placement import sized_for
+from setun.hw.external import LATENCY, capacity
+from setun.hw.resources import block_ram
+
+# Share of the LUTs that a chosen chip may take: the estimate has been wrong by a third of the rest.
+FILLED = 0.9
+ALIKE = 1.03  # tokens a second this near are not told apart: the smaller chip is better
+WORSE = 1.1  # guesses further off are not followed
+TRIED = 12  # chips whose pass is gone through
+EXPOSED = 35  # cycles that a vector waits for itself, about
+SPACE: dict[str, tuple[Any, ...]] = {
+    "lanes": (1, 2, 4, 8, 16),
+    "columns": (8, 16, 32, 64),
+    "rows": (1, 2, 4, 8, 16, 32),
+    "contexts": CONTEXTS,
+    "packing": PACKINGS,
+    "pump": (1, 2),
+}
+
+
+class Guess:
+    """Cycles per token of a chip at first sight: what its busiest part takes, and the waits."""
+
+    def __init__(self, image: Image) -> None:
+        self.shapes = Counter(m.codes.shape for m in image.matrices)
+        rows = sum(i.n for i in image.program if i.op is Op.MATVEC)
+        self.elements = max(rows, sum(i.n for i in image.program if i.op is Op.QUANTISE))
+        self.streamed = Counter(i.n for i in image.program if i.stream)
+
+    def cycles(self, c: ChipConfig) -> float:
+        """Of all streams together."""
+        seats = c.contexts
+        words = sum(n * -(-r // c.rows) * -(-k // c.columns) for (r, k), n in self.shapes.items())
+        memory = words * c.weight_bits / c.weight_port * (1 if c.external else seats)
+        busy = max(words * seats, memory, self.elements / c.lanes * seats)
+        # Weights go on coming into the queue; seats that share them wait for all codes.
+        queued = LATENCY if c.external else 0
+        waits = 0.0
+        for n, count in self.streamed.items():
+            codes = seats * n if c.shares_weights else c.columns
+            waits += count * max(0.0, EXPOSED + codes / c.lanes - queued)
+        return (busy + waits) / seats
+
+
+def _chips(base: ChipConfig, board: Board, fixed: set[str]) -> Iterator[ChipConfig]:
+    memories = ["onchip", *(f"{m.kind}-{m.width}" for m in board.memory)]
+    space = {**SPACE, "memory": memories}
+    free = {name: values for name, values in space.items() if name not in fixed}
+    for values in product(*free.values()):
+        chosen = dict(zip(free, values, strict=True))
+        if "part" not in fixed:
+            inside = chosen.get("memory", base.memory) == "onchip"
+            chosen["part"] = "" if inside else board.chip.get("part", "")
+        try:
+            yield base.override(**chosen)
+        except SetunError:
+            continue
+
+
+def _fitting(image: Image, config: ChipConfig, board: Board) -> tuple[ChipConfig, int] | None:
+    """The chip with memories for `image`, and its LUTs, if it fits the board."""
+    sized = sized_for(image, config)
+    if sized.external and sized.weight_bytes > capacity(sized):
+        return None
+    limits = {k: n * (FILLED if k == "TRELLIS_COMB" else 1) for k, n in board.capacity.items()}
+    needed = logic(sized)
+    if any(n > limits[kind] for kind, n in needed.items()):
+        return None
+    if sum(block_ram(sized).values()) > limits["DP16KD"]:
+        return None
+    return sized, needed["TRELLIS_COMB"]
+
+
+def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estimate:
+    """The chip of most tokens a second that fits `board`; the options `fixed` stay as in `base`.
+
+    Chips are ordered by a guess of their cycles. Those that fit and are guessed as fast as the
+    fastest of them are gone through, smaller ones first, and the smallest of the fastest is it.
+    The clock is the same for all.
+
+    Raises
+    ------
+    SetunError
+        None fits.
+    """
+    if not board.has_fpga:
+        raise SetunError(f"board {board.name}", "must have an FPGA to choose a chip for", "none")
+    guess = Guess(image)
+    found: list[tuple[float, int, ChipConfig]] = []
+    limit = float("inf")
+    chips = [(guess.cycles(c), c) for c in _chips(base, board, fixed)]
+    for cycles, config in sorted(chips, key=lambda each: each[0]):
+        if cycles > limit:
+            break
+        if fitting := _fitting(image, config, board):
+            limit = min(limit, cycles * WORSE)
+            found.append((cycles, fitting[1], fitting[0]))
+    if not found:
+        raise SetunError(
+            f"model on {board.name}", "must fit some chip", "none of those tried",
+            "a smaller model, packing 1.6b, or a board with more memory",
+        )  # fmt: skip
+    step, lowest = log(ALIKE), found[0][0]
+    found.sort(key=lambda each: (int(log(each[0] / lowest) / step), each[1]))
+    tried = [estimate(image, config, board) for *_, config in found[:TRIED]]
+    fastest = min(each.cycles_per_token for each in tried)
+    alike = [each for each in tried if each.cycles_per_token <= fastest * ALIKE]
+    return min(alike, key=lambda each: (each.needed or {})["TRELLIS_COMB"])
+
+
+def settings(config: ChipConfig, board: Board) -> list[str]:
+    """`--set` options that make `config` of the board's chip; `setun build` takes them."""
+    plain = {**ChipConfig().to_dict(), **board.chip}
+    names = [*SPACE, "memory", "part"]
+    chosen = config.to_dict()
+    changed = [name for name in names if chosen[name] != plain[name]]
+    return [word for name in changed for word in ("--set", f"{name}={chosen[name]}")]

@@ -1,0 +1,143 @@
+"""LUT4, flip-flops and multipliers of a chip, without a tool.
+
+Each unit is a sum of terms that stand for something in it: a MAC of the array, a lane, a seat, a
+bit that is unpacked. How many cells a term costs is fitted, by least squares, to the units that
+`setun.estimate.measure` has synthesised. Block RAM is counted, see `setun.hw.resources`.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from setun.estimate.designs import design_config
+from setun.firmware.config import ChipConfig
+
+KINDS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D")
+Terms = dict[str, float]
+
+
+def _array(c: ChipConfig) -> Terms:
+    fp8 = c.numerics.fp8
+    bits = c.macs * c.numerics.code_bits
+    # Distributed RAM of 16 words for the partial sums of a panel, of each seat in shared order.
+    depth = c.panel * (c.contexts if c.shares_weights else 1)
+    return {
+        "control": 1,
+        "a bit of a MAC": bits / c.pump,
+        "a bit of a row's sum": c.rows * c.sum_width,
+        "partial sums beyond 16 words": c.rows * c.sum_width * (-(-depth // 16) - 1),
+        "five weights of a byte": c.macs / c.pump * (c.packing == "1.6b"),
+        "pumping a MAC": c.macs * (c.pump - 1),
+        "pumping a row": c.rows * (c.pump - 1),
+        "rounding a row": c.rows * fp8,
+    }
+
+
+def _quantiser(c: ChipConfig) -> Terms:
+    lanes = c.lanes
+    return {
+        "control": 1,
+        "lane": lanes,
+        "seat": c.contexts - 1,
+        "column of a slot's word": c.columns,
+        "seats share weights": c.shares_weights,
+        "lane with L-Mul": lanes * c.numerics.lmul,
+        "lane with fp8": lanes * c.numerics.fp8,
+    }
+
+
+def _sink(c: ChipConfig) -> Terms:
+    lanes = c.lanes
+    return {
+        "control": 1,
+        "lane": lanes,
+        "seat": c.contexts - 1,
+        "row to choose from": c.rows,
+        "seats share weights": c.shares_weights,
+        "lane with L-Mul": lanes * c.numerics.lmul,
+        "lane with fp8": lanes * c.numerics.fp8,
+        "lane with noise": lanes * c.numerics.stochastic,
+    }
+
+
+def _sampler(c: ChipConfig) -> Terms:
+    return {"control": 1, "lane": c.lanes, "seat": c.contexts - 1, "L-Mul": c.numerics.lmul}
+
+
+def _seats(c: ChipConfig) -> Terms:
+    return {"control": 1, "seat": c.contexts - 1}
+
+
+def _memories(c: ChipConfig) -> Terms:
+    on_chip = not c.external
+    return {
+        "control": 1,
+        "lane": c.lanes,
+        "seat": c.contexts - 1,
+        "weights on the chip": on_chip,
+        "bit of a weight word": c.weight_bits * on_chip,
+    }
+
+
+def _outside(c: ChipConfig) -> Terms:
+    if not c.external:
+        return {}
+    kind = c.memory.partition("-")[0]
+    known: Terms = {name: kind == name for name in ("sdram", "axi4", "qspi", "spram")}
+    return {**known, "bit of a weight word": c.weight_bits, "bit of a beat": c.beat}
+
+
+UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
+    "array": _array,
+    "quantiser": _quantiser,
+    "sink": _sink,
+    "sampler": _sampler,
+    "sequencer": _seats,
+    "generation": _seats,
+    "link": _seats,
+    "memories": _memories,
+    "outside": _outside,
+}
+
+
+def data(name: str) -> Any:
+    """What `setun.estimate.measure` wrote into a file beside this one."""
+    return json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
+
+
+@cache
+def prices() -> dict[str, dict[str, dict[str, float]]]:
+    """Cells of each kind that a term costs: unit, kind, term. Of equally good ones the smallest."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    rows = data("units.json")
+    for unit, terms_of in UNITS.items():
+        mine = [row for row in rows if row["unit"] == unit]
+        terms = [terms_of(design_config(row["options"])) for row in mine]
+        names = list(terms[0])
+        matrix = np.array([[float(t[name]) for name in names] for t in terms])
+        # Relative errors count, and terms of different size are alike.
+        size = np.maximum(abs(matrix).max(0), 1.0)
+        found[unit] = {}
+        for kind in KINDS:
+            cells = np.array([float(row[kind]) for row in mine])
+            weight = 1 / np.maximum(cells, 1.0)
+            solved = np.linalg.lstsq(matrix / size * weight[:, None], cells * weight, rcond=1e-9)[0]
+            values = (solved / size).round(4)
+            found[unit][kind] = dict(zip(names, map(float, values), strict=True))
+    return found
+
+
+def unit_cells(config: ChipConfig) -> dict[str, dict[str, int]]:
+    """Cells of each unit, by kind."""
+    found = {}
+    for unit, terms_of in UNITS.items():
+        terms = terms_of(config)
+        found[unit] = {
+            kind: round(sum(price[term] * n for term, n in terms.items()))
+            for kind, price in prices()[unit].items()
+        }
+    return found

@@ -1,0 +1,276 @@
+"""Cycles of a token: the program run through a schedule of sequencer, quantiser, array and sink.
+
+The schedule keeps one time a unit and walks the program once. Every number that is added is a
+latency of the unit's RTL, which its docstring or its code tells; nothing is fitted but what an
+SDRAM loses to a refresh.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from setun.estimate.supply import Supply, supply_of
+from setun.firmware.compiler import Image
+from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
+from setun.hw.array import GROUPS
+from setun.hw.codes import code_latency
+from setun.hw.kernel import kernel_latency
+from setun.hw.pipeline import tree_latency
+from setun.hw.quantiser import AHEAD, VECTORS
+from setun.hw.rows import rows_latency
+from setun.hw.sink import Sink
+from setun.hw.weights import lead
+
+FETCH = 6  # cycles from one instruction to the next at best
+QUEUE = 2  # cycles through a queue of commands
+ARRAY_QUEUE = 4
+SCALE = 16  # cycles of the scale unit
+FOREVER = 1 << 60
+
+
+@dataclass
+class _Quantised:
+    """What later commands need to know of a QUANTISE."""
+
+    start: int
+    stream: bool
+    words: int
+    mean_square: MeanSquare
+    begins: list[int] = field(default_factory=list)  # of the codes of each seat
+    scales: list[int] = field(default_factory=list)  # each seat's scale is there
+    released: int = FOREVER
+
+
+class Schedule:
+    """One pass of `seats` tokens over a program, after which `cycles` are gone.
+
+    Parameters
+    ----------
+    image
+        The model; only its program and the shapes of its matrices count.
+    config
+        The chip.
+    seats
+        Tokens of the pass, each of a context of its own.
+    """
+
+    def __init__(self, image: Image, config: ChipConfig, seats: int) -> None:
+        c = self.config = config
+        self.image, self.seats = image, seats
+        self.lead = lead(c)
+        self.tree = tree_latency(c.lanes)
+        self.to_codes = 4 + code_latency(c.numerics) - max(self.lead - 1, 0)
+        self.to_groups = self.lead + int(c.numerics.fp8) + rows_latency(c) + 2
+        if c.numerics.accumulate:
+            self.to_groups += 2
+        kernels = kernel_latency(c.numerics)
+        self.exits = {k: Sink.convert_latency + n for k, n in kernels.items()}
+        self.exits[Kernel.SAMPLE] = Sink.convert_latency
+        self.shapes = [m.codes.shape for m in image.matrices]
+
+    def run(self) -> int:
+        """Cycles from one pass to the next, when every stream goes on."""
+        self.supply: Supply = supply_of(self.config)
+        self.execute = self.executed = 0
+        self.quantised: list[_Quantised] = []
+        self.first_pass_ends = [0]
+        self.array_loads: list[int] = []
+        self.sink_ends: list[int] = []
+        self.array_free = self.sink_idle = self.sink_free = 0
+        self.making = self.scaled = 0
+        self.stored = [0] * self.seats  # each seat's last word is announced
+        self.settled = [0] * self.seats
+        self.taken: deque[int] = deque([0] * GROUPS, GROUPS)
+        self.kept = False
+        self.logits = 0
+        self.scale_times: deque[int] = deque([0] * VECTORS, VECTORS)
+
+        body_end = self._instructions(0, 0)
+        end = self.execute
+        # GATHER finds every token in its first round if all contexts have one.
+        contexts = self.config.contexts
+        self.execute = end + 2 + contexts + 1
+        self._instructions(body_end + 1, self.execute)
+        done = max(self.execute + 1, self.logits + self.config.lanes + 7)
+        rounds = contexts if self.seats == contexts else 2 * contexts
+        return done + 1 + rounds + 1
+
+    def _instructions(self, first: int, start: int) -> int:
+        """Run up to an END and return where it is; `execute` is when it ends."""
+        program = self.image.program
+        self.execute = start + FETCH + 1
+        matrices = iter(self.shapes[sum(i.op is Op.MATVEC for i in program[:first]) :])
+        for at in range(first, len(program)):
+            i = program[at]
+            accepted = self.execute
+            if i.op is Op.EMBED:
+                bits = self.image.config.vocab_size.bit_length()
+                accepted += self.seats * (bits + 1 + -(-i.n // self.config.lanes) + 3)
+            elif i.op is Op.QUANTISE:
+                accepted = self._quantise(i)
+            elif i.op is Op.MATVEC:
+                accepted = self._dispatch(i)
+                after = program[at + 1]
+                self._matvec(i, accepted, next(matrices), after)
+            elif i.op is Op.END:
+                self.execute = max([self.execute, *(end + 2 for end in self.sink_ends)])
+                return at
+            self.execute = max(accepted + 2, self.execute + FETCH)
+        return len(program)
+
+    def _begin(self, i: Instruction, accepted: int) -> _Quantised:
+        """Its place in the quantiser, from when it may be listened for."""
+        ends, before = self.first_pass_ends, self.quantised
+        start = max(accepted + QUEUE, ends[-1] + 1)
+        if len(before) >= AHEAD:
+            two = before[-AHEAD]
+            start = max(start, two.begins[-1] + two.words + 1)
+        if len(before) >= SLOTS:
+            start = max(start, before[-SLOTS].released + 2)
+        return _Quantised(start, i.stream, -(-i.n // self.config.lanes), i.mean_square)
+
+    def _accept(self, i: Instruction) -> int:
+        accepted = self.execute
+        if i.sync and self.sink_ends:
+            accepted = max(accepted, max(self.sink_ends) + 1)
+        if len(self.first_pass_ends) > 2:
+            accepted = max(accepted, self.first_pass_ends[-2] + 1)
+        return accepted
+
+    def _quantise(self, i: Instruction) -> int:
+        """Both passes over each seat's vector, up to the scales."""
+        accepted = self._accept(i)
+        q = self._begin(i, accepted)
+        begun = self.quantised[-1].begins if self.quantised else [0] * self.seats
+        looked = q.start
+        for seat in range(self.seats):
+            read = max(looked, begun[seat]) + q.words
+            looked = self.stored[seat] if i.stream else read
+            begin = max(looked + 5 + self.tree, self.making, self.scale_times[0] + 1)
+            self.making = begin + q.words + 1
+            q.begins.append(begin)
+            ready = begin + q.words + 6 + self.tree
+            if i.mean_square is MeanSquare.ARRAY:
+                ready = max(ready, self.settled[seat])
+            self.scaled = max(self.scaled + 1, ready) + SCALE
+            self.scale_times.append(self.scaled)
+            q.scales.append(self.scaled + 1)
+        self.first_pass_ends.append(looked)
+        self.quantised.append(q)
+        return accepted
+
+    def _dispatch(self, i: Instruction) -> int:
+        accepted = self.execute
+        for times in (self.array_loads, self.sink_ends):
+            if len(times) >= ARRAY_QUEUE:
+                accepted = max(accepted, times[-ARRAY_QUEUE] + 1)
+        return accepted
+
+    def _matvec(
+        self, i: Instruction, accepted: int, shape: tuple[int, ...], after: Instruction
+    ) -> None:
+        """A matvec's words through the array, its row groups through the sink."""
+        c, seats = self.config, self.seats
+        q = self.quantised[-1]
+        groups, blocks = -(-i.n // c.rows), -(-shape[1] // c.columns)
+        load = max(accepted + QUEUE, self.array_free, q.start + 1)
+        self.array_loads.append(load)
+        arrives = accepted + QUEUE
+        listening = 0
+        if i.feeds:
+            # The QUANTISE behind it is accepted next; the sink waits until it listens.
+            listening = self._begin(after, max(accepted + 2, self.execute + FETCH)).start + 1
+        sink = _SinkPass(self, i, q, arrives, listening)
+        ready = self._blocks(q, blocks)
+        now = load + (1 if self.kept else 2)
+        for seat_set in [range(seats)] if c.shares_weights else [[s] for s in range(seats)]:
+            now = self._panels(now, seat_set, groups, blocks, ready, sink)
+        self.array_free = now - 1
+        self.kept = i.keep
+        if not i.keep:
+            q.released = now + self.lead
+        sink.end()
+
+    def _blocks(self, q: _Quantised, blocks: int) -> list[list[int]]:
+        """When the array may begin each block of codes, seat by seat."""
+        parts = self.config.columns // self.config.lanes
+        return [
+            [begin + self.to_codes + min((b + 1) * parts, q.words) - 1 for b in range(blocks)]
+            for begin in q.begins
+        ]
+
+    def _panels(
+        self,
+        now: int,
+        seats: Sequence[int],
+        groups: int,
+        blocks: int,
+        ready: list[list[int]],
+        sink: "_SinkPass",
+    ) -> int:
+        """Words of these seats from cycle `now` on; returns the cycle behind the last one."""
+        each = len(seats)
+        for first in range(0, groups, self.config.panel):
+            many = min(self.config.panel, groups - first)
+            for block in range(blocks):
+                if first == 0 and not self.kept:
+                    now = max(now, ready[seats[-1]][block])
+                if block < blocks - 1:
+                    now = self.supply.take(now, many, each)
+                    continue
+                for _ in range(many):
+                    now = self.supply.take(now, 1, 1) - 1
+                    for seat in seats:
+                        now = max(now, self.taken[0] + 2)
+                        self.taken.append(sink.group(seat, now + self.to_groups))
+                        now += 1
+        return now
+
+
+class _SinkPass:
+    """The sink's work on one matvec, row group by row group."""
+
+    def __init__(
+        self, s: Schedule, i: Instruction, q: _Quantised, arrives: int, listening: int
+    ) -> None:
+        self.s, self.i = s, i
+        c = s.config
+        self.words = -(-i.n // c.lanes)
+        self.parts = c.rows // c.lanes
+        self.pace = c.lanes if i.kernel is Kernel.SAMPLE else 1
+        self.done = [0] * s.seats  # words of each seat
+        self.scales = []
+        head = max(arrives, s.sink_free + 1)
+        for ready in q.scales:
+            head = max(head, ready if not s.kept else head)
+            self.scales.append(head + 3)
+            head += 4
+        self.now = max(s.sink_idle, listening)
+        self.exits = s.exits[i.kernel]
+
+    def group(self, seat: int, there: int) -> int:
+        """Take a row group that is there from cycle `there`; returns when its place is free."""
+        words = min(self.parts, self.words - self.done[seat])
+        start = max(there, self.now, self.scales[seat])
+        last = start + (words - 1) * self.pace
+        self.now = last + self.pace
+        self.done[seat] += words
+        if self.done[seat] == self.words:
+            self.s.stored[seat] = last + self.exits - 1
+            self.s.settled[seat] = last + 10 + self.s.tree
+        self.last = last
+        return last
+
+    def end(self) -> None:
+        s = self.s
+        s.sink_ends.append(self.last + self.exits)
+        s.sink_free = self.last
+        s.sink_idle = self.last + self.exits + 1
+        if self.i.kernel is Kernel.SAMPLE:
+            s.logits = self.last + self.exits
+
+
+def cycles_per_token(image: Image, config: ChipConfig, streams: int) -> float:
+    """Cycles from a stream's token to its next one over `streams`, all of which go on."""
+    return Schedule(image, config, streams).run() / streams

@@ -1,0 +1,62 @@
+"""The chips whose units are measured: one thing at a time differs from the first."""
+
+from typing import Any
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import sized_for
+from setun.models.load import load_model
+
+MODEL = "shakespeare"
+BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4}
+SDRAM: dict[str, Any] = {"rows": 4, "packing": "1.6b", "memory": "sdram-16"}
+# In the order in which they are of use.
+DESIGNS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "contexts": {"contexts": 4},
+    "lanes": {"lanes": 2},
+    "sdram": SDRAM,
+    "sdram, contexts": {**SDRAM, "contexts": 4},
+    "columns": {"columns": 32},
+    "rows": {"rows": 16},
+    "packing": {"packing": "1.6b"},
+    "pump": {"pump": 2},
+    "more lanes": {"lanes": 8},
+    "fewer contexts": {"contexts": 2},
+    "lmul": {"multiplier": "lmul"},
+    "fp8": {"activation": "fp8", "accumulate": 64},
+    "stochastic": {"state_rounding": "stochastic"},
+    "pump, packing": {"columns": 32, "rows": 16, "pump": 2, "packing": "1.6b"},
+    "wide sdram": {**SDRAM, "rows": 8},
+    "axi4": {"packing": "1.6b", "memory": "axi4-256"},
+    "narrow axi4": {**SDRAM, "memory": "axi4-64"},
+    "qspi": {**SDRAM, "memory": "qspi"},
+}
+# These are measured for one unit only.
+ONLY = {
+    "pump, packing": "array",
+    "wide sdram": "outside",
+    "axi4": "outside",
+    "narrow axi4": "outside",
+    "qspi": "outside",
+}
+
+NUMERICS = ("activation", "accumulate", "multiplier", "state_rounding")
+SEATS = ("contexts", "memory")
+# Options that a unit's cells depend on.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "array": ("columns", "rows", "pump", "packing", *SEATS, "activation", "accumulate"),
+    "quantiser": ("columns", "lanes", *SEATS, *NUMERICS),
+    "sink": ("rows", "lanes", *SEATS, *NUMERICS),
+    "sampler": ("lanes", "contexts", "multiplier"),
+    "sequencer": ("contexts",),
+    "generation": ("contexts",),
+    "link": ("contexts",),
+    "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding"),
+    "outside": ("columns", "rows", "packing", "memory"),
+}
+
+
+def design_config(options: dict[str, Any]) -> ChipConfig:
+    """The chip of a design, sized for `MODEL`."""
+    plain = ChipConfig(**BASE).to_dict()
+    return sized_for(load_model(MODEL), ChipConfig.from_dict(plain | options))

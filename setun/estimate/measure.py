@@ -1,0 +1,93 @@
+"""`python -m setun.estimate.measure`: the netlists that the estimator's formulas are fitted to.
+
+Every unit of a chip is synthesised alone for each design whose options it depends on (half a minute
+each, no placement), and its cells go into units.json. Units that are in there already are left as
+they are; `--again` measures all of them. `--report FILE` adds a report.json of `setun build` to
+builds.json, which the estimate is compared with.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
+from setun.firmware.config import ChipConfig
+from setun.hw.build import report
+from setun.hw.build.unit import unit_cells
+from setun.hw.external import ExternalWeights
+from setun.hw.memories import Memories
+from setun.units import units
+
+FOLDER = Path(__file__).parent
+KEYS = ("board", "clock_mhz", "config", "cycles_per_token", "model", "streams", "utilisation")
+CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")
+
+
+def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
+    """The units whose cells add up to a chip's, all but the little that joins them."""
+    found = {
+        **units(config),
+        "memories": lambda: Memories(config, None),
+        "outside": lambda: ExternalWeights(config, "ecp5"),
+    }
+    return {name: found[name] for name in OPTIONS if name != "outside" or config.external}
+
+
+def _same(unit: str, options: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether a unit has the same cells; which memory lies outside matters to one unit only."""
+    if unit != "outside" and "memory" in options:
+        options, others = (
+            {**each, "memory": each["memory"] == "onchip"} for each in (options, others)
+        )
+    return options == others
+
+
+def measure_units(path: Path, again: bool) -> None:
+    """Fill `path` with the cells of all units of all designs."""
+    rows = [] if again else json.loads(path.read_text("utf-8"))
+    for name, options in DESIGNS.items():
+        config = design_config(options)
+        for unit, factory in factories(config).items():
+            if unit != ONLY.get(name, unit):
+                continue
+            values = {k: v for k, v in config.to_dict().items() if k in OPTIONS[unit]}
+            if any(row["unit"] == unit and _same(unit, row["options"], values) for row in rows):
+                continue
+            print(f"{name}: {unit}", file=sys.stderr, flush=True)
+            used = report.needs(unit_cells(factory, unit))
+            rows.append(
+                {"unit": unit, "design": name, "options": values}
+                | {cell: used.get(cell, 0) for cell in CELLS}
+            )
+            path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
+
+
+def add_report(path: Path, file: Path) -> None:
+    """Add what `setun build` reported, in place of an earlier report of the same chip."""
+    found = json.loads(file.read_text("utf-8"))
+    row = {key: found[key] for key in KEYS}
+    row["utilisation"] = {cell: row["utilisation"][cell] for cell in CELLS}
+    rows = json.loads(path.read_text("utf-8"))
+    same = ("board", "config", "model")
+    rows = [old for old in rows if any(old[key] != row[key] for key in same)]
+    text = ",\n".join(json.dumps(each) for each in [*rows, row])
+    path.write_text(f"[\n{text}\n]\n", "utf-8")
+
+
+def main() -> None:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--again", action="store_true", help="also what is there already")
+    parser.add_argument("--report", type=Path, action="append", metavar="FILE")
+    chosen = parser.parse_args()
+    for file in chosen.report or ():
+        add_report(FOLDER / "builds.json", file)
+    if not chosen.report:
+        measure_units(FOLDER / "units.json", chosen.again)
+
+
+if __name__ == "__main__":
+    main()
