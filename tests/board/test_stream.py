@@ -26,6 +26,7 @@ from setun.firmware.placement import Space
 Images = dict[str, Image]
 Files = dict[str, str]
 COLD = Sampling()
+pytestmark = pytest.mark.timeout(300)
 
 
 def stream(socket: Socket, *options: str, text: str = "") -> tuple[int, str, str]:
@@ -103,10 +104,16 @@ class Terminal:
         """Exit status, once the command has left."""
         while self._read():
             pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        return code
 
     def close(self) -> None:
+        """Hang up; the command ends if it has not."""
         os.close(self.keyboard)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
 
 @pytest.fixture
@@ -165,7 +172,9 @@ def test_a_person_at_a_terminal(
     terminal.until("is gone", start)
     socket.plug(images["d"])
     terminal.until(f"model {files['a']}: must be the one on the chip", start)
-    assert terminal.status() == 1
+    terminal.until("> $", start)
+    terminal.type("\x04")
+    assert terminal.status() == 0
 
 
 def test_ctrl_c_at_the_prompt_leaves(terminal: Terminal) -> None:
