@@ -228,19 +228,18 @@ class ChipClient:
         first = True
         while True:
             # From here on: the caller may have been away for long.
-            heard = time.monotonic()
-            deadline = heard + self._patience
+            deadline = time.monotonic() + self._patience
+            pause, silent = min(self._timeout, WAIT_SLICE), 0.0
             while not events:
                 waiting()
                 if events is not self.transport.events[context]:
                     raise SetunError(
                         "generation", "is read before the next one of its context begins"
                     )
-                if self.transport.pump(min(self._timeout, WAIT_SLICE)):
-                    heard = time.monotonic()
-                elif time.monotonic() - heard >= self._timeout:
+                silent = 0.0 if self.transport.pump(pause) else silent + pause
+                if silent >= self._timeout:
                     self._command(Command.INFO)
-                    heard = time.monotonic()
+                    silent = 0.0
                 # Events of other contexts may keep coming.
                 if not events and time.monotonic() > deadline:
                     raise SetunError(
