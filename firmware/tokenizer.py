@@ -59,8 +59,8 @@ class Tokenizer:
         inner.no_padding()
         return cls(inner, vocab_size, unknown)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, with the special tokens the tokenizer itself adds (Llama's BOS).
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
+        """Ids of a text; one that `begins` has the tokenizer's special tokens (Llama's BOS).
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Tokenizer:
         for position, character in enumerate(text):
             if "\ud800" <= character <= "\udfff":
                 raise _outside(text, position)
-        encoding = _guarded(self._inner.encode, text)
+        encoding = _guarded(self._inner.encode, text, add_special_tokens=begins)
         covered = bytearray(len(text))
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             covered[start:end] = b"\1" * (end - start)

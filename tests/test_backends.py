@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from setun.backends import Backend, GoldenBackend, Sampling, SerialBackend, SimulatedBackend
-from setun.backends.serial import load
+from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
 from setun.firmware import identity
 from setun.firmware.compiler import Image

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
-from setun.backends.serial import load
+from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
 from setun.cli import cli
 from setun.firmware import identity

@@ -1,6 +1,7 @@
 """The command shell: exit status, one line per refusal, JSON alone on stdout."""
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -58,6 +59,34 @@ def test_each_verb_explains_itself_and_takes_json(name: str):
     assert command is not None
     assert command.get_short_help_str(200) == cli.VERBS[name].help
     assert any("--json" in option.opts for option in command.params)
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("st", {"stream"}),
+        ("flash --", {"--board", "--to", "--dry-run"}),
+        ("flash --to f", {"flash"}),
+    ],
+)
+def test_shell_completion(line: str, offers: set[str]):
+    words = ["setun", *line.split()]
+    environment = os.environ | {"_SETUN_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words),
+                                "COMP_CWORD": str(len(words) - 1)}  # fmt: skip
+    code = "import setun.cli; setun.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert offers <= {entry.partition(",")[2] for entry in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("verb", ["stream", "load", "flash"])
+def test_board_verbs_have_examples_and_fit_a_narrow_terminal(verb: str):
+    environment = os.environ | {"COLUMNS": "60"}
+    done = subprocess.run([sys.executable, "-m", "setun", verb, "--help"],
+                          capture_output=True, text=True, env=environment)  # fmt: skip
+    assert f"\n  setun {verb} " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 60
 
 
 def test_no_verb_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
@@ -147,7 +176,7 @@ def test_boards_are_complete():
     for name in boards.names():
         board = boards.get(name)
         assert board.status in ("builds", "runs")
-        assert "{bitstream}" in board.programmer
+        assert board.programmer.split()[0] == "openFPGALoader" and "{" not in board.programmer
         assert board.load_platform().device == board.device
     with pytest.raises(SetunError, match="ulx3s-85f"):
         boards.get("ulx3s")
@@ -156,7 +185,9 @@ def test_boards_are_complete():
 def test_doctor_reports_tools(capsys, monkeypatch: pytest.MonkeyPatch):
     assert cli.run(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["can"] == {"simulate": True, "bitstream": True}
+    assert result["can"].items() >= {"simulate": True, "bitstream": True}.items()
+    loader = {tool["name"]: tool for tool in result["tools"]}["openFPGALoader"]
+    assert result["can"]["flash"] is loader["found"] is not bool(loader["install"])
     monkeypatch.setenv("YOSYS", "/nonexistent/yosys")
     assert cli.run(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -164,7 +195,7 @@ def test_doctor_reports_tools(capsys, monkeypatch: pytest.MonkeyPatch):
     assert not yosys["found"] and "YOSYS" in yosys["install"]
     assert result["can"]["bitstream"] is False
     assert cli.run(["doctor"]) == 0
-    assert "yosys         missing" in capsys.readouterr().out
+    assert "yosys           missing" in capsys.readouterr().out
 
 
 def test_find_knows_shipped_names_folders_and_files(tmp_path: Path):

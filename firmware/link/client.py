@@ -31,6 +31,7 @@ READ_WINDOW = 4
 CRC_WORDS = 0x4000
 STALE_EVENTS = 16
 BUSY_PAUSE = 0.002
+WAIT_SLICE = 0.1
 
 Progress = Callable[[int, int], None]
 
@@ -167,7 +168,13 @@ class ChipClient:
             deadline = time.monotonic() + self._patience
 
     def generate(
-        self, count: int, greedy: bool, inv_temperature_bits: int, seed: int, context: int = 0
+        self,
+        count: int,
+        greedy: bool,
+        inv_temperature_bits: int,
+        seed: int,
+        context: int = 0,
+        waiting: Callable[[], None] = lambda: None,
     ) -> Iterator[int]:
         """Start a generation at once; the iterator gives tokens as they come, until DONE.
 
@@ -186,6 +193,8 @@ class ChipClient:
             Of the context's noise generator, 32 bits.
         context
             Whose state goes on, 0–3.
+        waiting
+            Called every tenth of a second and more often while a token is awaited; may `stop`.
         """
         limits = {
             "count": (count, 1, 0xFFFF),
@@ -201,7 +210,7 @@ class ChipClient:
         events: deque[Frame] = deque()
         self.transport.events[context] = events
         data = self._command(command, payload)
-        return self._tokens(_sized(Command.GENERATE, data, 1)[0], context, events)
+        return self._tokens(_sized(Command.GENERATE, data, 1)[0], context, events, waiting)
 
     def stop(self, context: int = 0) -> None:
         """End a context's generation; its iterator still gives what was on the way, then ends."""
@@ -212,19 +221,25 @@ class ChipClient:
         data = self._command(Command.COUNTERS)
         return [value for (value,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
 
-    def _tokens(self, expected: int, context: int, events: deque[Frame]) -> Iterator[int]:
+    def _tokens(
+        self, expected: int, context: int, events: deque[Frame], waiting: Callable[[], None]
+    ) -> Iterator[int]:
         received = 0
         first = True
         while True:
             # From here on: the caller may have been away for long.
             deadline = time.monotonic() + self._patience
+            pause, silent = min(self._timeout, WAIT_SLICE), 0.0
             while not events:
+                waiting()
                 if events is not self.transport.events[context]:
                     raise SetunError(
                         "generation", "is read before the next one of its context begins"
                     )
-                if not self.transport.pump(self._timeout):
+                silent = 0.0 if self.transport.pump(pause) else silent + pause
+                if silent >= self._timeout:
                     self._command(Command.INFO)
+                    silent = 0.0
                 # Events of other contexts may keep coming.
                 if not events and time.monotonic() > deadline:
                     raise SetunError(

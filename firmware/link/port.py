@@ -1,5 +1,7 @@
 """Serial ports."""
 
+import errno
+import os
 from typing import Protocol
 
 import serial
@@ -8,6 +10,10 @@ from setun.firmware.baud import check_baud
 from setun.firmware.errors import SetunError
 
 WRITE_TIMEOUT = 10.0
+
+
+class PortGone(SetunError):
+    """The port was there and is not any more: unplugged, or the other side ended."""
 
 
 class Port(Protocol):
@@ -28,8 +34,10 @@ def open_port(name: str, baud: int) -> serial.Serial:
 
     Raises
     ------
+    PortGone
+        No such port: it may appear when a cable is plugged in.
     SetunError
-        Impossible baud rate; no such port; port in use or not allowed.
+        Impossible baud rate; port in use, not allowed or no serial port.
     """
     check_baud(baud)
     try:
@@ -39,9 +47,36 @@ def open_port(name: str, baud: int) -> serial.Serial:
             f"port {name}", "a baud rate that the port supports", baud, str(error)
         ) from error
     except OSError as error:
-        raise SetunError(
-            f"port {name}",
-            "a serial port that can be opened",
-            error.strerror or str(error),
-            "check the cable, the name and the permissions (group dialout)",
+        kind = PortGone if error.errno in _ABSENT else SetunError
+        raise kind(
+            f"port {name}", "a serial port that can be opened", _reason(error), _remedy(name, error)
         ) from error
+
+
+_ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, without the words that pyserial puts around it."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _remedy(name: str, error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"sudo usermod -aG {_group(name)} $USER and log in again, "
+            'or a udev rule with TAG+="uaccess"'
+        )
+    if error.errno in (errno.EAGAIN, errno.EBUSY):
+        return "another program has it open: end that first"
+    return "check the cable and the name"
+
+
+def _group(name: str) -> str:
+    """Group that may use the device; dialout where that cannot be told."""
+    try:
+        import grp
+
+        return grp.getgrgid(os.stat(name).st_gid).gr_name
+    except (ImportError, OSError, KeyError):
+        return "dialout"

@@ -9,7 +9,7 @@ from itertools import islice
 from setun.firmware.errors import SetunError
 from setun.firmware.link.frames import Frame, FrameReader, encode_frame
 from setun.firmware.link.messages import CONTEXT, MAX_CONTEXTS, REPLY, Command, Event
-from setun.firmware.link.port import Port
+from setun.firmware.link.port import Port, PortGone
 
 EARLY_READS = 20
 """Empty reads in a row, each ahead of its timeout, that mean a closed port."""
@@ -67,8 +67,8 @@ class Transport:
     def _thing(self) -> str:
         return f"port {self._name}".strip()
 
-    def _gone(self, why: object) -> SetunError:
-        return SetunError(
+    def _gone(self, why: object) -> PortGone:
+        return PortGone(
             self._thing, "stays open while the chip is in use", why, "reconnect and start again"
         )
 
@@ -77,7 +77,7 @@ class Transport:
 
         Raises
         ------
-        SetunError
+        PortGone
             The port is gone or takes no bytes.
         """
         view = memoryview(data)
@@ -98,7 +98,7 @@ class Transport:
 
         Raises
         ------
-        SetunError
+        PortGone
             The port is gone.
         """
         started = time.monotonic()
@@ -140,7 +140,7 @@ class Transport:
         Raises
         ------
         SetunError
-            No answer after all retries; the port is gone.
+            No answer after all retries; PortGone when the port is.
         """
         source = enumerate(requests)
         flight: deque[_Pending] = deque()

@@ -1,5 +1,6 @@
 """`build_bitstream`: a chip on a board, placed, routed, timed and packed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -166,6 +167,7 @@ def build_bitstream(
         "tokens_per_second": None,
         "tools": {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)},
         "seed": best.seed,
+        "bitstream_sha256": hashlib.sha256(packed).hexdigest() if packed else None,
         **(extra or {}),
     }
     shutil.copyfile(timing, out / "timing.json")

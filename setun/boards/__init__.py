@@ -50,7 +50,7 @@ class Board:
     platform
         `module:class` of the amaranth-boards platform.
     programmer
-        Command that `{bitstream}` completes.
+        openFPGALoader and its options for this board; what to write and where comes behind.
     chip
         Options of the chip that suits the board, as `setun.firmware.config.ChipConfig` names them.
     status

@@ -1,5 +1,6 @@
 """`setun build`: a bitstream for a board."""
 
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -48,9 +49,10 @@ def command(
 ) -> None:
     """Bitstream and report for a board.
 
-    Writes setun.bit and report.json; for the board generic-axi4 what `setun generate` writes, and
-    a report. The model is in the bitstream's memories; any other model
-    that fits them can be loaded over the link later. Missed timing is an error.
+    Writes setun.bit and report.json, and weights.bin for a chip that reads flash; for the board
+    generic-axi4 what `setun generate` writes, and a report. The model is in the bitstream's
+    memories; any other model that fits them can be loaded over the link later. Missed timing is
+    an error.
 
     \b
     setun build --board ulx3s-85f -o out
@@ -60,6 +62,7 @@ def command(
     from setun.estimate.chip import estimate
     from setun.firmware.container import write_atomically
     from setun.firmware.placement import place
+    from setun.flashing import WEIGHTS, weights_for_flash
     from setun.hw.build import build_bitstream, design_for
     from setun.hw.build.pll import pll_settings
     from setun.hw.build.sdram_pads import ROUND_TRIP
@@ -84,7 +87,9 @@ def command(
     check_capacity(config, target.capacity, board)
     pll_settings(target.clock_mhz, mhz, config.pump)
     # Weights beyond the chip are loaded over the link, and the rest with them.
-    placement = None if config.external else place(image, config)
+    contents = place(image, config)
+    placement = None if config.external else contents
+    weights = weights_for_flash(contents, config)
     chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
     config_text = config.to_toml().encode()
     if dry_run:
@@ -112,8 +117,11 @@ def command(
                 "tokens_per_second": mhz * 1e6 / measured.cycles_per_token,
                 "model": model, "model_hash": image.model_hash, "config": config.to_dict(),
                 "estimate": expected.to_dict(),
+                **({"weights_sha256": hashlib.sha256(weights).hexdigest()} if weights else {}),
             },
         )  # fmt: skip
+    if weights:
+        write_atomically(out / WEIGHTS, weights)
     write_atomically(out / "config.toml", config_text)
     emit(report, as_json, lambda: json.dumps(report, indent=2))
 

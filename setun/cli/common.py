@@ -20,6 +20,16 @@ def json_option(command: F) -> F:
     )(command)
 
 
+def port_options(command: F) -> F:
+    """Add `--port` and `--baud`, both None when not given: see `setun.ports`."""
+    command = click.option(
+        "--baud", type=int, metavar="RATE", help="Its bit rate; default those of the boards."
+    )(command)
+    return click.option("--port", metavar="PORT", help="Serial port; default the one on USB.")(
+        command
+    )
+
+
 def _plain(value: object) -> object:
     item = getattr(value, "item", None)
     return item() if callable(item) else str(value)

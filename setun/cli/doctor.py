@@ -12,11 +12,16 @@ import click
 from setun import __version__
 from setun.cli.common import emit, json_option, table
 from setun.firmware.errors import SetunError
+from setun.flashing import find_loader, loader_version
 from setun.hw.build.toolchain import find_tool, native_version
 from setun.sim.simulator import find_tools
 
 Row = dict[str, object]
-PURPOSES = {"simulate": "setun[sim]", "bitstream": "setun[toolchain]"}
+PURPOSES = {
+    "simulate": "setun[sim]",
+    "bitstream": "setun[toolchain]",
+    "flash": "setun[flash]",
+}
 
 
 def _row(name: str, purpose: str, version: str, where: str, install: str = "") -> Row:
@@ -50,6 +55,15 @@ def _simulation() -> list[Row]:
     ]
 
 
+def _loader() -> Row:
+    name = "openFPGALoader"
+    try:
+        command = find_loader(name)
+        return _row(name, "flash", loader_version(command), shlex.join(command))
+    except SetunError as error:
+        return _row(name, "flash", "", "", error.fix)
+
+
 def _program(name: str, version: Callable[[str], str]) -> Row:
     path = shutil.which(name)
     found = version(path) if path else ""
@@ -81,10 +95,11 @@ def examine() -> Row:
     """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
 
     `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` the three tools for
-    it. make and perl are for the Makefile and the cocotb benches.
+    it, `can.flash` a loader that starts. make and perl are for the Makefile and the cocotb benches.
     """
     tools = [_synthesis(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")]
     tools += _simulation()
+    tools += [_loader()]
     tools += [_program("make", lambda path: native_version((path,)))]
     tools += [_program("perl", _perl_version)]
     found = {str(tool["name"]) for tool in tools if tool["found"]}
@@ -94,6 +109,7 @@ def examine() -> Row:
         "can": {
             "simulate": "simulator" in found,
             "bitstream": found >= {"yosys", "nextpnr-ecp5", "ecppack"},
+            "flash": "openFPGALoader" in found,
         },
         "tools": tools,
         "packages": _packages(),

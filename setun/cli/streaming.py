@@ -44,6 +44,6 @@ def summary(result: Result) -> str:
         parts.append(f"{result.cycles_per_token:.0f} cycles per token")
     if result.chip_tokens_per_second:
         parts.append(f"{result.chip_tokens_per_second:.0f} tokens/s on the chip")
-    if result.cycles_per_token:
+    if result.cycles_per_token and result.golden_match:
         parts.append("every token equals the golden model's")
     return "[" + ", ".join(parts) + "]"

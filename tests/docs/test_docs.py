@@ -24,6 +24,8 @@ STANDS_FOR = {
 ELSEWHERE = ("git", "make", "pip", "sudo", "cd", "source")
 # More than some seconds: synthesis, or a chip to compile.
 SLOW = ("build", "bench", "demo")
+# Want a board on a cable: parsed, and tried in tests/board.
+BOARD = ("flash", "load", "stream")
 LIMIT = 3600  # s
 
 
@@ -101,7 +103,7 @@ def runnable() -> dict[str, list[Shown]]:
     """Commands of each page, in their order."""
     found: dict[str, list[Shown]] = {}
     for command in shown():
-        if command.words[0] not in ELSEWHERE:
+        if command.words[0] not in ELSEWHERE and command.words[1] not in BOARD:
             found.setdefault(command.page, []).append(command)
     return found
 

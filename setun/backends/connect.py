@@ -1,0 +1,107 @@
+"""A chip on a serial port that has said what it is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from setun.backends.base import Sampling, check_context
+from setun.firmware import functions, identity
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.link.client import ChipClient
+from setun.firmware.link.port import PortGone, open_port
+
+PROBE_SECONDS, PROBE_REPEATS = 0.5, 2  # of a bit rate that may be another
+BIGGEST_RUN = 0xFFFF  # tokens of one GENERATE command
+
+
+class ConnectedChip:
+    """The chip behind `port`; connecting changes nothing in its memories.
+
+    What a host that went away left under way is stopped.
+
+    Parameters
+    ----------
+    port, baud
+        Serial port and its bit rate, or the rates to try.
+    patience
+        Seconds, of the client.
+
+    Members
+    -------
+    client
+        Its link.
+    config
+        What it was built from, as it reports.
+
+    Raises
+    ------
+    PortGone
+        There is no such port.
+    SetunError
+        The port cannot be opened; nothing answers; the chip is of another release.
+    """
+
+    def __init__(self, port: str, baud: int | Sequence[int], *, patience: float = 60.0) -> None:
+        self.port = port
+        rates = [baud] if isinstance(baud, int) else list(baud)
+        self._serial = open_port(port, rates[0])
+        try:
+            for rate in rates[:-1]:
+                if self._answers(rate):
+                    break
+            else:
+                self._serial.baudrate = rates[-1]
+            self.client = ChipClient(self._serial, patience=patience)
+            self.config: ChipConfig = identity.decode(self.client.info())
+            for context in range(self.config.contexts):
+                self.client.stop(context)
+        except BaseException:
+            self._serial.close()
+            raise
+
+    def _answers(self, rate: int) -> bool:
+        self._serial.baudrate = rate
+        try:
+            ChipClient(self._serial, timeout=PROBE_SECONDS, retries=PROBE_REPEATS).info()
+        except PortGone:
+            raise
+        except SetunError:
+            return False
+        return True
+
+    def generate(
+        self,
+        count: int,
+        sampling: Sampling,
+        context: int = 0,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Iterator[int]:
+        """Begin a generation at once; the tokens as they come. `waiting` as in `ChipClient`."""
+        check_count(count)
+        check_context(context, self.config.contexts)
+        inverse = sampling.inverse_temperature
+        bits = 0 if inverse is None else int(self.config.vector.to_bits(inverse)[0])
+        seed = functions.seed_state(sampling.seed)
+        tokens = self.client.generate(count, inverse is None, bits, seed, context, waiting)
+        return self._whole(tokens, context)
+
+    def _whole(self, tokens: Iterator[int], context: int) -> Iterator[int]:
+        finished = False
+        try:
+            yield from tokens
+            finished = True
+        finally:
+            if not finished:
+                # The consumer left or the port is gone: the chip should not talk to nobody.
+                with suppress(SetunError):
+                    self.client.stop(context)
+
+    def close(self) -> None:
+        """Release the port."""
+        self._serial.close()
+
+
+def check_count(count: int) -> None:
+    """Refuse a number of tokens that no GENERATE command has."""
+    if not 1 <= count <= BIGGEST_RUN:
+        raise SetunError("token count", f"must be from 1 to {BIGGEST_RUN}", count)

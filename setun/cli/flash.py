@@ -1,0 +1,47 @@
+"""`setun flash`: a built bitstream onto its board."""
+
+from pathlib import Path
+
+import click
+
+from setun.cli.common import emit, json_option, stages
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
+@click.option(
+    "--to", type=click.Choice(["sram", "flash"]), default="sram", show_default=True,
+    help="The FPGA until its power goes, or the board's flash.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the commands; run none.")
+@json_option
+def command(out: Path, board: str, to: str, dry_run: bool, as_json: bool) -> None:
+    """Put a built bitstream on its board.
+
+    OUT is a folder that `setun build` wrote. Weights of a chip that reads them from flash are
+    written there first.
+
+    \b
+    setun flash --board ulx3s-85f out
+    setun flash --board ulx3s-85f --to flash out
+    setun flash --board ulx3s-85f --dry-run out
+    """
+    import shlex
+
+    from setun import boards
+    from setun.flashing import find_loader, loader_version, open_build, plan, program
+
+    target = boards.get(board)
+    commands = plan(target, open_build(out, target), to)
+    shown = [shlex.join(words) for words in commands]
+    if not dry_run:
+        loader_version(find_loader(commands[0][0]))
+        with stages() as start:
+            for words in commands:
+                place = "flash" if "--write-flash" in words else "SRAM"
+                start(f"write {Path(words[-1]).name} to {place}")
+                program(words)
+    result = {"board": board, "to": to, "commands": shown, "run": not dry_run}
+    done = f"{board}: {out / 'setun.bit'} is in its {'SRAM' if to == 'sram' else 'flash'}"
+    emit(result, as_json, "\n".join(shown) if dry_run else done)

@@ -1,0 +1,99 @@
+"""`setun stream`: talk to a chip on a serial port."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import click
+
+from setun.cli.common import emit, json_option, port_options
+from setun.firmware.errors import SetunError
+
+HINT = "Ctrl-C stops an answer, or leaves; an empty line starts afresh"
+
+
+@click.command()
+@port_options
+@click.option("--model", metavar="M", help="The model on the chip, unless it is a shipped one.")
+@click.option("--prompt", metavar="TEXT", help="One answer to this, then leave.")
+@click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens of an answer.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
+@click.option(
+    "--context", metavar="K", type=int, default=0, show_default=True,
+    help="Conversation to run in, of those that the chip holds.",
+)  # fmt: skip
+@json_option
+def command(
+    port: str | None,
+    baud: int | None,
+    model: str | None,
+    prompt: str | None,
+    count: int,
+    temperature: float,
+    seed: int,
+    context: int,
+    as_json: bool,
+) -> None:
+    """Talk to a chip on a serial port.
+
+    Each line typed, or read from a pipe, goes on with the same conversation; answer k is sampled
+    with seed + k. The model is the one on the chip: another is refused. At a terminal an
+    unplugged board is waited for.
+
+    \b
+    setun stream
+    setun stream --port /dev/ttyUSB0 --model M.setun
+    setun stream --temperature 0.8 --seed 7
+    echo "ROMEO:" | setun stream -n 300
+    """
+    from setun.backends.base import Sampling
+    from setun.backends.connect import check_count
+    from setun.cli.talk import Talk
+
+    sampling = Sampling(temperature=temperature, seed=seed)
+    check_count(count)
+    asked = prompt is None and sys.stdin.isatty()
+    with contextlib.closing(Talk(port, baud, model, context, as_json, waits=asked)) as talk:
+        if asked:
+            click.echo(HINT, err=True)
+        for line in [prompt] if prompt is not None else typed() if asked else piped():
+            try:
+                if line or prompt is not None:
+                    talk.answer(line, count, sampling)
+                else:
+                    talk.restart()
+            except SetunError as error:
+                if not asked:
+                    raise
+                click.echo(f"setun: error: {error}", err=True)
+    if as_json:
+        emit(talk.results[0] if prompt is not None else {"answers": talk.results}, True, "")
+
+
+def typed() -> Iterator[str]:
+    """Lines from the terminal, until its end or Ctrl-C."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # gives `input` editing and a history
+    while True:
+        try:
+            if sys.stdout.isatty():
+                line = input("> ")
+            else:
+                click.echo("> ", nl=False, err=True)
+                line = input()
+        except (EOFError, KeyboardInterrupt):
+            click.echo(err=True)
+            return
+        except UnicodeDecodeError as error:
+            raise SetunError("line", "must be text in the terminal's encoding", error) from error
+        yield line
+
+
+def piped() -> Iterator[str]:
+    """Lines of stdin without their ends."""
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise SetunError("stdin", "must be text", error) from error

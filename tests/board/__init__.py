@@ -1,0 +1,1 @@
+"""From a person with a board to the first word: ports, models, terminals, programmers."""

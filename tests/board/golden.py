@@ -1,0 +1,28 @@
+"""What a conversation must give: the golden model, fed line after line."""
+
+from setun.backends.base import Sampling
+from setun.firmware.compiler import Image
+from setun.firmware.numerics import Numerics
+from setun.firmware.tokenizer import Tokenizer
+from setun.sim.golden import GoldenModel, Sampler
+
+
+class GoldenConversation:
+    """The text of each answer, from a state that goes on."""
+
+    def __init__(self, image: Image, numerics: Numerics) -> None:
+        assert image.tokenizer_json is not None
+        self.model = GoldenModel(image, numerics)
+        self.tokenizer = Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)
+        self.lines = 0
+
+    def answer(self, line: str, count: int, sampling: Sampling) -> str:
+        for token in self.tokenizer.encode("\n" + line if self.lines else line):
+            self.model.feed(token)
+        self.lines += 1
+        sampler = Sampler(self.model.numerics, sampling.inverse_temperature, sampling.seed)
+        tokens = []
+        for _ in range(count):
+            tokens.append(sampler(self.model.logits()))
+            self.model.feed(tokens[-1])
+        return self.tokenizer.decode(tokens)

