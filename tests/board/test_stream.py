@@ -68,6 +68,11 @@ def test_wrong_and_unknown_models_are_refused(socket: Socket, files: Files) -> N
         assert all(word in error for word in words), error
 
 
+def heed_interrupts() -> None:
+    """For a child: background jobs of a shell start with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """The real command with a pseudo-terminal as its own."""
 
@@ -77,6 +82,7 @@ class Terminal:
         environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "LANG": "C.UTF-8"}
         pid, self.keyboard = pty.fork()
         if not pid:
+            heed_interrupts()
             os.execve(sys.executable, [sys.executable, "-m", "setun", *args], environment)
         self.pid = pid
 
@@ -203,8 +209,8 @@ def test_without_a_terminal_a_lost_port_is_an_error(socket: Socket, files: Files
 def test_interrupt_without_a_terminal_stops_the_chip(socket: Socket, files: Files) -> None:
     args = ["stream", "--port", str(socket.path), "--baud", str(socket.config.baud),
             "--model", files["a"], "-n", "60000", "--prompt", "x"]  # fmt: skip
-    child = subprocess.Popen([sys.executable, "-m", "setun", *args],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    child = subprocess.Popen([sys.executable, "-m", "setun", *args], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, preexec_fn=heed_interrupts)  # fmt: skip
     assert child.stdout
     first = child.stdout.read(10)
     child.send_signal(signal.SIGINT)
