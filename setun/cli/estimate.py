@@ -30,7 +30,7 @@ def command(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """LUTs, registers, block RAM, multipliers, cycles and tokens a second; no tool runs.
+    """LUTs, RAM, cycles, tokens a second, and whether it fits; no tool runs.
 
     The chip is the board's, with what is set. Where nothing is set and the model does not fit it,
     or with --best, it is the one that makes most tokens a second of those that fit, and the options
