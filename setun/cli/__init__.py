@@ -26,13 +26,18 @@ VERBS: dict[str, Verb] = {
     "run": Verb("setun.cli.run_", "Stream tokens: golden model, simulated chip, board."),
     "generate": Verb("setun.cli.generate", "Verilog of the chip, its ports and its configuration."),
     "build": Verb("setun.cli.build", "Bitstream and report for a board."),
-    "estimate": Verb("setun.cli.estimate", "LUTs, RAM, cycles, tokens a second, and whether it fits; no tool runs."),
+    "estimate": Verb(
+        "setun.cli.estimate",
+        "LUTs, RAM, cycles, tokens a second, and whether it fits; no tool runs.",
+    ),
     "flash": Verb("setun.cli.flash", "Put a built bitstream on its board."),
     "load": Verb("setun.cli.load", "Put a model on a running chip, verified."),
     "stream": Verb("setun.cli.stream", "Talk to a chip on a serial port."),
     "bench": Verb("setun.cli.bench", "Cycles per token on RTL against the bandwidth bound."),
     "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
-    "boards": Verb("setun.cli.boards", "Boards, capacity, memory, model sizes that fit, programmer, status."),
+    "boards": Verb(
+        "setun.cli.boards", "Boards, capacity, memory, model sizes that fit, programmer, status."
+    ),
     "import": Verb("setun.cli.import_", "Checkpoint folder to image."),
     "inspect": Verb("setun.cli.inspect", "Sections, sizes, program listing."),
     "eval": Verb("setun.cli.eval", "Loss: float and golden, top-1 agreement."),
