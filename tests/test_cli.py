@@ -185,6 +185,14 @@ def test_boards_are_complete():
         boards.get("ulx3s")
 
 
+def test_memory_of_the_board_is_what_the_chip_is_made_for():
+    board = boards.get("ulx3s-85f")
+    assert board.usual({})["part"] == "" == board.part("onchip")
+    for name in ("ulx3s-85f", "ulx3s-25f"):
+        assert boards.get(name).usual({"memory": "sdram-16"})["part"] == "IS42S16160-7"
+    assert boards.get("icepi-zero").usual({})["part"] == "W9825G6-6I"
+
+
 def test_doctor_reports_tools(capsys, monkeypatch: pytest.MonkeyPatch):
     assert cli.run(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

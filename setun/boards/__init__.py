@@ -2,6 +2,7 @@
 
 import importlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -16,13 +17,20 @@ class Memory:
     """A memory chip on the board.
 
     `bits` is its size, 0 if the design around the chip decides it; `width` the data pins, `mhz` the
-    clock that open controllers reach.
+    clock that open controllers reach. `part` is what `ChipConfig.part` calls it: where boards of
+    one name differ, the one whose rows and columns all of them have.
     """
 
     kind: str
     bits: int
     width: int
     mhz: float
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """What `ChipConfig.memory` calls it."""
+        return f"{self.kind}-{self.width}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +90,16 @@ class Board:
 
     def has_memory(self, memory: str) -> bool:
         """Whether `ChipConfig.memory` names a memory chip on the board."""
-        return memory in [f"{m.kind}-{m.width}" for m in self.memory]
+        return memory in [m.name for m in self.memory]
+
+    def part(self, memory: str) -> str:
+        """`ChipConfig.part` of the memory chip of that name; "" if there is none."""
+        return next((m.part for m in self.memory if m.name == memory), "")
+
+    def usual(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of the chip that suits the board, beside those that are `chosen`."""
+        memory = chosen.get("memory", self.chip.get("memory", "onchip"))
+        return self.chip | {"part": self.part(str(memory))}
 
     def check_memory(self, config: ChipConfig) -> None:
         """Refuse a chip whose weights lie in a memory that the board does not have."""

@@ -77,7 +77,7 @@ def command(
     image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
     options = chosen_options(config_file, numerics, settings)
-    usual |= usual_numerics(opened, options) | target.chip
+    usual |= usual_numerics(opened, options) | target.usual(options)
     config = chip_for(image, options, **usual)
     target.check_memory(config)
     expected = estimate(image, config, target)

@@ -55,7 +55,7 @@ def command(
     image = opened.image
     options = chosen_options(config_file, numerics, settings)
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
-    usual |= usual_numerics(opened, options) | target.chip
+    usual |= usual_numerics(opened, options) | target.usual(options)
     target.check_memory(ChipConfig.from_dict({**ChipConfig().to_dict(), **usual, **options}))
     found = estimate(image, chip_for(image, options, **usual), target)
     telling = choose or (not options and not found.fits and target.has_fpga)

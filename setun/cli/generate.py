@@ -92,7 +92,8 @@ def command(
         defaults = {"packing": image.packing, **usual_numerics(opened, options)}
     if board is not None:
         found = boards.get(board)
-        defaults |= found.chip | {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
+        defaults |= {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
+        defaults |= found.usual(options)
     config = chip_for(image, options, **defaults)
     placement = None if image is None else place(image, config)
     with stages() as start:

@@ -57,14 +57,13 @@ class Guess:
 
 
 def _chips(base: ChipConfig, board: Board, fixed: set[str]) -> Iterator[ChipConfig]:
-    memories = ["onchip", *(f"{m.kind}-{m.width}" for m in board.memory)]
+    memories = ["onchip", *(m.name for m in board.memory)]
     space = {**SPACE, "memory": memories}
     free = {name: values for name, values in space.items() if name not in fixed}
     for values in product(*free.values()):
         chosen = dict(zip(free, values, strict=True))
         if "part" not in fixed:
-            inside = chosen.get("memory", base.memory) == "onchip"
-            chosen["part"] = "" if inside else board.chip.get("part", "")
+            chosen["part"] = board.part(chosen.get("memory", base.memory))
         try:
             yield base.override(**chosen)
         except SetunError:
@@ -124,8 +123,8 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
 
 def settings(config: ChipConfig, board: Board) -> list[str]:
     """`--set` options that make `config` of the board's chip; `setun build` takes them."""
-    plain = {**ChipConfig().to_dict(), **board.chip}
-    names = [*SPACE, "memory", "part"]
     chosen = config.to_dict()
+    plain = {**ChipConfig().to_dict(), **board.usual({"memory": config.memory})}
+    names = [*SPACE, "memory", "part"]
     changed = [name for name in names if chosen[name] != plain[name]]
     return [word for name in changed for word in ("--set", f"{name}={chosen[name]}")]
