@@ -55,9 +55,14 @@ def test_swap_says_what_was_there_and_refuses_what_is_too_large(
     assert code == 0, error
 
 
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, -9), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
-    socket: Socket, files: dict[str, str], images: dict[str, Image]
-) -> None:
+    socket: Socket, files: dict[str, str], images: dict[str, Image],
+    number: signal.Signals, status: int,
+) -> None:  # fmt: skip
     """Killed by force between two writes, the chip says that it has no program."""
     script = (
         "import os, signal, sys\n"
@@ -73,31 +78,37 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
         "sys.exit(run(sys.argv[2:]))\n"
     )
     where = ("--port", str(socket.path), "--baud", str(socket.config.baud))
-    for number, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(int(number)), "load", files["d"], *where],
-            capture_output=True, text=True, env=os.environ, check=False,
-        )  # fmt: skip
-        assert done.returncode == status and "Traceback" not in done.stderr
-        chip = ConnectedChip(str(socket.path), socket.config.baud)
-        assert loaded_hash(chip.client) is None
-        chip.client.prompt([1])
-        assert list(chip.generate(4, Sampling())) == []
-        assert chip.client.last_done is not None and chip.client.last_done.reason == 3
-        chip.close()
-        for model in (files["a"], files["d"]):
-            code, out, error = setun(socket, "stream", "--model", model, "--prompt", "x")
-            assert code != 0 and out == ""
-            assert "must hold a whole model" in error and f"setun load {model}" in error
-        code, _, error = setun(socket, "load", files["a"], "--json")
-        assert code == 0, error
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(int(number)), "load", files["d"], *where],
+        capture_output=True, text=True, env=os.environ, check=False,
+    )  # fmt: skip
+    assert done.returncode == status and "Traceback" not in done.stderr
+    chip = ConnectedChip(str(socket.path), socket.config.baud)
+    assert loaded_hash(chip.client) is None
+    chip.client.prompt([1])
+    assert list(chip.generate(4, Sampling())) == []
+    assert chip.client.last_done is not None and chip.client.last_done.reason == 3
+    chip.close()
+    for model in (files["a"], files["d"]):
+        code, out, error = setun(socket, "stream", "--model", model, "--prompt", "x")
+        assert code != 0 and out == ""
+        assert "must hold a whole model" in error and f"setun load {model}" in error
+    code, _, error = setun(socket, "load", files["a"], "--json")
+    assert code == 0, error
     code, out, error = setun(socket, "stream", "--model", files["a"], "--prompt", "x", "-n", "4",
                              "--json")  # fmt: skip
     golden = GoldenConversation(images["a"], socket.config.numerics)
     assert json.loads(out)["text"] == golden.answer("x", 4, Sampling()), error
 
 
-@pytest.mark.parametrize("space", [Space.PROGRAM, Space.CONSTANTS, Space.GATES])
+@pytest.mark.parametrize(
+    "space",
+    [
+        pytest.param(Space.PROGRAM, marks=pytest.mark.slow),
+        Space.CONSTANTS,
+        pytest.param(Space.GATES, marks=pytest.mark.slow),
+    ],
+)
 def test_contents_of_another_model_under_the_right_hash_are_found(
     socket: Socket, files: dict[str, str], images: dict[str, Image], space: Space
 ) -> None:
