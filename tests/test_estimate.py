@@ -1,6 +1,7 @@
 """The estimate against what builds, netlists and simulated chips have measured."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.chip import estimate
 from setun.estimate.cycles import cycles_per_token
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
+from setun.estimate.diagram import layer_spans
 from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
@@ -166,3 +168,18 @@ def test_baud_that_the_clock_misses() -> None:
     with pytest.raises(SetunError, match=r"baud: must be within 2%.*2200000 baud at 12 MHz"):
         ChipConfig(clock_hz=12_000_000, baud=2_200_000)
     assert ChipConfig(clock_hz=50_000_000, baud=3_000_000).divisor == 17
+
+
+@pytest.mark.parametrize("seats", [1, 2])
+def test_diagram_shows_every_weight_word_once(seats: int) -> None:
+    spans = layer_spans(seats)
+    array = [span for span in spans if span.unit == "array"]
+    # A layer of 128 with 384 intermediate elements on 32 x 8 MACs.
+    assert sum(span.end - span.start for span in array) == seats * (4 * 64 + 3 * 192)
+    for unit in ("codes", "scale", "array"):
+        mine = [span for span in spans if span.unit == unit]
+        assert all(before.end <= after.start for before, after in pairwise(mine)), unit
+    codes = {(span.work, span.seat): span.start for span in spans if span.unit == "codes"}
+    for span in array:
+        work = span.work.removesuffix(".gate").removesuffix(".up")
+        assert span.start >= codes[work, span.seat]

@@ -29,6 +29,17 @@ SCALE = 16  # cycles of the scale unit
 FOREVER = 1 << 60
 
 
+@dataclass(frozen=True)
+class Span:
+    """What a unit does from cycle `start` to `end` for one seat: `work` names the tensor."""
+
+    unit: str
+    work: str
+    seat: int
+    start: int
+    end: int
+
+
 @dataclass
 class _Quantised:
     """What later commands need to know of a QUANTISE."""
@@ -53,6 +64,11 @@ class Schedule:
         The chip.
     seats
         Tokens of the pass, each of a context of its own.
+
+    Members
+    -------
+    spans
+        What each unit did in the latest run, in the order of the program.
     """
 
     def __init__(self, image: Image, config: ChipConfig, seats: int) -> None:
@@ -74,6 +90,7 @@ class Schedule:
         self.supply: Supply = supply_of(self.config)
         self.execute = self.executed = 0
         self.quantised: list[_Quantised] = []
+        self.spans: list[Span] = []
         self.first_pass_ends = [0]
         self.array_loads: list[int] = []
         self.sink_ends: list[int] = []
@@ -146,15 +163,19 @@ class Schedule:
         looked = q.start
         for seat in range(self.seats):
             read = max(looked, begun[seat]) + q.words
+            from_word = q.start if i.stream else read - q.words
             looked = self.stored[seat] if i.stream else read
+            self.spans.append(Span("maxima", i.note, seat, from_word, looked))
             begin = max(looked + 5 + self.tree, self.making, self.scale_times[0] + 1)
             self.making = begin + q.words + 1
             q.begins.append(begin)
+            self.spans.append(Span("codes", i.note, seat, begin, begin + q.words))
             ready = begin + q.words + 6 + self.tree
             if i.mean_square is MeanSquare.ARRAY:
                 ready = max(ready, self.settled[seat])
             self.scaled = max(self.scaled + 1, ready) + SCALE
             self.scale_times.append(self.scaled)
+            self.spans.append(Span("scale", i.note, seat, self.scaled - SCALE, self.scaled))
             q.scales.append(self.scaled + 1)
         self.first_pass_ends.append(looked)
         self.quantised.append(q)
@@ -185,7 +206,9 @@ class Schedule:
         ready = self._blocks(q, blocks)
         now = load + (1 if self.kept else 2)
         for seat_set in [range(seats)] if c.shares_weights else [[s] for s in range(seats)]:
+            begins = now if self.kept else max(now, ready[seat_set[-1]][0])
             now = self._panels(now, seat_set, groups, blocks, ready, sink)
+            self.spans += [Span("array", i.note, seat, begins, now) for seat in seat_set]
         self.array_free = now - 1
         self.kept = i.keep
         if not i.keep:
@@ -240,6 +263,7 @@ class _SinkPass:
         self.parts = c.rows // c.lanes
         self.pace = c.lanes if i.kernel is Kernel.SAMPLE else 1
         self.done = [0] * s.seats  # words of each seat
+        self.begun: dict[int, int] = {}  # each seat's first word
         self.scales = []
         head = max(arrives, s.sink_free + 1)
         for ready in q.scales:
@@ -255,10 +279,13 @@ class _SinkPass:
         start = max(there, self.now, self.scales[seat])
         last = start + (words - 1) * self.pace
         self.now = last + self.pace
+        self.begun.setdefault(seat, start)
         self.done[seat] += words
         if self.done[seat] == self.words:
             self.s.stored[seat] = last + self.exits - 1
             self.s.settled[seat] = last + 10 + self.s.tree
+            stored = last + self.exits
+            self.s.spans.append(Span("sink", self.i.note, seat, self.begun[seat], stored))
         self.last = last
         return last
 
