@@ -139,10 +139,12 @@ def measure(
     config: ChipConfig,
     tokens: int = 16,
     progress: Callable[[str], None] = lambda stage: None,
+    *,
+    prefill: bool = True,
 ) -> list[Measurement]:
     """Greedy tokens of one stream, and of as many as the chip has contexts, checked and counted.
 
-    `tokens` are those of each stream that are timed.
+    `tokens` are those of each stream that are timed; a prompt is, unless `prefill` is False.
     """
     bench = _Bench(image, config, progress)
     results = []
@@ -166,8 +168,9 @@ def measure(
             if per_stream is None:
                 raise SetunError("measurement", "needs a chip that counts its cycles", "none")
             spent = bench.since(before)
-            prefill = bench.prefill() if streams == config.contexts else None
-            results.append(_result(name, model, image, config, streams, per_stream, spent, prefill))
+            last = prefill and streams == config.contexts
+            prompt = bench.prefill() if last else None
+            results.append(_result(name, model, image, config, streams, per_stream, spent, prompt))
     finally:
         bench.backend.close()
     return results

@@ -128,6 +128,12 @@ def test_demo_and_bench_on_the_shipped_model() -> None:
         assert row["bound_cycles_per_token"] == 5028
         assert row["roofline_fraction"] == pytest.approx(5028 / row["cycles_per_token"])
         assert row["account"]["array_busy"] == pytest.approx(5028, rel=0.02)
+        assert len(row["layers"]) == 6
+        for key, cycles in row["account"].items():
+            assert sum(layer[key] for layer in row["layers"]) == pytest.approx(cycles)
+        for layer in row["layers"][1:]:  # 4 of 128 x 128 and 3 of 384 x 128 weights
+            assert layer["array_busy"] == pytest.approx(832, abs=1)
+            assert layer["cycles"] > 832
 
 
 def test_bench_names_its_configurations() -> None:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
 @click.option("--packing", type=click.Choice(["2b", "1.6b"]), help="Weights in memory.")
-@click.option("--account", is_flag=True, help="Show where the cycles of a token go.")
+@click.option(
+    "--account", is_flag=True, help="Show where the cycles of a token go, layer by layer."
+)
 @click.option("--units", is_flag=True, help="Place each unit alone instead: cells and Fmax.")
 @json_option
 def command(
@@ -57,6 +59,7 @@ def command(
     setun bench --config board-256 --units
     setun bench --sweep lanes --sweep hidden --plot scaling.svg
     """
+    from setun.account import layer_accounts
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
     from setun.firmware.placement import sized_for
@@ -84,7 +87,7 @@ def command(
     jobs += [(sweep, value, name, options, which)
              for sweep in sweeps
              for name, (value, options, which) in SWEEPS[sweep].items()]  # fmt: skip
-    results, points = [], []
+    results, points, layers = [], [], []
     with stages() as start:
         for sweep, value, name, options, usual in jobs:
             which = model or usual
@@ -97,12 +100,16 @@ def command(
             count = tokens if tokens is not None else (2 if random else 16)
             found = measure(name, which, image, config, count)
             results += found
+            if account:
+                layers += layer_accounts(name, which, image, config, count, found, start)
             points += [(sweep, value, config.clock_hz, result) for result in found if sweep]
     if plot:
         draw(plot, points)
     values = [asdict(r) for r in results]
-    if not account:
-        for each in values:
+    for k, each in enumerate(values):
+        if account:
+            each["layers"] = layers[k]
+        else:
             del each["account"]
 
     def text() -> str:
@@ -119,7 +126,18 @@ def command(
             }
             for r in results
         ]
-        return table(rows, list(rows[0]))
+        shown = [table(rows, list(rows[0]))]
+        for r, each in zip(results, layers, strict=bool(layers)):
+            shown.append(f"\n{r.config}, streams {r.streams}, what each layer adds:")
+            lines = [
+                {
+                    "layer": k or "0, embedding, sampling",
+                    **{key: round(v) for key, v in a.items()},
+                }
+                for k, a in enumerate(each)
+            ]
+            shown.append(table(lines, list(lines[0])))
+        return "\n".join(shown)
 
     emit(values, as_json, text)
 
