@@ -16,6 +16,7 @@ from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
 from setun.hw.rows import FAST, needs_fast_clock
+from setun.hw.small.core import SmallCore
 
 TOP = "setun"
 
@@ -72,6 +73,8 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
 
     Lets a simulator swap models without compiling the chip again.
     """
+    if config.small:
+        return _small_contents(config, placement)
     found = {}
     for space, shape in shapes(config).items():
         outside = config.external and space is Space.WEIGHTS
@@ -89,4 +92,13 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
     if config.memory == "spram":
         name = f"{TOP}.core.outside.controller.ram"
         found[name] = external_contents(placement, spram.BEAT, spram.DEPTH)
+    return found
+
+
+def _small_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    """`memory_contents` of a small chip."""
+    found = {}
+    for name, (store, words) in SmallCore(config, placement).stores().items():
+        filled = [*words, *[0] * (store.depth - len(words))]
+        found[f"{TOP}.core.{name}.words"] = Contents(store.width, filled)
     return found
