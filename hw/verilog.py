@@ -16,7 +16,7 @@ from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
 from setun.hw.rows import FAST, needs_fast_clock
-from setun.hw.small.core import SmallCore
+from setun.hw.small.core import contents
 
 TOP = "setun"
 
@@ -97,8 +97,7 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
 
 def _small_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
     """`memory_contents` of a small chip."""
-    found = {}
-    for name, (store, words) in SmallCore(config, placement).stores().items():
-        filled = [*words, *[0] * (store.depth - len(words))]
-        found[f"{TOP}.core.{name}.words"] = Contents(store.width, filled)
-    return found
+    return {
+        f"{TOP}.core.{name}.words": Contents(c.width, [*c.words, *[0] * (c.depth - len(c.words))])
+        for name, c in contents(config, placement).items()
+    }

@@ -1,6 +1,6 @@
 """The small core: what `setun.hw.core.Core` does, one number after the other."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Out
 from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.dot import Technology
-from setun.hw.external import memory_pins
+from setun.hw.external import check_capacity, memory_pins
 from setun.hw.generation import Generation
 from setun.hw.link.signature import core_members
 from setun.hw.small.array import RowSums
@@ -18,6 +18,37 @@ from setun.hw.small.control import Control
 from setun.hw.small.datapath import Datapath
 from setun.hw.small.microcode import Next, Scalar, To, Where
 from setun.hw.small.store import WIDTH, SingleStore, Store
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One memory at the start: words of `width` bits, zeros behind them up to `depth`."""
+
+    width: int
+    depth: int
+    words: list[int]
+
+
+def contents(config: ChipConfig, placement: Placement | None) -> dict[str, Contents]:
+    """What the core's memories hold, by the name of their submodule.
+
+    The single-port RAM of an FPGA starts with anything all the same.
+    """
+    spaces = placement.spaces if placement else {}
+    weights = [int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)]
+    constants = [int(word) for word in spaces.get(Space.CONSTANTS, ())]
+    constants += [0] * (config.first_gate - len(constants))
+    constants += [int(word) for word in spaces.get(Space.GATES, ())]
+    numbers = [0] * (config.first_state - len(Scalar))
+    numbers.append(int(config.vector.to_bits(1.0)[0]))
+    program = [int(word) for word in spaces.get(Space.PROGRAM, ())]
+    elements = config.first_state + config.state_elements
+    return {
+        "weights_store": Contents(WIDTH, SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK, weights),
+        "constants_store": Contents(WIDTH, SPRAM_BLOCK, constants),
+        "numbers_store": Contents(config.vector.width, elements, numbers),
+        "program_store": Contents(32, 4 * config.instructions, program),
+    }
 
 
 class SmallCore(wiring.Component):
@@ -42,32 +73,13 @@ class SmallCore(wiring.Component):
         placement: Placement | None = None,
         technology: Technology = "generic",
     ) -> None:
+        check_capacity(config)
         self.config = config
         members = {name: member.flip() for name, member in core_members(0).items()}
         super().__init__({**members, "memory": Out(memory_pins(config))})
         self._first_scalar = config.first_state - len(Scalar)
-        one = int(config.vector.to_bits(1.0)[0])
-        spaces = placement.spaces if placement else {}
-        program = [int(word) for word in spaces.get(Space.PROGRAM, ())]
-        halves = [
-            int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)
-        ]
-        first = [int(word) for word in spaces.get(Space.CONSTANTS, ())]
-        first += [0] * (config.first_gate - len(first))
-        first += [int(word) for word in spaces.get(Space.GATES, ())]
-        numbers = [*[0] * self._first_scalar, one]
-        elements = config.first_state + config.state_elements
-        width = config.vector.width
-        self._stores: tuple[SingleStore, SingleStore, Store, Store] = (
-            SingleStore("weights_store", SPRAM_WEIGHT_BLOCKS, technology, halves),
-            SingleStore("constants_store", 1, technology, first),
-            Store("numbers_store", width, elements, numbers),
-            Store("program_store", 32, 4 * config.instructions, program),
-        )
-
-    def stores(self) -> dict[str, tuple[SingleStore | Store, Sequence[int]]]:
-        """Memories by the name that each has, and so its submodule, and what they start with."""
-        return {store.name: (store, store.init) for store in self._stores}
+        self.technology = technology
+        self.contents = contents(config, placement)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,10 +89,16 @@ class SmallCore(wiring.Component):
         m.submodules.sums = sums = RowSums(c)
         m.submodules.candidates = candidates = Candidates(c)
         m.submodules.generation = generation = Generation(c)
-        weights, constants, numbers, program = self._stores
-        for store in self._stores:
-            m.submodules[store.name] = store
-        m.submodules.codes_store = codes = Store("codes_store", 8, c.max_columns)
+        found = self.contents
+        weights = SingleStore(SPRAM_WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
+        constants = SingleStore(1, self.technology, found["constants_store"].words)
+        numbers, program = (
+            Store(c.width, c.depth, c.words)
+            for c in (found["numbers_store"], found["program_store"])
+        )
+        m.submodules.weights_store, m.submodules.constants_store = weights, constants
+        m.submodules.numbers_store, m.submodules.program_store = numbers, program
+        m.submodules.codes_store = codes = Store(8, c.max_columns)
         for name in ("prompt", "generate", "token", "done"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(generation, name))
         word = control.word

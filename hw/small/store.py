@@ -6,7 +6,7 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, Valu
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS
+from setun.firmware.config import SPRAM_BLOCK
 from setun.hw.dot import Technology
 
 WIDTH = 16
@@ -31,11 +31,9 @@ class SingleStore(wiring.Component):
         The word of the cycle before's address; of no meaning after a write.
     """
 
-    def __init__(
-        self, name: str, blocks: int, technology: Technology, init: Sequence[int] = ()
-    ) -> None:
-        self.name, self.blocks, self.technology, self.init = name, blocks, technology, init
-        self.width, self.depth = WIDTH, blocks * SPRAM_BLOCK
+    def __init__(self, blocks: int, technology: Technology, init: Sequence[int] = ()) -> None:
+        self.blocks, self.technology, self.init = blocks, technology, init
+        self.depth = blocks * SPRAM_BLOCK
         super().__init__(
             {
                 "address": In(range(self.depth)),
@@ -87,8 +85,8 @@ class SingleStore(wiring.Component):
 class Store(wiring.Component):
     """Words in block RAM, one written and one read a cycle; data one cycle later."""
 
-    def __init__(self, name: str, width: int, depth: int, init: Sequence[int] = ()) -> None:
-        self.name, self.width, self.depth, self.init = name, width, depth, init
+    def __init__(self, width: int, depth: int, init: Sequence[int] = ()) -> None:
+        self.width, self.depth, self.init = width, depth, init
         super().__init__(
             {
                 "write_address": In(range(depth)),
@@ -112,6 +110,3 @@ class Store(wiring.Component):
             self.o.eq(reader.data),
         ]
         return m
-
-
-assert SPRAM_WEIGHT_BLOCKS == 3
