@@ -123,7 +123,7 @@ class Datapath(wiring.Component):
             ),
         ]
         with m.If(word.to == To.CLEAR):
-            m.d.sync += self.code_address.eq(0)
+            m.d.sync += self.code_address.eq(-1)  # the zero before the products is no code
         with m.Elif(self.code_write):
             m.d.sync += self.code_address.eq(self.code_address + 1)
 

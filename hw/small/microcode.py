@@ -23,6 +23,7 @@ class Source(IntEnum):
     CONVERTED = 6
     IMMEDIATE = 7
     LARGEST = 8
+    ZERO = 9
 
 
 class To(IntEnum):
@@ -168,13 +169,17 @@ def _scalars(a: _Assembler) -> None:
 
 
 def _products(a: _Assembler, name: str, odd: int, to: To) -> None:
-    """x times a gain, for every element, to `to`."""
-    a.op(read=Where.SOURCE)
+    """x times a gain, for every element, to `to`; before them a zero, which changes nothing.
+
+    A product is there when the next element's operands have been fetched.
+    """
+    a.op(Source.ZERO, To.Q, read=Where.SOURCE)
     a.at(name)
     a.op(Source.MEMORY, To.P, pair=1, odd=odd)
     a.op(Source.CONSTANT, To.Q)
-    a.idle(2)
     a.op(Source.PRODUCT, to, read=Where.SOURCE, next=Next.LOOP, target=name)
+    a.idle(1)
+    a.op(Source.PRODUCT, to)
 
 
 def _mean(a: _Assembler, to: Scalar) -> None:
@@ -256,11 +261,18 @@ def _kernel(a: _Assembler, kernel: Kernel) -> None:
     a.op(next=Next.ARRAY)
     row = f"{kernel.name}_row"
     a.at(row)
+    again: dict[str, Any] = {"next": Next.ROW, "target": row}
+    if kernel is Kernel.GLU:
+        _gated_row(a, again)
+        a.op(next=Next.DONE)
+        return
     a.op(read=Scalar.ROW_SCALE)
     a.op(Source.MEMORY, To.Q)
-    a.op(Source.CONVERTED, To.P)
-    a.idle(2)
-    again: dict[str, Any] = {"next": Next.ROW, "target": row}
+    # The second term of ADD waits in Q, whose factor is on its way.
+    adds = kernel is Kernel.ADD
+    a.op(Source.CONVERTED, To.P, read=Where.SOURCE if adds else None)
+    a.op(Source.MEMORY, To.Q if adds else To.NOWHERE)
+    a.idle(1)
     if kernel is Kernel.COPY:
         a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
     elif kernel is Kernel.SILU:
@@ -290,28 +302,8 @@ def _kernel(a: _Assembler, kernel: Kernel) -> None:
         a.idle(3)
         a.op(Source.SUM, write=Where.STATE)
         a.op(Source.SUM, write=Where.SOURCE, **again)
-    elif kernel is Kernel.GLU:
-        a.op(Source.PRODUCT, To.ROW_SQUARE, write=Scalar.KEPT)
-        a.op(read=Where.SOURCE)
-        a.op(Source.MEMORY, To.P)
-        a.idle(5)
-        a.op(Source.SIGMOID, To.Q)
-        a.idle(2)
-        a.op(Source.PRODUCT, To.P, read=Scalar.KEPT)
-        a.op(Source.MEMORY, To.Q)
-        a.idle(2)
-        a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
-        a.idle(5, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
-        a.op(Source.MEMORY, To.P, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
-        a.op(Source.MEMORY, To.Q, convert=Convert.ROW_SUM)
-        a.idle(2, convert=Convert.ROW_SUM)
-        a.op(Source.PRODUCT, To.Q, convert=Convert.ROW_SUM)
-        a.op(Source.CONVERTED, To.P)
-        a.idle(2)
-        a.op(Source.PRODUCT, write=Scalar.ROW_SQUARES)
     elif kernel is Kernel.ADD:
-        a.op(Source.PRODUCT, To.P, read=Where.SOURCE)
-        a.op(Source.MEMORY, To.Q)
+        a.op(Source.PRODUCT, To.P)
         a.idle(3)
         a.op(Source.SUM, write=Where.DESTINATION, **again)
     else:
@@ -323,6 +315,34 @@ def _kernel(a: _Assembler, kernel: Kernel) -> None:
         a.idle(4)
         a.op(**again)
     a.op(next=Next.DONE)
+
+
+def _gated_row(a: _Assembler, again: dict[str, Any]) -> None:
+    """y times silu of the source, and the sum of squares of all y.
+
+    Units are pipelines: sigmoid and products finish after their operands have been replaced.
+    """
+    a.op(read=Where.SOURCE)
+    a.op(Source.MEMORY, To.P, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.Q)
+    a.op(Source.CONVERTED, To.P)
+    a.op(read=Where.SOURCE)
+    a.op(Source.MEMORY, To.P)
+    a.op(Source.PRODUCT, To.ROW_SQUARE, write=Scalar.KEPT)
+    a.op(Source.SIGMOID, To.Q, read=Scalar.KEPT)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(1)
+    a.op(Source.PRODUCT, To.P)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+    a.idle(5, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.P, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.Q, convert=Convert.ROW_SUM)
+    a.idle(2, convert=Convert.ROW_SUM)
+    a.op(Source.PRODUCT, To.Q, convert=Convert.ROW_SUM)
+    a.op(Source.CONVERTED, To.P)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Scalar.ROW_SQUARES)
 
 
 assert {m.value for m in MeanSquare} == {0, 1, 2}
