@@ -16,7 +16,7 @@ from setun.firmware.placement import Space, place, sized_for
 from setun.firmware.ternary import unpack_trits
 from setun.hw.external import check_capacity
 from setun.hw.small.array import ROWS, decoded
-from setun.hw.small.microcode import WORD, WORDS, Next, microprogram
+from setun.hw.small.microcode import WORD, WORDS, Next, Source, To, microprogram
 from setun.models.load import load_model
 from setun.sim.memories.system import system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip
@@ -114,6 +114,21 @@ def test_small_chip_refuses_what_its_memory_does_not_hold() -> None:
         check_capacity(config().override(weight_words=50_000))
     with pytest.raises(SetunError, match="constants: must fit"):
         check_capacity(config().override(constant_pairs=8_192))
+
+
+def test_microprogram_uses_nothing_that_was_read_while_written() -> None:
+    """Data memory may answer anything then; see `setun.hw.build.families`."""
+    words = [WORD.from_bits(word) for word in microprogram()]
+    for at, word in enumerate(words):
+        if not word.write:
+            continue
+        behind = {at + 1, word.target} if word.next in (Next.LOOP, Next.ROW) else {at + 1}
+        if word.next == Next.ROW:
+            behind.add(word.target - 1)
+        if word.next in (Next.JUMP, Next.CHOICE):
+            behind = {word.target} if word.next == Next.JUMP else {*range(6)}
+        ignored = (To.NOWHERE, To.CLEAR)
+        assert all(words[k].source != Source.MEMORY or words[k].to in ignored for k in behind)
 
 
 def test_rows_of_a_word() -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from setun.firmware.errors import SetunError
 
-# No unit uses a word of block RAM that it read in the cycle of its write (tests/
-# test_chip_bitstream.py): without this Yosys keeps the old word, with registers and a multiplexer
-# for each bit of a 36-bit wide block.
+# No unit uses a word of these memories that it read in the cycle of its write (tests/
+# test_chip_bitstream.py, tests/test_chip_small.py): without this Yosys keeps the old word, with
+# registers and a multiplexer for each bit of a 36-bit wide block.
 # The elements that Amaranth names x[0], x[1] would pass for bits of x where ABC9 hands over names,
 # and synthesis of some chips ends there.
 _SYNTHESIS = """\
@@ -21,7 +21,7 @@ write_json {name}.json
 _ICE40_SYNTHESIS = """\
 read_rtlil {name}.il
 rename -hide */w:*\\[*\\]
-setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2
+setparam -set COLLISION_X_MASK 1'1 *_store/t:$memrd_v2
 synth_ice40 -top {name} -dsp -abc9 -device u
 tee -q -o stat.json stat -json
 write_json {name}.json

@@ -111,7 +111,9 @@ class Ice40Top(Elaboratable):
                 io_PACKAGEPIN=pin.io,
                 i_RESETB=1,
                 i_BYPASS=0,
-                o_PLLOUTGLOBAL=ClockSignal(),
+                # nextpnr promotes it: with PLLOUTGLOBAL it spends all eight global buffers on
+                # other nets, and never ends to route.
+                o_PLLOUTCORE=ClockSignal(),
                 o_LOCK=locked,
             )
         stable, held = Signal(2), Signal(range(HOLD + 1))
