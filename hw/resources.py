@@ -12,7 +12,7 @@ from setun.hw.memory import blocks, segments
 from setun.hw.products import products_shape
 
 SMALL_BLOCK = 256  # words of 16 bits in an iCE40's
-SMALL_FIXED_BLOCKS = 21  # tables, microprogram, link of a small chip
+SMALL_FIXED_BLOCKS = 22  # tables, microprogram, link of a small chip
 FIXED_BLOCKS = 5  # tables of roots and noise; the link's buffers
 
 
