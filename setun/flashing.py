@@ -142,6 +142,9 @@ def plan(board: Board, built: Built, to: str) -> list[list[str]]:
     The bitstream goes `to` "sram", lost with the power, or "flash". Weights always go to the
     flash, behind the place of a bitstream.
     """
+    if board.family == "ice40" and to == "sram":
+        rule = f"must be flash on {board.name}: its programmer reaches nothing else"
+        raise SetunError("--to", rule, to, "--to flash")
     loader, *options = shlex.split(board.programmer)
     commands = []
     if built.weights is not None:

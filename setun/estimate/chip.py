@@ -11,7 +11,7 @@ from setun.estimate import small
 from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.compiler import Image
-from setun.firmware.config import ChipConfig
+from setun.firmware.config import SPRAM_BLOCK, ChipConfig
 from setun.firmware.isa import WORDS
 from setun.firmware.link.frames import OVERHEAD
 from setun.firmware.link.messages import MAX_WORDS
@@ -127,6 +127,7 @@ def _cycles(image: Image, config: ChipConfig) -> dict[int, float]:
 def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
     """What `image` on the chip `config` needs of `board`, and how fast it is."""
     outside = config.external and config.weight_bytes > capacity(config)
+    outside |= config.small and config.constants_end > SPRAM_BLOCK
     return Estimate(
         config=config,
         needed=cells(config) if board.has_fpga else None,
