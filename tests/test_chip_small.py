@@ -16,8 +16,9 @@ from setun.firmware.placement import Space, place, sized_for
 from setun.firmware.ternary import unpack_trits
 from setun.hw.external import check_capacity
 from setun.hw.small.array import ROWS, decoded
-from setun.hw.small.microcode import WORD, WORDS, Next, Source, To, microprogram
+from setun.hw.small.microcode import WORD, WORDS, Next, Scalar, Source, To, microprogram
 from setun.models.load import load_model
+from setun.sim.golden import GoldenModel
 from setun.sim.memories.system import system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip
 
@@ -38,6 +39,18 @@ def test_generation(temperature: float | None) -> None:
         assert decode(client.info()) == config()
         assert client.counters() == []
         chips.check_generation(client, MODEL, config(), 12, temperature)
+
+
+def test_sum_of_squares_of_rows() -> None:
+    """Too small a part of a norm to be seen in its scale: compared where it is kept."""
+    golden = GoldenModel(load_model(MODEL), config().numerics)
+    place_of = config().first_state - len(Scalar) + Scalar.ROW_SQUARES
+    with chips.running(config(), MODEL) as client:
+        for token in chips.tokens_of(MODEL, 6):
+            golden.feed(token)
+            client.prompt([token])
+            found = int(client.read(Space.VECTOR, place_of, 1)[0])
+            assert found == int(config().vector.to_bits(golden._array_stat)[0])
 
 
 @pytest.mark.slow
