@@ -14,11 +14,16 @@ PACKINGS = ("2b", "1.6b")
 # Bits of a beat of each memory that is not block RAM, and cycles that it takes if more than one.
 BEATS = {"sdram-16": 16, "sdram-32": 32,
          "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512,
-         "qspi": 32, "spram": 64}  # fmt: skip
+         "qspi": 32, "spram": 64, "spram-16": 16}  # fmt: skip
 BEAT_CYCLES = {"qspi": 16}  # 4 data pins at half the clock
 MEMORIES = ("onchip", *BEATS)
 SECTOR = 4096  # bytes of a flash that are erased together
 FLASH = 1 << 24  # bytes that a flash's addresses reach
+# Words of 16 bits in a block of an iCE40 UltraPlus's single-port RAM, and the blocks that hold the
+# weights of a small chip; one more holds its constants.
+SPRAM_BLOCK = 1 << 14
+SPRAM_WEIGHT_BLOCKS = 3
+SMALL_ROWS = 10  # of a small chip: two bytes of trits
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
 # Squares of as many, below 17 * 2**28 each with L-Mul, add up to 47 bits; and (1,6,9) holds sums of
@@ -50,7 +55,8 @@ class ChipConfig:
     memory
         Where the weights lie: "onchip" (block RAM), "sdram-16" or "sdram-32" (one SDR SDRAM with
         so many data pins), "axi4-64" to "axi4-512" (a bus of so many bits), "qspi" (quad SPI
-        flash), "spram" (single-port RAM of an iCE40 UltraPlus).
+        flash), "spram" (single-port RAM of an iCE40 UltraPlus), "spram-16" (the same RAM, which
+        then holds the constants too: a small chip, see `setun.hw.small`).
     part
         The SDRAM's or flash's name; "" for the usual one.
     flash_base
@@ -94,8 +100,10 @@ class ChipConfig:
     baud: int = 1_000_000
 
     def __post_init__(self) -> None:
+        if self.small:
+            self._check_small()
         for name in ("columns", "rows", "lanes"):
-            if not _power_of_two(getattr(self, name)):
+            if not _power_of_two(getattr(self, name)) and not self.small:
                 raise SetunError(name, "must be a power of two", getattr(self, name))
         if self.lanes > 32:
             raise SetunError("lanes", "must be at most 32", self.lanes)
@@ -138,6 +146,41 @@ class ChipConfig:
                 f"--set columns={chunk} --set lanes=1",
             )  # fmt: skip
         divisor_for(self.clock_hz, self.baud)
+
+    def _check_small(self) -> None:
+        """Refuse what the small core has no units for."""
+        needed = {"columns": 1, "rows": SMALL_ROWS, "pump": 1, "lanes": 1, "contexts": 1,
+                  "packing": "1.6b"}  # fmt: skip
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise SetunError(name, f"must be {value} with memory spram-16", getattr(self, name))
+        n = self.numerics
+        if n != Numerics(vector=n.vector) or n.vector.width > 16:
+            raise SetunError(
+                "numerics", "must be the default but for a vector format of at most 16 bits "
+                "with memory spram-16", str(n.to_dict()), "vector = [6, 9]",
+            )  # fmt: skip
+
+    @property
+    def small(self) -> bool:
+        """Whether the core is `setun.hw.small`'s."""
+        return self.memory == "spram-16"
+
+    @property
+    def first_gate(self) -> int:
+        """Address of a small chip's gates among its constants: a multiple of a power of two."""
+        unit = 1 << (self.state_elements - 1).bit_length()
+        return -(-2 * self.constant_pairs // unit) * unit
+
+    @property
+    def constants_end(self) -> int:
+        """Words of 16 bits that a small chip's constants take, gates included."""
+        return self.first_gate + self.state_elements
+
+    @property
+    def first_state(self) -> int:
+        """Address of a small chip's state behind its vectors and scalars: a power of two."""
+        return 1 << (self.vector_elements + 7).bit_length()
 
     @property
     def vector(self) -> Format:
@@ -222,7 +265,7 @@ class ChipConfig:
         As many as cycles pass until the next block's codes are made, and few enough that the
         first rows are done early.
         """
-        return min(max(4, self.columns // self.lanes), 16)
+        return 1 if self.small else min(max(4, self.columns // self.lanes), 16)
 
     @property
     def slot_words(self) -> int:

@@ -1,5 +1,7 @@
 """The chip: link and core between two UART pins."""
 
+from typing import Any
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -13,6 +15,7 @@ from setun.hw.external import memory_pins
 from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
 from setun.hw.link.signature import core_members
+from setun.hw.small.core import SmallCore
 
 
 class Chip(wiring.Component):
@@ -51,7 +54,12 @@ class Chip(wiring.Component):
     ) -> None:
         self.config = config
         self.placement = placement
-        self.core = Core(config, placement, technology, round_trip=round_trip)
+        self.core: Any
+        if config.small:
+            self.core, self.counters = SmallCore(config, placement, technology), 0
+        else:
+            self.core = Core(config, placement, technology, round_trip=round_trip)
+            self.counters = len(COUNTERS)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
             members["memory"] = Out(memory_pins(config))
@@ -61,13 +69,13 @@ class Chip(wiring.Component):
         m = Module()
         info = identity.encode(self.config)
         m.submodules.link = link = Link(
-            info, self.config.divisor, len(COUNTERS), self.config.contexts
+            info, self.config.divisor, self.counters, self.config.contexts
         )
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-        for name, member in core_members(len(COUNTERS)).items():
+        for name, member in core_members(self.counters).items():
             ours, theirs = getattr(link, name), getattr(core, name)
             if member.is_signature:
                 wiring.connect(m, ours, theirs)

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import ChipConfig
+from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.controllers.axi4 import BOUNDARY, Axi4Reader
@@ -54,6 +54,8 @@ def capacity(config: ChipConfig) -> int:
         return max(flash_part(config).capacity - config.flash_base, 0)
     if config.memory == "spram":
         return spram.CAPACITY
+    if config.small:
+        return SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK * config.beat // 8
     return -(-config.weight_bytes // BOUNDARY) * BOUNDARY
 
 
@@ -63,6 +65,11 @@ def check_capacity(config: ChipConfig) -> None:
         raise SetunError(
             "weights", f"must fit the {config.memory} memory of {capacity(config)} bytes",
             config.weight_bytes, "choose a smaller model, packing 1.6b, or another part or memory",
+        )  # fmt: skip
+    if config.small and config.constants_end > SPRAM_BLOCK:
+        raise SetunError(
+            "constants", f"must fit {SPRAM_BLOCK} numbers of 16 bits, gates included",
+            config.constants_end, "choose a smaller model",
         )  # fmt: skip
 
 

@@ -4,17 +4,27 @@ from collections.abc import Mapping
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.isa import WORDS
 from setun.firmware.placement import Space
 from setun.hw.external import queue_ram
 from setun.hw.memories import shapes, slot_depth
 from setun.hw.memory import blocks, segments
 from setun.hw.products import products_shape
 
+SMALL_BLOCK = 256  # words of 16 bits in an iCE40's
+SMALL_FIXED_BLOCKS = 22  # tables, microprogram, link of a small chip
 FIXED_BLOCKS = 5  # tables of roots and noise; the link's buffers
 
 
 def block_ram(config: ChipConfig) -> dict[str, int]:
-    """DP16KD blocks by what they hold."""
+    """Blocks by what they hold: DP16KD, or ICESTORM_RAM of a small chip."""
+    if config.small:
+        return {
+            "vectors and state": -(-(config.first_state + config.state_elements) // SMALL_BLOCK),
+            "program": 2 * -(-WORDS * config.instructions // SMALL_BLOCK),
+            "codes": -(-config.max_columns // (2 * SMALL_BLOCK)),
+            "tables and link": SMALL_FIXED_BLOCKS,
+        }
     found = {}
     for space, shape in shapes(config).items():
         if space is Space.WEIGHTS and config.external:
@@ -32,13 +42,19 @@ def block_ram(config: ChipConfig) -> dict[str, int]:
     return found
 
 
+def block_kind(config: ChipConfig) -> str:
+    """What `block_ram` counts, in nextpnr's names."""
+    return "ICESTORM_RAM" if config.small else "DP16KD"
+
+
 def check_capacity(config: ChipConfig, capacity: Mapping[str, int], board: str) -> None:
     """Refuse a chip whose memories the FPGA cannot hold: needed against available."""
     needed = block_ram(config)
-    total, available = sum(needed.values()), capacity["DP16KD"]
+    kind = block_kind(config)
+    total, available = sum(needed.values()), capacity.get(kind, 0)
     if total > available:
         largest = ", ".join(f"{name} {n}" for name, n in needed.items() if n)
         raise SetunError(
-            f"model on {board}", f"needs {total} DP16KD of {available}", largest,
+            f"model on {board}", f"needs {total} {kind} of {available}", largest,
             "choose a smaller model, or --set packing=1.6b",
         )  # fmt: skip

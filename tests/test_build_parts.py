@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from setun.firmware.errors import SetunError
 from setun.hw.build import pll, report, toolchain
 from setun.hw.build.cache import Cache, digest
+from setun.hw.build.families import Device
 from setun.hw.build.process import Children
-from setun.hw.build.stages import Device
 from setun.hw.build.toolchain import find_tool
 
 
@@ -249,5 +249,7 @@ def test_timing_looks_at_paths_between_clocks(tmp_path: Path):
 def test_device_options():
     known = Device(device="LFE5UM5G-45F", package="BG381", speed="8")
     assert known.arguments() == ["--um5g-45k", "--package", "CABGA381", "--speed", "8"]
+    small = Device(device="iCE40UP5K", package="SG48", speed="")
+    assert small.arguments() == ["--up5k", "--package", "sg48"]
     with pytest.raises(SetunError, match="ECP5"):
-        Device(device="iCE40UP5K", package="SG48", speed="6").arguments()
+        Device(device="iCE40HX8K", package="CT256", speed="").arguments()

@@ -14,34 +14,48 @@ from typing import Any
 from setun.firmware.errors import SetunError
 from setun.hw.build import report
 from setun.hw.build.cache import Cache
+from setun.hw.build.families import Device, family
+from setun.hw.build.ice40 import Ice40Top, ice40_pll
 from setun.hw.build.pll import pll_settings
 from setun.hw.build.process import Children
-from setun.hw.build.stages import Design, Device, Flow, Progress
+from setun.hw.build.stages import Design, Flow, Progress
 from setun.hw.build.top import Board, BoardTop
 
 Factory = Callable[[], Any]
 MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
 
 
+def check_clock(board: Board, clock_mhz: float, pump: int = 1) -> None:
+    """SetunError when the board's PLL does not make `pump` times the clock of the chip."""
+    if board.family == "ice40":
+        ice40_pll(board.clock_mhz, clock_mhz * pump)
+    else:
+        pll_settings(board.clock_mhz, clock_mhz, pump)
+
+
 def design_for(
     factory: Factory, board: Board, *, name: str, clock_mhz: float, pump: int = 1
 ) -> Design:
     """RTL and pin constraints of the chip that `factory` makes, on `board`; needs no tool."""
-    if board.family != "ecp5":
-        raise SetunError(
-            f"board {board.name}", "must have an ECP5 to get a bitstream", board.family
-        )
+    kind = family(board.family)
     if not name.isidentifier() or not name.isascii():
         raise SetunError("design name", "must be letters, digits and underscores", name)
-    pll_settings(board.clock_mhz, clock_mhz, pump)
-    top = BoardTop(factory(), board, clock_mhz, pump)
+    check_clock(board, clock_mhz, pump)
+    top: Any
+    if board.family == "ice40":
+        top = Ice40Top(factory(), board, clock_mhz)
+    else:
+        top = BoardTop(factory(), board, clock_mhz, pump)
     plan = board.load_platform().prepare(top, name, emit_src=False)
 
     def text(file: str) -> str:
         content = plan.files[file]
         return content if isinstance(content, str) else content.decode()
 
-    return Design(name=name, rtlil=text(f"{name}.il"), constraints=text(f"{name}.lpf"))
+    return Design(
+        name=name, rtlil=text(f"{name}.il"), constraints=text(f"{name}.{kind.constraints}"),
+        family=board.family,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,7 @@ def build_bitstream(
     allow_timing_fail: bool = False,
     cache: Cache | None = None,
 ) -> dict[str, Any]:
-    """Build NAME.bit and report.json in `out`; return the report.
+    """Build NAME.bit (NAME.bin of an iCE40) and report.json in `out`; return the report.
 
     The same design, tools and seed give the same bytes. Each stage is reused from the cache
     when nothing that goes into it has changed.
@@ -131,14 +145,14 @@ def build_bitstream(
     ------
     SetunError
         The design does not fit, a tool is missing or fails, or timing is not met. After
-        missed timing report.json is there and NAME.bit is not.
+        missed timing report.json is there and the bitstream is not.
     """
     if seeds < 1:
         raise SetunError("seeds", "must be at least 1", seeds)
     if seed < 0:
         raise SetunError("seed", "must not be negative", seed)
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{name}.bit"
+    target = out / f"{name}.{family(board.family).suffix}"
     # What an earlier build left must not pass for the result of this one.
     for old in (target, out / "report.json"):
         old.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from setun.firmware.errors import SetunError
 
-# What each cell of synth_ecp5's netlist takes of the device, in nextpnr's names.
+# What each cell of the netlist takes of the device, in nextpnr's names. An iCE40's register may
+# share a cell with a LUT.
 CELL_COSTS: dict[str, dict[str, int]] = {
     "LUT4": {"TRELLIS_COMB": 1},
     "CCU2C": {"TRELLIS_COMB": 2},
@@ -17,6 +18,11 @@ CELL_COSTS: dict[str, dict[str, int]] = {
     "PDPW16KD": {"DP16KD": 1},
     "MULT18X18D": {"MULT18X18D": 1},
     "EHXPLLL": {"EHXPLLL": 1},
+    "SB_LUT4": {"ICESTORM_LC": 1},
+    "SB_RAM40_4K": {"ICESTORM_RAM": 1},
+    "SB_MAC16": {"ICESTORM_DSP": 1},
+    "SB_SPRAM256KA": {"ICESTORM_SPRAM": 1},
+    "SB_PLL40_PAD": {"ICESTORM_PLL": 1},
 }
 
 # nextpnr keeps periods in whole picoseconds: 60 MHz becomes a constraint of 60.0024 MHz.

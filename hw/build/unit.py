@@ -11,8 +11,9 @@ from amaranth.lib.wiring import Flow as Direction
 
 from setun.hw.build import report
 from setun.hw.build.cache import Cache
+from setun.hw.build.families import Device
 from setun.hw.build.process import Children
-from setun.hw.build.stages import Design, Device, Flow, Progress
+from setun.hw.build.stages import Design, Flow, Progress
 from setun.hw.rows import FAST
 
 DEVICE = Device(device="LFE5U-85F", package="BG381", speed="6")

@@ -14,7 +14,7 @@ BLOCK_BITS = 18_432  # of a DP16KD
 
 def _room(board: Board) -> dict[str, int | None]:
     """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
-    from setun.firmware.config import ChipConfig
+    from setun.firmware.config import SMALL_ROWS, SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
     from setun.firmware.placement import sized_for
     from setun.hw.resources import block_ram
     from setun.models.load import load_model
@@ -24,6 +24,8 @@ def _room(board: Board) -> dict[str, int | None]:
     if not board.has_fpga:
         return {"on_chip": None, "external": None}
     plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
+    if plain.small:
+        return {"on_chip": SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK * SMALL_ROWS, "external": 0}
     used = block_ram(sized_for(load_model("shakespeare"), plain))
     free = board.capacity["DP16KD"] - sum(n for name, n in used.items() if name != "weights")
     return {"on_chip": max(0, int(free * BLOCK_BITS / TRIT)), **room}
@@ -33,18 +35,26 @@ def _millions(count: int | None) -> str:
     return "any" if count is None else f"{count / 1e6:.1f} M"
 
 
+def _first(board: Board, *cells: str) -> int | str:
+    return next((board.capacity[cell] for cell in cells if cell in board.capacity), "")
+
+
+def _size(bits: int) -> str:
+    return f"{bits >> 23} MiB" if bits >= 1 << 23 else f"{bits >> 13} KiB"
+
+
 def _row(board: Board) -> dict[str, object]:
     room = _room(board)
     return {
         "board": board.name,
         "device": board.device or "any",
-        "LUT4": board.capacity.get("TRELLIS_COMB", ""),
-        "FF": board.capacity.get("TRELLIS_FF", ""),
-        "block RAM": board.capacity.get("DP16KD", ""),
-        "multipliers": board.capacity.get("MULT18X18D", ""),
+        "LUT4": _first(board, "TRELLIS_COMB", "ICESTORM_LC"),
+        "FF": _first(board, "TRELLIS_FF", "ICESTORM_LC"),
+        "block RAM": _first(board, "DP16KD", "ICESTORM_RAM"),
+        "multipliers": _first(board, "MULT18X18D", "ICESTORM_DSP"),
         "clock": f"{board.chip_clock_mhz:g} MHz",
         "memory": ", ".join(dict.fromkeys(
-            f"{m.kind} {m.bits // 8_388_608} MiB" if m.bits else m.kind for m in board.memory
+            f"{m.kind} {_size(m.bits)}" if m.bits else m.kind for m in board.memory
         )),
         "weights on chip": _millions(room["on_chip"]),
         "in memory": _millions(room["external"]),

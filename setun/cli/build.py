@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from setun.firmware.compiler import Image
     from setun.firmware.config import ChipConfig
     from setun.firmware.numerics import Numerics
+    from setun.hw.dot import Technology
 
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data
@@ -49,8 +50,9 @@ def command(
 ) -> None:
     """Bitstream and report for a board.
 
-    Writes setun.bit and report.json, and weights.bin for a chip that reads flash; for the board
-    generic-axi4 what `setun generate` writes, and a report. The model is in the bitstream's
+    Writes setun.bit (setun.bin for an iCE40) and report.json, and weights.bin for a chip that reads
+    flash; for the board generic-axi4 what `setun generate` writes, and a report. The model is in
+    the bitstream's
     memories; any other model that fits them can be loaded over the link later. Missed timing is
     an error.
 
@@ -63,11 +65,11 @@ def command(
     from setun.firmware.container import write_atomically
     from setun.firmware.placement import place
     from setun.flashing import WEIGHTS, weights_for_flash
-    from setun.hw.build import build_bitstream, design_for
-    from setun.hw.build.pll import pll_settings
+    from setun.hw.build import build_bitstream, check_clock, design_for
+    from setun.hw.build.families import family
     from setun.hw.build.sdram_pads import ROUND_TRIP
     from setun.hw.chip import Chip
-    from setun.hw.resources import block_ram, check_capacity
+    from setun.hw.resources import block_kind, block_ram, check_capacity
     from setun.measure import measure
     from setun.models.load import open_model
 
@@ -85,25 +87,27 @@ def command(
         _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
         return
     check_capacity(config, target.capacity, board)
-    pll_settings(target.clock_mhz, mhz, config.pump)
+    check_clock(target, mhz, config.pump)
     # Weights beyond the chip are loaded over the link, and the rest with them.
     contents = place(image, config)
     placement = None if config.external else contents
     weights = weights_for_flash(contents, config)
-    chip = partial(Chip, config, placement, round_trip=ROUND_TRIP)
+    technology: Technology = "ice40" if target.family == "ice40" else "generic"
+    chip = partial(Chip, config, placement, technology, round_trip=ROUND_TRIP)
     config_text = config.to_toml().encode()
     if dry_run:
         design = design_for(chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
-        write_atomically(out / "setun.lpf", design.constraints.encode())
+        pins = f"setun.{family(target.family).constraints}"
+        write_atomically(out / pins, design.constraints.encode())
         write_atomically(out / "config.toml", config_text)
         plan = {
             "board": board, "clock_mhz": mhz, "config": config.to_dict(),
-            "block_ram": [block_ram(config), target.capacity["DP16KD"]],
+            "block_ram": [block_ram(config), target.capacity[block_kind(config)]],
             "estimate": expected.to_dict(),
         }  # fmt: skip
-        emit(plan, as_json, lambda: f"{out}: setun.il, setun.lpf, config.toml; no tool was run")
+        emit(plan, as_json, lambda: f"{out}: setun.il, {pins}, config.toml; no tool was run")
         return
     with stages() as start:
         start("measure cycles per token")

@@ -33,7 +33,8 @@ def command(out: Path, board: str, to: str, dry_run: bool, as_json: bool) -> Non
     from setun.flashing import find_loader, loader_version, open_build, plan, program
 
     target = boards.get(board)
-    commands = plan(target, open_build(out, target), to)
+    built = open_build(out, target)
+    commands = plan(target, built, to)
     shown = [shlex.join(words) for words in commands]
     if not dry_run:
         loader_version(find_loader(commands[0][0]))
@@ -43,5 +44,5 @@ def command(out: Path, board: str, to: str, dry_run: bool, as_json: bool) -> Non
                 start(f"write {Path(words[-1]).name} to {place}")
                 program(words)
     result = {"board": board, "to": to, "commands": shown, "run": not dry_run}
-    done = f"{board}: {out / 'setun.bit'} is in its {'SRAM' if to == 'sram' else 'flash'}"
+    done = f"{board}: {built.bitstream} is in its {'SRAM' if to == 'sram' else 'flash'}"
     emit(result, as_json, "\n".join(shown) if dry_run else done)

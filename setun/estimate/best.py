@@ -98,6 +98,11 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     """
     if not board.has_fpga:
         raise SetunError(f"board {board.name}", "must have an FPGA to choose a chip for", "none")
+    if base.small:
+        raise SetunError(
+            f"model on {board.name}", "must fit the one chip that the board has room for", "",
+            "a smaller model, or a larger board",
+        )  # fmt: skip
     guess = Guess(image)
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")

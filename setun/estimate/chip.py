@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from setun.boards import Board
+from setun.estimate import small
 from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.compiler import Image
-from setun.firmware.config import ChipConfig
+from setun.firmware.config import SPRAM_BLOCK, ChipConfig
 from setun.firmware.isa import WORDS
 from setun.firmware.link.frames import OVERHEAD
 from setun.firmware.link.messages import MAX_WORDS
@@ -47,7 +48,9 @@ def logic(config: ChipConfig) -> dict[str, int]:
 
 
 def cells(config: ChipConfig) -> dict[str, int]:
-    """Cells of the chip on an ECP5, in nextpnr's names."""
+    """Cells of the chip, in nextpnr's names: on an ECP5, or of a small one on an iCE40."""
+    if config.small:
+        return small.cells(config)
     return {"DP16KD": sum(block_ram(config).values()), **logic(config)}
 
 
@@ -115,14 +118,21 @@ class Estimate:
         }
 
 
+def _cycles(image: Image, config: ChipConfig) -> dict[int, float]:
+    if config.small:
+        return {1: small.cycles_per_token(image, config)}
+    return {n: cycles_per_token(image, config, n) for n in sorted({1, config.contexts})}
+
+
 def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
     """What `image` on the chip `config` needs of `board`, and how fast it is."""
     outside = config.external and config.weight_bytes > capacity(config)
+    outside |= config.small and config.constants_end > SPRAM_BLOCK
     return Estimate(
         config=config,
         needed=cells(config) if board.has_fpga else None,
         capacity=board.capacity,
-        cycles={n: cycles_per_token(image, config, n) for n in sorted({1, config.contexts})},
+        cycles=_cycles(image, config),
         load_seconds=load_seconds(image, config),
         memory_fits=not outside,
     )

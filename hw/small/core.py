@@ -1,0 +1,250 @@
+"""The small core: what `setun.hw.core.Core` does, one number after the other."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
+from setun.firmware.placement import Placement, Space
+from setun.hw.dot import Technology
+from setun.hw.external import check_capacity, memory_pins
+from setun.hw.generation import Generation
+from setun.hw.link.signature import core_members
+from setun.hw.small.array import RowSums
+from setun.hw.small.candidates import Candidates
+from setun.hw.small.control import Control
+from setun.hw.small.datapath import Datapath
+from setun.hw.small.microcode import Next, Scalar, To, Where
+from setun.hw.small.store import WIDTH, SingleStore, Store
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One memory at the start: words of `width` bits, zeros behind them up to `depth`."""
+
+    width: int
+    depth: int
+    words: list[int]
+
+
+def contents(config: ChipConfig, placement: Placement | None) -> dict[str, Contents]:
+    """What the core's memories hold, by the name of their submodule.
+
+    The single-port RAM of an FPGA starts with anything all the same.
+    """
+    spaces = placement.spaces if placement else {}
+    weights = [int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)]
+    constants = [int(word) for word in spaces.get(Space.CONSTANTS, ())]
+    constants += [0] * (config.first_gate - len(constants))
+    constants += [int(word) for word in spaces.get(Space.GATES, ())]
+    numbers = [0] * (config.first_state - len(Scalar))
+    numbers.append(int(config.vector.to_bits(1.0)[0]))
+    program = [int(word) for word in spaces.get(Space.PROGRAM, ())]
+    elements = config.first_state + config.state_elements
+    return {
+        "weights_store": Contents(WIDTH, SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK, weights),
+        "constants_store": Contents(WIDTH, SPRAM_BLOCK, constants),
+        "numbers_store": Contents(config.vector.width, elements, numbers),
+        "program_store": Contents(32, 4 * config.instructions, program),
+    }
+
+
+class SmallCore(wiring.Component):
+    """Everything between the link and the pins, for one conversation.
+
+    Parameters
+    ----------
+    config
+        Sizes; one with `small`.
+    placement
+        Initial memory contents in simulation; the single-port RAM of an FPGA starts with anything.
+    technology
+        Cells of the memories, see `SingleStore`.
+
+    Members: the core's side of `setun.hw.link.link.Link`, documented there, without counters;
+    `memory` has no pins.
+    """
+
+    def __init__(
+        self,
+        config: ChipConfig,
+        placement: Placement | None = None,
+        technology: Technology = "generic",
+    ) -> None:
+        check_capacity(config)
+        self.config = config
+        members = {name: member.flip() for name, member in core_members(0).items()}
+        super().__init__({**members, "memory": Out(memory_pins(config))})
+        self._first_scalar = config.first_state - len(Scalar)
+        self.technology = technology
+        self.contents = contents(config, placement)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c = self.config
+        m.submodules.control = control = Control(c)
+        m.submodules.datapath = datapath = Datapath(c)
+        m.submodules.sums = sums = RowSums(c)
+        m.submodules.candidates = candidates = Candidates(c)
+        m.submodules.generation = generation = Generation(c)
+        found = self.contents
+        weights = SingleStore(SPRAM_WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
+        constants = SingleStore(1, self.technology, found["constants_store"].words)
+        numbers, program = (
+            Store(c.width, c.depth, c.words)
+            for c in (found["numbers_store"], found["program_store"])
+        )
+        m.submodules.weights_store, m.submodules.constants_store = weights, constants
+        m.submodules.numbers_store, m.submodules.program_store = numbers, program
+        m.submodules.codes_store = codes = Store(8, c.max_columns)
+        for name in ("prompt", "generate", "token", "done"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(generation, name))
+        word = control.word
+        m.d.comb += [
+            generation.context.eq(self.context),
+            generation.stop.eq(self.stop),
+            generation.reset_state.eq(self.reset_state),
+            self.prompt_space.eq(generation.prompt_space),
+            self.running.eq(generation.running),
+            self.generating.eq(generation.generating),
+            self.occupied.eq(generation.occupied),
+            generation.idle.eq(control.idle),
+            generation.fault.eq(control.fault),
+            generation.sampled.eq(control.sampled),
+            generation.sampled_token[0].eq(candidates.token),
+            control.run_body.eq(generation.run_body),
+            control.run_head.eq(generation.run_head),
+            control.token.eq(generation.body_token[0]),
+            control.program.eq(program.o),
+            control.array_busy.eq(sums.busy),
+            datapath.word.eq(word),
+            datapath.row.eq(sums.o),
+            datapath.shift.eq(control.shift),
+            datapath.constant.eq(constants.o),
+            datapath.immediate.eq(Mux(word.factor, generation.factor[0], program.o)),
+            sums.start.eq(control.group),
+            sums.columns.eq(control.columns),
+            sums.row.eq(control.row),
+            sums.weights.eq(weights.o),
+            sums.code.eq(codes.o),
+            codes.address.eq(sums.column),
+            codes.write.eq(datapath.code_write),
+            codes.write_address.eq(datapath.code_address),
+            codes.data.eq(datapath.code),
+            candidates.late.eq(datapath.late),
+            candidates.greedy.eq(generation.greedy[0]),
+            candidates.take_greedy.eq(word.to == To.KEY_GREEDY),
+            candidates.take_random.eq(word.to == To.KEY_RANDOM),
+            candidates.index.eq(control.element),
+            candidates.load.eq(generation.load_seed),
+            candidates.seed.eq(generation.seed),
+        ]
+        # Where in data memory.
+        element = control.element
+        base = Signal.like(control.source)
+        place = Signal(range(numbers.depth))
+        write = Signal()
+        step = control.following & ~word.write
+        with m.Switch(word.where):
+            with m.Case(Where.SOURCE):
+                m.d.comb += base.eq(control.source)
+            with m.Default():
+                m.d.comb += base.eq(control.destination)
+        within = (Cat(Const(1, 1), base) + Cat(step, element))[1:]
+        fresh = Signal()
+        m.d.sync += fresh.eq((word.where == Where.STATE) & generation.seating.seats[0].fresh)
+        m.d.comb += datapath.memory.eq(Mux(fresh, 0, numbers.o))
+        with m.Switch(word.where):
+            with m.Case(Where.STATE):
+                m.d.comb += place.eq(within + c.first_state)
+            with m.Case(Where.SCALAR):
+                m.d.comb += place.eq(self._first_scalar | word.scalar)
+            with m.Default():
+                m.d.comb += place.eq(within)
+        # Which weight and which constant.
+        taken = Signal(range(weights.blocks * SPRAM_BLOCK))
+        with m.If(control.restart):
+            m.d.sync += taken.eq(0)
+        with m.Elif(sums.take):
+            m.d.sync += taken.eq(taken + 1)
+        here = Mux(word.pair, Cat(word.odd, element), element)
+        constant = Signal(range(SPRAM_BLOCK))
+        ahead = Cat(Const(1, 1), control.base) + Cat(control.following, here)
+        m.d.comb += [
+            constant.eq(ahead[1:]),
+            write.eq(word.write),
+            numbers.write_address.eq(place),
+            numbers.address.eq(place),
+            numbers.data.eq(datapath.bus),
+            numbers.write.eq(write),
+            weights.address.eq(taken),
+            constants.address.eq(constant),
+            program.address.eq(control.program_address),
+        ]
+        self._bus(m, control.idle, weights, constants, numbers, program)
+        m.d.comb += generation.loading.eq(self.bus_req.valid & self.bus_req.payload.write)
+        assert Next.ON == 0
+        return m
+
+    def _bus(
+        self, m: Module, idle: Value, weights: SingleStore, constants: SingleStore,
+        numbers: Store, program: Store,
+    ) -> None:  # fmt: skip
+        """The link's access, a word of 32 bits as two of 16 where they lie in weight memory."""
+        request, address = self.bus_req.payload, self.bus_req.payload.address
+        space, data = request.space, request.data
+        half, low = Signal(), Signal(WIDTH)
+        turn, answering = Signal(), Signal.like(space)
+        writing = turn & request.write
+        of_weights = space == Space.WEIGHTS
+        with m.If(idle):
+            m.d.comb += [
+                weights.address.eq(Cat(half, address)),
+                constants.address.eq(
+                    Mux(space == Space.GATES, self.config.first_gate | address, address)
+                ),
+                numbers.address.eq(
+                    Mux(space == Space.STATE, address + self.config.first_state, address)
+                ),
+                program.address.eq(address),
+            ]
+        m.d.comb += [
+            weights.data.eq(data.word_select(half, WIDTH)),
+            weights.write.eq(writing & of_weights),
+            constants.data.eq(data),
+            constants.write.eq(writing & ((space == Space.CONSTANTS) | (space == Space.GATES))),
+            program.write_address.eq(address),
+            program.data.eq(data),
+            program.write.eq(writing & (space == Space.PROGRAM)),
+        ]
+        with m.If(writing & ((space == Space.STATE) | (space == Space.VECTOR))):
+            m.d.comb += [
+                numbers.write.eq(1),
+                numbers.write_address.eq(numbers.address),
+                numbers.data.eq(data),
+            ]
+        with m.FSM():
+            with m.State("WAIT"), m.If(self.bus_req.valid & idle):
+                m.d.comb += turn.eq(1)
+                m.next = "SECOND"
+            with m.State("SECOND"):
+                m.d.sync += [low.eq(weights.o), answering.eq(space)]
+                m.d.comb += [half.eq(1), turn.eq(of_weights), self.bus_req.ready.eq(1)]
+                m.next = "WAIT"
+                with m.If(~request.write):
+                    m.next = "ANSWER"
+            # The link waits for its word, and takes it at once.
+            with m.State("ANSWER"):
+                m.d.comb += self.bus_rsp.valid.eq(1)
+                m.next = "WAIT"
+        with m.Switch(answering):
+            with m.Case(Space.PROGRAM):
+                m.d.comb += self.bus_rsp.payload.eq(program.o)
+            with m.Case(Space.WEIGHTS):
+                m.d.comb += self.bus_rsp.payload.eq(Cat(low, weights.o))
+            with m.Case(Space.CONSTANTS, Space.GATES):
+                m.d.comb += self.bus_rsp.payload.eq(constants.o)
+            with m.Default():
+                m.d.comb += self.bus_rsp.payload.eq(numbers.o)

@@ -1,0 +1,348 @@
+"""Microprogram of the small core: a word a cycle, each moving one number over one bus."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from amaranth.lib import data
+
+from setun.firmware.isa import Kernel, MeanSquare, Op
+
+WORDS = 256
+
+
+class Source(IntEnum):
+    """What drives the bus."""
+
+    MEMORY = 0  # data memory, at the address of the word before
+    CONSTANT = 1  # constants, likewise
+    PRODUCT = 2
+    SUM = 3
+    SIGMOID = 4
+    ROOT = 5
+    CONVERTED = 6
+    IMMEDIATE = 7
+    LARGEST = 8
+    ZERO = 9
+
+
+class To(IntEnum):
+    """Where the bus goes, beside memory."""
+
+    NOWHERE = 0
+    P = 1  # first operand of every unit
+    Q = 2  # second operand of multiplier and adder
+    LARGEST = 3  # keep the largest magnitude
+    CODE = 4  # next code of the activation memory
+    SQUARE = 5  # add its square to the sum
+    ROW_SQUARE = 6  # add the square of the array's row to the sum
+    KEY_GREEDY = 7  # candidate of the sampler, if it is greedy
+    KEY_RANDOM = 8  # or if it is not
+    CLEAR = 9  # forget largest, sum and place of the next code
+
+
+class Where(IntEnum):
+    """Address in data memory, read for the next word or written in this one."""
+
+    SOURCE = 0
+    DESTINATION = 1
+    STATE = 2
+    SCALAR = 3
+
+
+class Scalar(IntEnum):
+    """Numbers behind the vectors."""
+
+    ONE = 0
+    EPS_OUTER = 1
+    EPS_INNER = 2
+    SCALE = 3  # of the codes
+    ROW_SCALE = 4  # of the matvec's rows
+    KEPT = 5
+    MEAN = 6
+    ROW_SQUARES = 7
+
+
+class Convert(IntEnum):
+    """What the integer converter looks at."""
+
+    ROW = 0
+    SUM = 1  # of squares of floats
+    ROW_SUM = 2  # of squares of rows
+
+
+class Next(IntEnum):
+    """Which word follows."""
+
+    ON = 0
+    LOOP = 1  # the target for the next element, on behind the last
+    JUMP = 2
+    CHOICE = 3  # target + the instruction's kernel or mean square
+    ARRAY = 4  # on, once the array has made the next group of rows
+    ROW = 5  # the target for the next row, the word before it for the next group
+    DONE = 6
+
+
+WORD = data.StructLayout(
+    {
+        "source": 4, "negate": 1, "to": 4, "write": 1, "where": 2, "scalar": 3, "pair": 1,
+        "odd": 1, "convert": 2, "next": 3, "target": 8, "factor": 1, "second": 1,
+    }
+)  # fmt: skip
+
+
+@dataclass
+class _Assembler:
+    words: list[dict[str, int | str]] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def at(self, label: str) -> None:
+        self.labels[label] = len(self.words)
+
+    def op(
+        self,
+        source: Source = Source.MEMORY,
+        to: To = To.NOWHERE,
+        *,
+        write: Where | Scalar | None = None,
+        read: Where | Scalar | None = None,
+        **rest: Any,
+    ) -> None:
+        """One word; `write` and `read` share its address, labels are names."""
+        assert write is None or read is None
+        place = write if write is not None else read
+        address = {}
+        if isinstance(place, Scalar):
+            address = {"where": int(Where.SCALAR), "scalar": int(place)}
+        elif place is not None:
+            address = {"where": int(place)}
+        if "next" not in rest and "target" in rest:
+            rest["next"] = Next.JUMP
+        self.words.append(
+            {"source": source, "to": to, "write": write is not None, **address, **rest}
+        )
+
+    def idle(self, count: int, **rest: Any) -> None:
+        for _ in range(count):
+            self.op(**rest)
+
+    def encode(self) -> list[int]:
+        assert len(self.words) <= WORDS, len(self.words)
+        out = []
+        for word in self.words:
+            values = {k: self.labels[v] if isinstance(v, str) else int(v) for k, v in word.items()}
+            out.append(WORD.const(values).as_value().value)
+        return out
+
+
+def microprogram() -> list[int]:
+    """The words; operations enter at 8 + their number, kernels at theirs."""
+    a = _Assembler()
+    entries = [*(kernel.name for kernel in Kernel), "", ""]
+    entries += ["", "", "SCALARS_", "EMBED_", "QUANTISE_", "MATVEC_"]
+    for name in entries:
+        a.op(target=name or "done", second=name == "SCALARS_")
+    a.at("done")
+    a.op(next=Next.DONE)
+    _scalars(a)
+    _quantise(a)
+    _row_scale(a)
+    for kernel in Kernel:
+        _kernel(a, kernel)
+    return a.encode()
+
+
+def entry(op: Op) -> int:
+    """First word of an operation."""
+    return 8 + op
+
+
+def _scalars(a: _Assembler) -> None:
+    a.at("SCALARS_")
+    a.op(Source.IMMEDIATE, write=Scalar.EPS_OUTER)
+    a.op(Source.IMMEDIATE, write=Scalar.EPS_INNER, target="done")
+    a.at("EMBED_")
+    a.op()
+    a.at("embed")
+    a.op(Source.CONSTANT, write=Where.DESTINATION, next=Next.LOOP, target="embed")
+    a.op(next=Next.DONE)
+
+
+def _products(a: _Assembler, name: str, odd: int, to: To) -> None:
+    """x times a gain, for every element, to `to`; before them a zero, which changes nothing.
+
+    A product is there when the next element's operands have been fetched.
+    """
+    a.op(Source.ZERO, To.Q, read=Where.SOURCE)
+    a.at(name)
+    a.op(Source.MEMORY, To.P, pair=1, odd=odd)
+    a.op(Source.CONSTANT, To.Q)
+    a.op(Source.PRODUCT, to, read=Where.SOURCE, next=Next.LOOP, target=name)
+    a.idle(1)
+    a.op(Source.PRODUCT, to)
+
+
+def _mean(a: _Assembler, to: Scalar) -> None:
+    """Mean square of what has been summed."""
+    a.idle(4, convert=Convert.SUM)
+    a.idle(1, convert=Convert.SUM)
+    a.idle(1, convert=Convert.SUM)
+    a.op(Source.CONVERTED, To.P)
+    a.op(Source.IMMEDIATE, To.Q)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=to)
+
+
+def _quantise(a: _Assembler) -> None:
+    a.at("QUANTISE_")
+    a.op(to=To.CLEAR)
+    _products(a, "weighted", 0, To.LARGEST)
+    a.idle(2)
+    _products(a, "weighted_squares", 0, To.SQUARE)
+    _mean(a, Scalar.MEAN)
+    a.op(next=Next.CHOICE, target="mean_squares", read=Scalar.ROW_SQUARES)
+    while len(a.words) % 4:
+        a.op()
+    a.at("mean_squares")
+    a.op(to=To.CLEAR, target="own")
+    a.op(Source.MEMORY, To.P, target="array_mean")
+    a.op(read=Scalar.EPS_INNER, target="bare")
+    a.at("own")
+    a.op(read=Where.SOURCE)
+    a.at("own_largest")
+    a.op(Source.MEMORY, To.LARGEST, read=Where.SOURCE, next=Next.LOOP, target="own_largest")
+    a.idle(2)
+    a.op(read=Where.SOURCE)
+    a.at("own_squares")
+    a.op(Source.MEMORY, To.SQUARE, read=Where.SOURCE, next=Next.LOOP, target="own_squares")
+    a.idle(6, convert=Convert.SUM)
+    a.op(Source.CONVERTED, To.P)
+    a.at("array_mean")
+    a.op(Source.IMMEDIATE, To.Q)
+    a.idle(2, read=Scalar.EPS_OUTER)
+    a.op(Source.PRODUCT, To.P, read=Scalar.EPS_OUTER)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(3, read=Scalar.EPS_INNER)
+    a.op(Source.SUM, To.P, read=Scalar.EPS_INNER)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(2, read=Scalar.MEAN)
+    a.op(Source.PRODUCT, To.Q, read=Scalar.MEAN)
+    a.op(Source.MEMORY, To.P, target="root")
+    a.at("bare")
+    a.op(Source.MEMORY, To.Q, read=Scalar.MEAN)
+    a.op(Source.MEMORY, To.P)
+    a.at("root")
+    a.idle(3)
+    a.op(Source.SUM, To.P)
+    a.idle(2)
+    a.op(Source.ROOT, write=Scalar.MEAN)
+    a.op(to=To.CLEAR)
+    _products(a, "gained", 1, To.LARGEST)
+    a.idle(4)
+    _products(a, "codes", 1, To.CODE)
+    a.op(Source.LARGEST, To.P, read=Scalar.MEAN)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Scalar.SCALE)
+    a.op(next=Next.DONE)
+
+
+def _row_scale(a: _Assembler) -> None:
+    a.at("MATVEC_")
+    a.op(to=To.CLEAR, read=Scalar.SCALE)
+    a.op(Source.MEMORY, To.P)
+    a.op(Source.IMMEDIATE, To.Q)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Scalar.ROW_SCALE, next=Next.CHOICE, target=Kernel.COPY)
+
+
+def _kernel(a: _Assembler, kernel: Kernel) -> None:
+    a.at(kernel.name)
+    a.op(next=Next.ARRAY)
+    row = f"{kernel.name}_row"
+    a.at(row)
+    again: dict[str, Any] = {"next": Next.ROW, "target": row}
+    if kernel is Kernel.GLU:
+        _gated_row(a, again)
+        a.op(next=Next.DONE)
+        return
+    a.op(read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.Q)
+    # The second term of ADD waits in Q, whose factor is on its way.
+    adds = kernel is Kernel.ADD
+    a.op(Source.CONVERTED, To.P, read=Where.SOURCE if adds else None)
+    a.op(Source.MEMORY, To.Q if adds else To.NOWHERE)
+    a.idle(1)
+    if kernel is Kernel.COPY:
+        a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+    elif kernel is Kernel.SILU:
+        a.op(Source.PRODUCT, To.P)
+        a.idle(5)
+        a.op(Source.SIGMOID, To.Q)
+        a.idle(2)
+        a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+    elif kernel is Kernel.MLGRU:
+        a.op(Source.PRODUCT, To.P, negate=1)
+        a.idle(5)
+        a.op(Source.SIGMOID, To.P)
+        a.op(Source.CONSTANT, To.Q)
+        a.idle(2)
+        a.op(Source.PRODUCT, To.P, read=Where.SOURCE)
+        a.op(Source.MEMORY, To.Q)
+        # The units still hold u; its product with the candidate is on its way.
+        a.op(Source.PRODUCT, To.Q, negate=1, read=Scalar.ONE)
+        a.op(Source.MEMORY, To.P)
+        a.op(Source.PRODUCT, write=Scalar.KEPT)
+        a.idle(2, read=Where.STATE)
+        a.op(Source.SUM, To.P, read=Where.STATE)
+        a.op(Source.MEMORY, To.Q)
+        a.idle(2, read=Scalar.KEPT)
+        a.op(Source.PRODUCT, To.P, read=Scalar.KEPT)
+        a.op(Source.MEMORY, To.Q)
+        a.idle(3)
+        a.op(Source.SUM, write=Where.STATE)
+        a.op(Source.SUM, write=Where.SOURCE, **again)
+    elif kernel is Kernel.ADD:
+        a.op(Source.PRODUCT, To.P)
+        a.idle(3)
+        a.op(Source.SUM, write=Where.DESTINATION, **again)
+    else:
+        a.op(Source.PRODUCT, To.KEY_GREEDY)
+        a.op(Source.PRODUCT, To.P)
+        a.op(Source.IMMEDIATE, To.Q, factor=1)
+        a.idle(2)
+        a.op(Source.PRODUCT, To.KEY_RANDOM)
+        a.idle(4)
+        a.op(**again)
+    a.op(next=Next.DONE)
+
+
+def _gated_row(a: _Assembler, again: dict[str, Any]) -> None:
+    """y times silu of the source, and the sum of squares of all y.
+
+    Units are pipelines: sigmoid and products finish after their operands have been replaced.
+    """
+    a.op(read=Where.SOURCE)
+    a.op(Source.MEMORY, To.P, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.Q)
+    a.op(Source.CONVERTED, To.P)
+    a.op(read=Where.SOURCE)
+    a.op(Source.MEMORY, To.P)
+    a.op(Source.PRODUCT, To.ROW_SQUARE, write=Scalar.KEPT)
+    a.op(Source.SIGMOID, To.Q, read=Scalar.KEPT)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(1)
+    a.op(Source.PRODUCT, To.P)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+    a.idle(5, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.P, convert=Convert.ROW_SUM, read=Scalar.ROW_SCALE)
+    a.op(Source.MEMORY, To.Q, convert=Convert.ROW_SUM)
+    a.idle(2, convert=Convert.ROW_SUM)
+    a.op(Source.PRODUCT, To.Q, convert=Convert.ROW_SUM)
+    a.op(Source.CONVERTED, To.P)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Scalar.ROW_SQUARES)
+
+
+assert {m.value for m in MeanSquare} == {0, 1, 2}

@@ -1,0 +1,38 @@
+"""What a small chip comes to: its core is one netlist, its cycles those of the microprogram."""
+
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.isa import Kernel, MeanSquare, Op
+from setun.hw.resources import block_ram
+
+# Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
+CELLS = {"ICESTORM_LC": 4_929, "ICESTORM_DSP": 6, "ICESTORM_SPRAM": 4, "ICESTORM_PLL": 1}
+FETCH = 8  # cycles of an instruction around its words
+GROUP = 5  # around the columns of a row group
+ROW = {Kernel.COPY: 6, Kernel.SILU: 15, Kernel.MLGRU: 33, Kernel.GLU: 14, Kernel.ADD: 10,
+       Kernel.SAMPLE: 15}  # fmt: skip
+MATVEC, GLU_END = 10, 13  # around its groups, and behind a gated one's
+PASSES = 4  # over a vector, with a product
+PRODUCT, QUANTISE = 3, 60
+
+
+def cells(config: ChipConfig) -> dict[str, int]:
+    """Cells of the chip, in nextpnr's names."""
+    return {"ICESTORM_RAM": sum(block_ram(config).values()), **CELLS}
+
+
+def cycles_per_token(image: Image, config: ChipConfig) -> float:
+    """Cycles from a token to the next one; within 2 % of the gateware's."""
+    total, columns = 0, 0
+    for i in image.program:
+        total += FETCH
+        if i.op is Op.EMBED:
+            total += i.n + image.config.vocab_size // 2
+        elif i.op is Op.QUANTISE:
+            columns = i.n
+            total += QUANTISE + PASSES * PRODUCT * i.n
+            total += 2 * i.n * (i.mean_square is MeanSquare.OWN)
+        elif i.op is Op.MATVEC:
+            total += MATVEC + -(-i.n // config.rows) * (columns + GROUP) + i.n * ROW[i.kernel]
+            total += GLU_END * (i.kernel is Kernel.GLU)
+    return float(total)
