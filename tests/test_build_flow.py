@@ -1,5 +1,6 @@
 """`build_bitstream` from end to end, with scripted tools."""
 
+import hashlib
 import json
 import os
 import signal
@@ -108,6 +109,9 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
     return Scripted(tmp_path, monkeypatch)
 
 
+BITS = b"bits of config of seed 4"
+
+
 def test_build_leaves_bitstream_and_report(scripted: Scripted):
     seen: list[str] = []
     extra = {"cycles_per_token": 100, "tokens_per_second": 600_000.0}
@@ -125,8 +129,9 @@ def test_build_leaves_bitstream_and_report(scripted: Scripted):
         "cycles_per_token": 100,
         "tokens_per_second": 600_000.0,
         "seed": 4,
+        "bitstream_sha256": hashlib.sha256(BITS).hexdigest(),
     }
-    assert (scripted.folder / "out/echo.bit").read_text() == "bits of config of seed 4"
+    assert (scripted.folder / "out/echo.bit").read_bytes() == BITS
     names = {"echo.bit", "report.json", "timing.json", "yosys.log", "nextpnr.log"}
     assert scripted.left() == names
 
