@@ -17,6 +17,8 @@ from setun.hw.build.toolchain import find_tool, native_version
 from setun.sim.simulator import find_tools
 
 Row = dict[str, object]
+# Of both families of FPGA.
+BITSTREAM_TOOLS = ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-ice40", "icepack")
 PURPOSES = {
     "simulate": "setun[sim]",
     "bitstream": "setun[toolchain]",
@@ -94,10 +96,10 @@ def _packages() -> list[Row]:
 def examine() -> Row:
     """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
 
-    `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` the three tools for
-    it, `can.flash` a loader that starts. make and perl are for the Makefile and the cocotb benches.
+    `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` its tools, `can.flash` a
+    loader that starts. make and perl are for the Makefile and the cocotb benches.
     """
-    tools = [_synthesis(name) for name in ("yosys", "nextpnr-ecp5", "ecppack")]
+    tools = [_synthesis(name) for name in BITSTREAM_TOOLS]
     tools += _simulation()
     tools += [_loader()]
     tools += [_program("make", lambda path: native_version((path,)))]
@@ -108,7 +110,7 @@ def examine() -> Row:
         "python": platform.python_version(),
         "can": {
             "simulate": "simulator" in found,
-            "bitstream": found >= {"yosys", "nextpnr-ecp5", "ecppack"},
+            "bitstream": found.issuperset(BITSTREAM_TOOLS),
             "flash": "openFPGALoader" in found,
         },
         "tools": tools,
