@@ -76,7 +76,9 @@ def command(
 def _text(result: dict[str, object], found: "Estimate", chosen: list[str] | None) -> str:
     c, hz = found.config, found.config.clock_hz
     names = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
-             "MULT18X18D": "multipliers"}  # fmt: skip
+             "MULT18X18D": "multipliers", "ICESTORM_LC": "logic cells",
+             "ICESTORM_RAM": "block RAM", "ICESTORM_DSP": "multipliers",
+             "ICESTORM_SPRAM": "single-port RAM"}  # fmt: skip
     rows: list[dict[str, object]] = [
         {"": names[kind], "needed": f"{found.utilisation[kind][0]:,}",
          "available": f"{found.utilisation[kind][1]:,}",
