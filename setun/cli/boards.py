@@ -19,8 +19,6 @@ def _room(board: Board) -> dict[str, int | None]:
     from setun.hw.resources import block_ram
     from setun.models.load import load_model
 
-    beside = max((chip.bits for chip in board.memory), default=0)
-    room: dict[str, int | None] = {"external": int(beside / TRIT)}
     if not board.has_fpga:
         return {"on_chip": None, "external": None}
     plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
@@ -28,7 +26,8 @@ def _room(board: Board) -> dict[str, int | None]:
         return {"on_chip": SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK * SMALL_ROWS, "external": 0}
     used = block_ram(sized_for(load_model("shakespeare"), plain))
     free = board.capacity["DP16KD"] - sum(n for name, n in used.items() if name != "weights")
-    return {"on_chip": max(0, int(free * BLOCK_BITS / TRIT)), **room}
+    beside = max((chip.bits for chip in board.memory), default=0)
+    return {"on_chip": max(0, int(free * BLOCK_BITS / TRIT)), "external": int(beside / TRIT)}
 
 
 def _millions(count: int | None) -> str:
