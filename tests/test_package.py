@@ -14,7 +14,9 @@ import pytest
 import setun
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"setun": "setun", "hw": "setun.hw", "sim": "setun.sim", "firmware": "setun.firmware"}
+FOLDERS = {"setun": "setun"} | {
+    name: f"setun.{name}" for name in ("hw", "sim", "firmware", "constraints")
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 

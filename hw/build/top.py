@@ -7,6 +7,7 @@ from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, S
 from amaranth.build import ResourceError
 from amaranth.lib import io
 
+from setun.hw.build.flash_pads import FlashPads
 from setun.hw.build.pll import pll_settings
 from setun.hw.build.sdram_pads import PHASE, SdramPads, shifted
 from setun.hw.rows import FAST
@@ -45,7 +46,7 @@ class Board(Protocol):
 class BoardTop(Elaboratable):
     """A chip with pins `rx` and `tx` (1 bit, idle high) wired to a board with an ECP5.
 
-    A chip with `memory`, the pins of an SDR SDRAM, is wired to the board's.
+    A chip with `memory`, the pins of an SDR SDRAM or of a quad SPI flash, is wired to the board's.
 
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
@@ -82,7 +83,9 @@ class BoardTop(Elaboratable):
         memory = getattr(self.chip, "memory", None)
         m.domains.sync = ClockDomain("sync", reset_less=True)
         more: dict[str, Any] = {}
-        if memory is not None:
+        if hasattr(memory, "sck"):
+            m.submodules.flash = FlashPads(memory)
+        elif memory is not None:
             m.domains.memory = ClockDomain("memory", reset_less=True)
             more |= self._second("CLKOS", ClockSignal("memory"), PHASE)
             m.submodules.sdram = SdramPads(memory, "memory")

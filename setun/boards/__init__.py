@@ -30,7 +30,7 @@ class Memory:
     @property
     def name(self) -> str:
         """What `ChipConfig.memory` calls it."""
-        return f"{self.kind}-{self.width}"
+        return self.kind if self.kind == "qspi" else f"{self.kind}-{self.width}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class Board:
         Resource of `platform` with the pins rx and tx.
     platform
         `module:class` of the amaranth-boards platform.
+    constraints
+        File of `setun.constraints` with the pins that the platform lacks; "" for none.
     programmer
         openFPGALoader and its options for this board; what to write and where comes behind.
     chip
@@ -82,6 +84,7 @@ class Board:
     programmer: str
     status: str
     chip: dict[str, Any]
+    constraints: str = ""
 
     @property
     def has_fpga(self) -> bool:
@@ -113,7 +116,9 @@ class Board:
         """A fresh platform object; SetunError where amaranth-boards is not installed."""
         module, _, name = self.platform.partition(":")
         try:
-            return getattr(importlib.import_module(module), name)()
+            platform = getattr(importlib.import_module(module), name)()
+            platform.add_resources(self._resources())
+            return platform
         except ImportError as error:
             raise SetunError(
                 "amaranth-boards",
@@ -121,6 +126,21 @@ class Board:
                 error,
                 "pip install 'setun[toolchain]'",
             ) from error
+
+    def _resources(self) -> list[Any]:
+        """Pins that the platform lacks, by `ChipConfig.memory` of what they lead to."""
+        from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
+
+        if not self.constraints:
+            return []
+        path = resources.files("setun.constraints").joinpath(f"{self.constraints}.toml")
+        return [
+            Resource(
+                name, 0, Subsignal("cs", PinsN(pins["cs_n"], dir="o")),
+                Subsignal("dq", Pins(pins["dq"], dir="io")), Attrs(**pins["attributes"]),
+            )
+            for name, pins in tomllib.loads(path.read_text("utf-8")).items()
+        ]  # fmt: skip
 
 
 def names() -> list[str]:

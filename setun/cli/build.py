@@ -88,9 +88,9 @@ def command(
         return
     check_capacity(config, target.capacity, board)
     check_clock(target, mhz, config.pump)
-    # Weights beyond the chip are loaded over the link, and the rest with them.
+    # Weights beyond the chip are loaded over the link, and the rest with them; flash keeps them.
     contents = place(image, config)
-    placement = None if config.external else contents
+    placement = contents if config.memory in ("onchip", "qspi") else None
     weights = weights_for_flash(contents, config)
     technology: Technology = "ice40" if target.family == "ice40" else "generic"
     chip = partial(Chip, config, placement, technology, round_trip=ROUND_TRIP)

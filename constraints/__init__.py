@@ -1,0 +1,1 @@
+"""Pins of boards that amaranth-boards lacks; a TOML file each."""
