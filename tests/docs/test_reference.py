@@ -1,0 +1,138 @@
+"""The reference pages' tables against the code: numbers, names, types, none missing."""
+
+import re
+import struct
+
+import pytest
+
+from docs import pages
+from setun.firmware import identity
+from setun.firmware.isa import Kernel, Op
+from setun.firmware.link.messages import (
+    OF_CONTEXT,
+    SPACES,
+    Command,
+    ErrorCode,
+    Event,
+    Reason,
+    Status,
+)
+from setun.firmware.numerics import CHOICES
+from setun.firmware.placement import Space
+from setun.hw.controllers.axi4_lite import IDENTITY, VERSION, Register
+from setun.hw.generation import COUNTERS
+
+LINK, REGISTERS = "link.md", "registers.md"
+SIZES = {"u8": 1, "u16": 2, "u32": 4}
+
+
+def rows(page: str, *heading: str) -> list[list[str]]:
+    """Cells of the page's one table with this heading, or whose heading begins so."""
+    tables: list[tuple[list[str], list[list[str]]]] = []
+    inside = False
+    for line in (pages.ROOT / "docs" / page).read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]] if line.startswith("|") else []
+        if cells and not inside:
+            tables.append((cells, []))
+        elif cells and set(cells[0]) != {"-"}:
+            tables[-1][1].append(cells)
+        inside = bool(cells)
+    wanted = list(heading)
+    found = [body for head, body in tables if head == wanted]
+    found = found or [body for head, body in tables if head[: len(wanted)] == wanted]
+    assert len(found) == 1, (page, heading, len(found))
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "heading"),
+    [
+        (Command, LINK, ("type", "name", "payload", "data in the reply after status")),
+        (Event, LINK, ("type", "name", "payload")),
+        (Status, LINK, ("status",)),
+        (Space, REGISTERS, ("space", "name")),
+        (Op, REGISTERS, ("operation", "name")),
+        (Kernel, REGISTERS, ("kernel", "name")),
+        (Register, REGISTERS, ("offset", "register")),
+    ],
+)
+def test_names_and_numbers_are_the_codes(kind, page, heading) -> None:  # type: ignore[no-untyped-def]
+    found = rows(page, *heading)
+    assert {row[1]: int(row[0].split()[0], 0) for row in found} == {k.name: int(k) for k in kind}
+
+
+@pytest.mark.parametrize(("kind", "heading"), [(Reason, "reason"), (ErrorCode, "code")])
+def test_every_reason_has_its_line(kind, heading) -> None:  # type: ignore[no-untyped-def]
+    found = rows(LINK, heading)
+    assert [int(row[0]) for row in found] == sorted(int(k) for k in kind)
+    assert all(row[1] for row in found)
+
+
+def test_commands_and_events_of_contexts_say_so() -> None:
+    shown = rows(LINK, "type", "name", "payload", "data in the reply after status")
+    assert {row[1] for row in shown if "context" in row[0]} == {c.name for c in OF_CONTEXT}
+    spaces = re.search(r"spaces are 0–(\d)", (pages.ROOT / "docs" / LINK).read_text("utf-8"))
+    assert spaces and int(spaces[1]) == SPACES - 1 and max(Space) < SPACES
+
+
+def test_the_info_record_is_the_codes() -> None:
+    found = rows(REGISTERS, "field", "type")
+    names = [name for row in found for name in row[0].split(", ")]
+    assert len(names) == len(set(names))
+    types = [row[1].removesuffix(" each") for row in found for _ in row[0].split(", ")]
+    sizes = [SIZES[t] if t in SIZES else int(t.split()[0]) for t in types]
+    letters = {1: "B", 4: "I"}
+    layout = "".join(letters.get(size, f"{size}s") for size in sizes)
+    flat = re.sub(r"(\d+)([BI])", lambda m: int(m[1]) * m[2], identity._RECORD.format)
+    assert "<" + layout == flat and sum(sizes) == struct.calcsize(identity._RECORD.format)
+    assert int(found[0][2]) == identity.VERSION
+    assert all(f in names for f in (*CHOICES, "digest", "weight_words", "part", "flash_base"))
+
+
+def test_the_info_records_fields_are_in_their_order() -> None:
+    """Each name stands where a chip that differs in it differs."""
+    from setun.firmware.config import ChipConfig
+
+    plain = ChipConfig(memory="qspi")
+    changed = {
+        "columns": {"columns": 64}, "rows": {"rows": 16}, "lanes": {"lanes": 4},
+        "pump": {"pump": 2}, "packing": {"packing": "1.6b"}, "memory": {"memory": "onchip"},
+        "contexts": {"contexts": 4}, "weight_words": {"weight_words": 99},
+        "constant_pairs": {"constant_pairs": 99}, "instructions": {"instructions": 99},
+        "vector_elements": {"vector_elements": 99}, "state_elements": {"state_elements": 99},
+        "max_columns": {"max_columns": 99}, "clock_hz": {"clock_hz": 60_000_000},
+        "baud": {"baud": 2_000_000}, "flash_base": {"flash_base": 4096},
+        "part": {"part": "W25Q32JV"},
+    }  # fmt: skip
+    layout = {}
+    start = 0
+    for row in rows(REGISTERS, "field", "type"):
+        for name in row[0].split(", "):
+            kind = row[1].removesuffix(" each")
+            size = SIZES[kind] if kind in SIZES else int(kind.split()[0])
+            layout[name] = slice(start, start + size)
+            start += size
+    before = identity.encode(plain)
+    for name, options in changed.items():
+        after = identity.encode(plain.override(**options))
+        differs = {
+            field for field, place in layout.items() if before[place] != after[place]
+        } - {"digest"}
+        assert differs == {name}
+
+
+def test_counters_are_the_codes() -> None:
+    assert [(int(row[0]), row[1]) for row in rows(REGISTERS, "counter", "name")] == list(
+        enumerate(COUNTERS)
+    )
+
+
+def test_the_register_map_says_its_constants() -> None:
+    meaning = {row[1]: row[3] for row in rows(REGISTERS, "offset", "register")}
+    assert f"0x{IDENTITY:08X}" in meaning["IDENTITY"]
+    assert meaning["VERSION"].endswith(f": {VERSION}")
+
+
+def test_a_missing_line_would_be_seen() -> None:
+    with pytest.raises(AssertionError):
+        rows(REGISTERS, "space", "name", "nothing")
