@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from docs import pages
 from setun import boards
 from setun.cli import cli
 from setun.hw.build.families import family
 
 BOARDS = [name for name in boards.names() if boards.get(name).has_fpga]
-MODELS = {"icebreaker": "shakespeare-small"}  # of a board that has no room for the demo's
 
 
 def invoke(*args: str) -> dict[str, object]:
@@ -23,7 +23,7 @@ def invoke(*args: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_usual_chip_fits_the_demo_model(name: str) -> None:
-    told = invoke("estimate", "--board", name, "--model", MODELS.get(name, "shakespeare"))
+    told = invoke("estimate", "--board", name, "--model", boards.get(name).model)
     assert told["fits"] and told["chosen"] is None
 
 
@@ -31,9 +31,13 @@ def test_usual_chip_fits_the_demo_model(name: str) -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_bitstream(name: str, tmp_path: Path) -> None:
     """Timing met, every cell within the FPGA, the estimate near what was measured."""
-    model = MODELS.get(name, "shakespeare")
-    invoke("build", "--board", name, "--model", model, "-o", str(tmp_path))
+    model = boards.get(name).model
+    typed = ["build", "--board", name, "--model", model, "-o", str(tmp_path)]
+    result = CliRunner().invoke(cli, typed)
+    assert result.exit_code == 0, result.exception
     report = json.loads((tmp_path / "report.json").read_text())
+    assert json.loads(result.stdout) == report
+    assert pages.agrees(["…", '  "timing_met": true,', "…"], result.stdout)  # docs/quickstart.md
     assert (tmp_path / f"setun.{family(boards.get(name).family).suffix}").stat().st_size > 0
     assert report["timing_met"] and report["fmax_mhz"] >= report["clock_mhz"]
     used, capacity = report["utilisation"], boards.get(name).capacity

@@ -41,6 +41,12 @@ class Board:
     ----------
     name
         What `--board` takes.
+    title, label
+        What it is, in full and in short.
+    plug
+        What to plug in where; "" where there is no board.
+    model
+        The shipped model that suits the board's usual chip.
     family, device, package, speed
         The FPGA as the vendor names it; family "generic" for Verilog that goes into any.
     clock_mhz
@@ -70,6 +76,9 @@ class Board:
 
     name: str
     title: str
+    label: str
+    plug: str
+    model: str
     family: Technology
     device: str
     package: str

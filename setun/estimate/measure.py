@@ -3,7 +3,8 @@
 Every unit of a chip is synthesised alone for each design whose options it depends on (half a minute
 each, no placement), and its cells go into units.json. Units that are in there already are left as
 they are; `--again` measures all of them. `--report FILE` adds a report.json of `setun build` to
-builds.json, which the estimate is compared with.
+builds.json, which the estimate is compared with (an ECP5's), and to boards.json, from which
+`python -m setun.estimate.boards` makes the table of boards (a board's usual chip's).
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from setun.estimate import boards
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
 from setun.hw.build import report
@@ -65,13 +67,20 @@ def measure_units(path: Path, again: bool) -> None:
             path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
 
 
-def add_report(path: Path, file: Path) -> None:
+def add_report(folder: Path, file: Path) -> None:
     """Add what `setun build` reported, in place of an earlier report of the same chip."""
     found = json.loads(file.read_text("utf-8"))
-    row = {key: found[key] for key in KEYS}
-    row["utilisation"] = {cell: row["utilisation"][cell] for cell in CELLS}
+    if set(CELLS) <= found["utilisation"].keys():
+        row = {key: found[key] for key in KEYS}
+        row["utilisation"] = {cell: row["utilisation"][cell] for cell in CELLS}
+        _put(folder / "builds.json", row, ("board", "config", "model"))
+    if boards.usual(found):
+        _put(folder / boards.FILE, boards.record(found), ("board",))
+
+
+def _put(path: Path, row: dict[str, Any], same: tuple[str, ...]) -> None:
+    """Add a row to a file, in place of the one that has the `same` values."""
     rows = json.loads(path.read_text("utf-8"))
-    same = ("board", "config", "model")
     rows = [old for old in rows if any(old[key] != row[key] for key in same)]
     text = ",\n".join(json.dumps(each) for each in [*rows, row])
     path.write_text(f"[\n{text}\n]\n", "utf-8")
@@ -84,7 +93,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, action="append", metavar="FILE")
     chosen = parser.parse_args()
     for file in chosen.report or ():
-        add_report(FOLDER / "builds.json", file)
+        add_report(FOLDER, file)
     if not chosen.report:
         measure_units(FOLDER / "units.json", chosen.again)
 

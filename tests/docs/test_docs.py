@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,31 +14,17 @@ import pytest
 
 from docs import pages
 from docs.pages import ROOT, Shown
+from docs.runners import BUILDS, INLINE, QUICK, RUNS, SLOW, form, runner
+from setun import boards
 from setun.cli import cli
+from setun.estimate import measure
 
 # Names in the docs that stand for what a reader has.
 STANDS_FOR = {
     "FILE": ROOT.parent / "shared/data/tinyshakespeare.txt",
     "DIR": ROOT.parent / "shared/models/shakespeare-1.3m",
 }
-# Run by `.ci/run` from a clean checkout, or changes the machine.
-ELSEWHERE = ("git", "make", "pip", "sudo", "cd", "source")
-# More than some seconds: synthesis, or a chip to compile.
-SLOW = ("build", "bench", "demo")
-# Want a board on a cable: parsed, and tried in tests/board.
-BOARD = ("flash", "load", "stream")
 LIMIT = 3600  # s
-
-
-def slow(words: list[str]) -> bool:
-    """Whether a command takes a tool chain or a simulated chip."""
-    if words[0] == "python":
-        return True
-    if words[1] in SLOW:
-        return "--dry-run" not in words and "--help" not in words
-    if words[1] == "eval" and "--tokens" not in words:
-        return True
-    return "sim" in words or "serial" in words or "--port" in words
 
 
 @functools.cache
@@ -81,7 +68,7 @@ def test_commands_are_such(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for command in pages.inline(page):
         parsed(command, whole=False)
     for command in pages.blocks(page):
-        if command.words[0] not in ELSEWHERE:
+        if command.words[0] in ("setun", "python"):
             parsed(command, whole=True)
 
 
@@ -99,20 +86,27 @@ def run(command: Shown, folder: Path) -> None:
         assert pages.agrees(command.output, done.stdout), f"{where}\n{done.stdout}"
 
 
-def runnable() -> dict[str, list[Shown]]:
-    """Commands of each page, in their order."""
+def of(test: str) -> dict[str, list[Shown]]:
+    """Commands of each page that this test runs, in their order; what they need, before them."""
     found: dict[str, list[Shown]] = {}
     for command in shown():
-        if command.words[0] not in ELSEWHERE and command.words[1] not in BOARD:
+        if runner(command) in (test, QUICK):
             found.setdefault(command.page, []).append(command)
-    return found
+    return {page: all_ for page, all_ in found.items() if test in map(runner, all_)}
 
 
-@pytest.mark.parametrize("page", runnable())
+done_already: set[str] = set()
+
+
+@pytest.mark.parametrize("page", of(QUICK))
 def test_quick_commands_run(page: str, tmp_path: Path) -> None:
-    for command in runnable()[page]:
-        if not slow(command.words):
+    for command in of(QUICK)[page]:
+        # A page's commands work on what its earlier ones left, but for those that write nothing.
+        writes = "-o" in command.words or command.words[1] == "inspect"
+        key = " ".join([*command.words, *command.output])
+        if writes or key not in done_already:
             run(command, tmp_path)
+            done_already.add(key)
 
 
 @pytest.mark.parametrize("page", [p for p in pages.pages() if pages.scripts(p)], ids=pages.name)
@@ -130,10 +124,82 @@ def test_scripts_run(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * LIMIT)
-@pytest.mark.parametrize("page", runnable())
+@pytest.mark.parametrize("page", of(SLOW))
 def test_all_commands_run(page: str, tmp_path: Path) -> None:
-    for command in runnable()[page]:
+    for command in of(SLOW)[page]:
         run(command, tmp_path)
+
+
+def inlined() -> list[Shown]:
+    """Whole commands between back quotes, each once, but for those that stand in a block too."""
+    blocks = {" ".join(command.words) for command in shown()}
+    found = {
+        text: command
+        for page in pages.pages()
+        for command in pages.inline(page)
+        if not form(command) and (text := " ".join(command.words)) not in blocks
+    }
+    return list(found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * LIMIT)
+@pytest.mark.parametrize(
+    "command",
+    [c for c in inlined() if runner(c) in (INLINE, SLOW, QUICK)],
+    ids=lambda command: command.text,
+)
+def test_inline_commands_run(command: Shown, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()  # into which plots go
+    run(command, tmp_path)
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    """Each has a line in the table, and the test that it names is there."""
+    for command in [*shown(), *inlined()]:
+        test = runner(command)
+        assert test, f"{command.page}:{command.line}: {command.text}: no line in runners.py"
+        path, _, function = test.partition("::")
+        assert f"def {function}(" in (ROOT / path).read_text("utf-8"), test
+    used = {runner(command) for command in [*shown(), *inlined()]}
+    assert used == {test for _, test in RUNS}, "a line that no command needs"
+    assert runner(Shown("", 0, "rm -r out")) is None
+
+
+def test_builds_in_the_docs_are_of_a_board_and_its_model() -> None:
+    """What tests/test_build_boards.py builds: the board's chip with the board's model."""
+    for command in [*shown(), *inlined()]:
+        if runner(command) == BUILDS:
+            words = command.words
+            board = boards.get(words[words.index("--board") + 1])
+            model = words[words.index("--model") + 1] if "--model" in words else "shakespeare"
+            assert model == board.model, command
+
+
+def test_make_does_what_its_lines_say() -> None:
+    lines = {"demo": "setun demo", "test": "pytest -n auto", "lint": "ruff check ."}
+    for command in shown():
+        if command.words[0] == "make":
+            done = subprocess.run(
+                [*command.words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+            )
+            assert f"/{lines[command.words[1]]}" in done.stdout
+    gate = (ROOT / ".ci/run").read_text("utf-8")
+    assert "\nmake lint\n" in gate and "\nmake test\n" in gate and "setun demo" in gate
+
+
+def test_measuring_again_finds_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m setun.estimate.measure` on a copy: all netlists are there."""
+    for name in ("units.json", "builds.json", "boards.json"):
+        shutil.copy(measure.FOLDER / name, tmp_path)
+    before = (tmp_path / "units.json").read_bytes()
+    monkeypatch.setattr(measure, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["measure"])
+    measure.main()
+    assert (tmp_path / "units.json").read_bytes() == before
+    assert capsys.readouterr().err == ""
 
 
 def test_promises_that_are_not_kept_are_seen() -> None:

@@ -115,9 +115,9 @@ def test_the_info_records_fields_are_in_their_order() -> None:
     before = identity.encode(plain)
     for name, options in changed.items():
         after = identity.encode(plain.override(**options))
-        differs = {
-            field for field, place in layout.items() if before[place] != after[place]
-        } - {"digest"}
+        differs = {field for field, place in layout.items() if before[place] != after[place]} - {
+            "digest"
+        }
         assert differs == {name}
 
 

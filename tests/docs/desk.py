@@ -1,0 +1,100 @@
+"""A desk with a board on a cable: its simulated chip on a USB port, a programmer that takes notes.
+
+Commands run in this process, as a shell would start them.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from serial.tools import list_ports
+
+from docs.pages import Shown
+from setun import boards, cli
+from setun.backends.simulated import blank_verilog, simulated_config
+from setun.firmware import image as image_file
+from setun.firmware.numerics import Numerics
+from setun.firmware.placement import place
+from setun.hw.build.families import family
+from setun.hw.verilog import TOP
+from setun.models.load import load_model
+from setun.quickstart import usual_chip
+from setun.sim.memories.system import system_contents
+from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
+
+LOADER = """#!/bin/sh
+[ "$1" = --Version ] && echo openFPGALoader v0.13.1 && exit 0
+echo openFPGALoader "$@" >> "{log}"
+"""
+
+
+class Desk:
+    """One board of that name, and a folder to type in.
+
+    Members
+    -------
+    programmed
+        Commands that the programmer got.
+    """
+
+    def __init__(self, board: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.board, self.folder = boards.get(board), folder
+        self._log = folder / "programmer.log"
+        tools = folder / "tools"
+        tools.mkdir()
+        loader = tools / "openFPGALoader"
+        loader.write_text(LOADER.format(log=self._log))
+        loader.chmod(0o755)
+        patch.chdir(folder)
+        patch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+        port = SimpleNamespace(device="", vid=0x0403, description=self.board.label)
+        patch.setattr(list_ports, "comports", lambda: [port])
+        self._port = port
+        self._image = load_model(self.board.model)
+        image_file.save(self._image, folder / "M.setun", Numerics())
+
+    @property
+    def programmed(self) -> list[str]:
+        return self._log.read_text().splitlines() if self._log.exists() else []
+
+    def build(self, board: str) -> None:
+        """What `setun build` leaves in `out`, but for the bits."""
+        target = boards.get(board)
+        out = self.folder / "out"
+        out.mkdir(exist_ok=True)
+        (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
+        report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
+                  "config": usual_chip(target).to_dict()}  # fmt: skip
+        (out / "report.json").write_text(json.dumps(report))
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[None]:
+        """The board's chip on the port as its bitstream starts it."""
+        config = simulated_config(usual_chip(self.board))
+        executable = compile_chip(blank_verilog(config), TOP, config.divisor)
+        contents = {} if config.external else system_contents(config, place(self._image, config))
+        files = {name: memory_file(each.words, each.width) for name, each in contents.items()}
+        chip = SimulatedChip(executable, memories=files)
+        self._port.device = chip.port
+        try:
+            yield
+        finally:
+            chip.close()
+
+    def type(self, command: Shown, stdin: str = "To be\n") -> tuple[int, str, str]:
+        """Run a command line; its exit status, stdout and stderr."""
+        out, error = io.StringIO(), io.StringIO()
+        before, sys.stdin = sys.stdin, io.StringIO(stdin)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+                status = cli.run(command.words[1:])
+        finally:
+            sys.stdin = before
+        return status, out.getvalue(), error.getvalue()
