@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setun.firmware.baud import divisor_for
-from setun.firmware.errors import SetunError
+from setun.firmware.errors import SetunError, nearest
 from setun.firmware.formats import Format
 from setun.firmware.numerics import Numerics
 
@@ -286,8 +286,8 @@ class ChipConfig:
         known = {*_OWN, *Numerics.__dataclass_fields__}
         for name in values:
             if name not in known:
-                raise SetunError(f"option {name}", "is not one of the chip's", "",
-                                 f"known: {', '.join(sorted(known))}")  # fmt: skip
+                hint = nearest(name, known) or f"known: {', '.join(sorted(known))}"
+                raise SetunError(f"option {name}", "is not one of the chip's", "", hint)
         own, numerics = {}, {}
         for name, value in values.items():
             if name in Numerics.__dataclass_fields__:

@@ -125,7 +125,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Section]]:
     try:
         if not path.is_file():
             found = "something else" if path.exists() else "no such file"
-            raise SetunError(str(path), "an image is a file", found)
+            fix = "setun import makes one of a checkpoint or a shipped model"
+            raise SetunError(str(path), "an image is a file", found, fix)
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         raise SetunError(str(path), "must be readable", error) from error

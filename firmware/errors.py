@@ -1,5 +1,8 @@
 """The one error type that users see."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SetunError(Exception):
     """A refusal with everything a person needs to act on it, printed as one line.
@@ -30,3 +33,9 @@ class SetunError(Exception):
         if self.fix:
             line += f" ({self.fix})"
         return " ".join(line.split())
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """A hint at the name that was probably meant, "" where none is like it."""
+    found = get_close_matches(value, list(known), n=1, cutoff=0.7)
+    return f"did you mean {found[0]}?" if found else ""

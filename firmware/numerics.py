@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from setun.firmware.errors import SetunError
+from setun.firmware.errors import SetunError, nearest
 from setun.firmware.formats import Format
 from setun.firmware.noise import NOISE_BITS
 
@@ -225,7 +225,7 @@ def from_file(path: Path) -> Numerics:
         if not path.is_file():
             raise SetunError(
                 f"numerics {path}", "must be a preset or a TOML file", "no such file",
-                f"presets: {', '.join(PRESETS)}",
+                nearest(str(path), PRESETS) or f"presets: {', '.join(PRESETS)}",
             )  # fmt: skip
         if path.stat().st_size > FILE_LIMIT:
             raise SetunError(f"numerics {path}", f"has at most {FILE_LIMIT} bytes")

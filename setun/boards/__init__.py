@@ -5,11 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.errors import SetunError
-from setun.hw.dot import Technology
+from setun.firmware.errors import SetunError, nearest
+
+if TYPE_CHECKING:
+    from setun.hw.dot import Technology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class Board:
     label: str
     plug: str
     model: str
-    family: Technology
+    family: "Technology"
     device: str
     package: str
     speed: str
@@ -161,7 +163,8 @@ def names() -> list[str]:
 def get(name: str) -> Board:
     """The board called `name`; SetunError listing the known ones otherwise."""
     if name not in names():
-        raise SetunError("board", f"must be one of {', '.join(names())}", name)
+        listed = ", ".join(names())
+        raise SetunError("board", f"must be one of {listed}", name, nearest(name, names()))
     data = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
     data["memory"] = tuple(Memory(**chip) for chip in data.get("memory", ()))
     return Board(name=name, **data)

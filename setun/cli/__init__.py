@@ -11,7 +11,8 @@ from typing import NamedTuple, NoReturn
 import click
 
 from setun import __version__
-from setun.firmware.errors import SetunError
+from setun.cli.caches import ensure_cache
+from setun.firmware.errors import SetunError, nearest
 
 
 class Verb(NamedTuple):
@@ -58,7 +59,19 @@ class LazyGroup(click.Group):
         command = importlib.import_module(verb.module).command
         if not isinstance(command, click.Command):
             raise TypeError(f"{verb.module}.command is not a click command")
+        from setun.cli.completion import offer
+
+        offer(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            hint = nearest(args[0], VERBS)
+            raise click.UsageError(f"{error.message} {hint}".strip(), ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -98,6 +111,7 @@ def run(args: Sequence[str] | None = None) -> int:
     more; 2: wrong usage, one line; 130: interrupted.
     """
     try:
+        ensure_cache(list(sys.argv[1:] if args is None else args))
         status = cli.main(args=args, prog_name="setun", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0

@@ -61,7 +61,7 @@ def command(
     """
     from setun.account import layer_accounts
     from setun.firmware.config import ChipConfig
-    from setun.firmware.errors import SetunError
+    from setun.firmware.errors import SetunError, nearest
     from setun.firmware.placement import sized_for
     from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
     from setun.models.load import load_model
@@ -71,7 +71,8 @@ def command(
 
     for name in names:
         if name not in BENCH_CONFIGS:
-            raise SetunError("configuration", f"must be one of {', '.join(BENCH_CONFIGS)}", name)
+            rule = f"must be one of {', '.join(BENCH_CONFIGS)}"
+            raise SetunError("configuration", rule, name, nearest(name, BENCH_CONFIGS))
     if units:
         options = BENCH_CONFIGS[(names or ("board-256",))[0]]
         _units(sized_for(load_model(model or DEFAULT_MODEL), ChipConfig(**options)), as_json)

@@ -31,7 +31,9 @@ def _room(board: Board) -> dict[str, int | None]:
 
 
 def _millions(count: int | None) -> str:
-    return "any" if count is None else f"{count / 1e6:.1f} M"
+    if count is None:
+        return "any"
+    return f"{count / 1e6:.1f} M" if count else "none"
 
 
 def _first(board: Board, *cells: str) -> int | str:
@@ -57,6 +59,7 @@ def _row(board: Board) -> dict[str, object]:
         )),
         "weights on chip": _millions(room["on_chip"]),
         "in memory": _millions(room["external"]),
+        "model": board.model,
         "programmer": board.programmer.partition(" ")[0],
         "status": board.status,
     }  # fmt: skip
@@ -68,9 +71,14 @@ def command(as_json: bool) -> None:
     """Boards, capacity, memory, model sizes that fit, programmer, status.
 
     Weights are ternary ones at 1.6 bit: on the chip in the block RAM that the board's chip for the
-    demo model leaves, in memory all that it holds. Status: "builds" means that bitstreams for it
-    meet timing, "runs" that they were also tried on the board, "untried" that none has been built,
-    "verilog" that there is none.
+    demo model leaves, in memory all that it holds. The model is the shipped one to begin with.
+
+    Status: "builds" means that bitstreams for it meet timing, "runs" that they were also tried on
+    the board, "untried" that none has been built, "verilog" that there is none.
+
+    \b
+    setun boards
+    setun boards --json
     """
     known = [boards.get(name) for name in boards.names()]
     emit(

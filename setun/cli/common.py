@@ -1,7 +1,9 @@
 """What every verb shares: `--json`, output, progress."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -52,13 +54,29 @@ def emit(value: object, as_json: bool, text: str | Callable[[], str]) -> None:
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """Rows as left-aligned text columns under a heading, two blanks between columns."""
+    """Rows as left-aligned text columns under a heading, two blanks between columns.
+
+    Where that is wider than the terminal, each row is a paragraph instead: its first cell, and
+    below it what the others hold, those that are empty left out.
+    """
     cells = [list(columns), *([str(row.get(name, "")) for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    width = shutil.get_terminal_size((0, 0)).columns  # 0: neither a terminal nor COLUMNS
+    if width and sum(widths) + 2 * (len(widths) - 1) > width:
+        return "\n".join(_paragraph(columns, line, width) for line in cells[1:])
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     )
+
+
+def _paragraph(columns: Sequence[str], line: Sequence[str], width: int) -> str:
+    pairs = zip(columns[1:], line[1:], strict=True)
+    text = ", ".join(f"{name} {cell}".strip() for name, cell in pairs if cell)
+    wrapped = textwrap.wrap(
+        text, max(width, 20), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+    )
+    return "\n".join([line[0] or columns[0], *wrapped])
 
 
 def watched() -> bool:

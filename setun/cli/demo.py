@@ -19,6 +19,10 @@ def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
 
     Compiles the chip's RTL with Verilator (once), runs it behind a virtual serial port, streams
     what the model writes and compares every token with the golden model.
+
+    \b
+    setun demo
+    setun demo -n 60 --temperature 0
     """
     from setun.backends import Sampling, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config

@@ -141,6 +141,11 @@ def _text(result: Row) -> str:
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Tools found, versions, what to install."""
+    """Tools found, versions, what to install.
+
+    \b
+    setun doctor
+    setun doctor --json
+    """
     result = examine()
     emit(result, as_json, lambda: _text(result))

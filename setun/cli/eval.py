@@ -109,7 +109,12 @@ def command(
     model: str, file: Path, tokens: int | None, window: int, held_out: bool,
     numerics: Numerics | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Loss: float and golden, top-1 agreement."""
+    """Loss: float and golden, top-1 agreement.
+
+    \b
+    setun eval shakespeare --text FILE --held-out
+    setun eval M.setun --text FILE --tokens 2048 --numerics lmul
+    """
     opened = open_model(model)
     chosen = numerics or opened.numerics
     result = evaluate(opened, _read(file, held_out), tokens, window, chosen)

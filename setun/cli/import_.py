@@ -30,7 +30,11 @@ def command(
     """Checkpoint folder to image.
 
     DIR holds config.json, *.safetensors and tokenizer.json of a MatMul-free LM (HGRNBit), as
-    Hugging Face's save_pretrained writes them.
+    Hugging Face's save_pretrained writes them; a shipped name stands for its folder.
+
+    \b
+    setun import DIR -o M.setun
+    setun import shakespeare -o M.setun --packing 1.6b
     """
     if find(folder).is_file():
         raise SetunError(folder, "must be a checkpoint folder to import", "a file")

@@ -63,6 +63,10 @@ def _text(path: Path, file: ImageFile) -> str:
 @click.argument("image", metavar="M.setun", type=Path)
 @json_option
 def command(image: Path, as_json: bool) -> None:
-    """Sections, sizes, program listing."""
+    """Sections, sizes, program listing.
+
+    \b
+    setun inspect M.setun
+    """
     file = image_file.read(image)
     emit(examine(image, file), as_json, lambda: _text(image, file))

@@ -83,7 +83,11 @@ def compute(
 def command(
     model: str, file: Path, output: Path, backend: str, numerics: Numerics | None, as_json: bool
 ) -> None:
-    """Logits of token ids."""
+    """Logits of token ids.
+
+    \b
+    setun logits shakespeare --ids ids.npy -o logits.npy --backend golden
+    """
     opened = open_model(model)
     ids = read_ids(file, opened.image.config.vocab_size)
     logits = compute(opened, ids, backend, numerics or opened.numerics)

@@ -3,13 +3,20 @@
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from setun.cli.common import F
+from setun.cli.completion import NUMERICS
 from setun.firmware.numerics import PRESETS, Numerics, choose
 
 
 class _NumericsType(click.ParamType):
     name = "PRESET|FILE"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return NUMERICS.shell_complete(ctx, param, incomplete)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

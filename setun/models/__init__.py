@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from setun.firmware.errors import SetunError
+from setun.firmware.errors import SetunError, nearest
 
 
 def _folder() -> Path:
@@ -43,5 +43,5 @@ def find(name: str | Path) -> Path:
         f"model {text}",
         "must be a shipped name, a checkpoint folder or an image file",
         "no such path" if text else "nothing",
-        f"shipped: {shipped}",
+        f"{nearest(text, names())} shipped: {shipped}".strip(),
     )
