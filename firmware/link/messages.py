@@ -84,6 +84,7 @@ class Reason(IntEnum):
     STOPPED = 1
     NO_PROMPT = 2
     FAULT = 3
+    WATCHDOG = 4
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class Done:
     reason: int
     tokens: int
     cycles: int
+
+    @property
+    def why(self) -> str:
+        """The reason by number and name."""
+        known = self.reason in list(Reason)
+        name = Reason(self.reason).name.lower().replace("_", " ") if known else "unknown"
+        return f"reason {self.reason} ({name})"
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Done | None":
