@@ -114,31 +114,30 @@ module DP16KD(
     shown = (four >> place(width, address)) & ((36'd1 << width) - 1);
   endfunction
 
+  wire [35:0] old_a = found(at_a, at_b, mask_b), old_b = found(at_b, at_a, mask_a);
+  wire [35:0] now_a = WRITEMODE_A == "WRITETHROUGH"
+    ? (old_a & ~mask_a) | (data_a & mask_a) : old_a;
+  wire [35:0] now_b = WRITEMODE_B == "WRITETHROUGH"
+    ? (old_b & ~mask_b) | (data_b & mask_b) : old_b;
+  wire read_a = on_a && !(write_a && WRITEMODE_A == "NORMAL");
+  wire read_b = on_b && !(write_b && WRITEMODE_B == "NORMAL");
+
   integer a, b;
-  reg [35:0] old_a, old_b;
   always @(posedge CLKA) begin
-    old_a = found(at_a, at_b, mask_b);
-    if (write_a)
-      for (a = 0; a < 4; a = a + 1)
-        if (mask_a[9 * a +: 9] != 0)
-          bytes[at_a + a[10:0]] <= (bytes[at_a + a[10:0]] & ~mask_a[9 * a +: 9])
-                                 | (data_a[9 * a +: 9] & mask_a[9 * a +: 9]);
+    for (a = 0; a < 4; a = a + 1)
+      if (mask_a[9 * a +: 9] != 0)
+        bytes[at_a + a[10:0]] <= (bytes[at_a + a[10:0]] & ~mask_a[9 * a +: 9])
+                               | (data_a[9 * a +: 9] & mask_a[9 * a +: 9]);
     if (RSTA) qa <= 0;
-    else if (on_a && !(write_a && WRITEMODE_A == "NORMAL"))
-      qa <= shown(DATA_WIDTH_A, ada,
-                  WRITEMODE_A == "WRITETHROUGH" ? (old_a & ~mask_a) | (data_a & mask_a) : old_a);
+    else if (read_a) qa <= shown(DATA_WIDTH_A, ada, now_a);
   end
   always @(posedge CLKB) begin
-    old_b = found(at_b, at_a, mask_a);
-    if (write_b)
-      for (b = 0; b < 4; b = b + 1)
-        if (mask_b[9 * b +: 9] != 0)
-          bytes[at_b + b[10:0]] <= (bytes[at_b + b[10:0]] & ~mask_b[9 * b +: 9])
-                                 | (data_b[9 * b +: 9] & mask_b[9 * b +: 9]);
+    for (b = 0; b < 4; b = b + 1)
+      if (mask_b[9 * b +: 9] != 0)
+        bytes[at_b + b[10:0]] <= (bytes[at_b + b[10:0]] & ~mask_b[9 * b +: 9])
+                               | (data_b[9 * b +: 9] & mask_b[9 * b +: 9]);
     if (RSTB) qb <= 0;
-    else if (on_b && !(write_b && WRITEMODE_B == "NORMAL"))
-      qb <= shown(DATA_WIDTH_B, adb,
-                  WRITEMODE_B == "WRITETHROUGH" ? (old_b & ~mask_b) | (data_b & mask_b) : old_b);
+    else if (read_b) qb <= shown(DATA_WIDTH_B, adb, now_b);
   end
 endmodule
 
