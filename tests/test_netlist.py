@@ -1,6 +1,5 @@
 """Whole chips as Yosys leaves them, of a vendor's cells, behind their UART pins, against golden."""
 
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,15 +50,6 @@ def test_ice40_equals_golden(tmp_path: Path) -> None:
             assert client.crc(space, 0, len(words)) == crc, space.name
         chips.check_generation(client, MODEL, small, 4, None)
         chips.check_generation(client, MODEL, small, 4, chips.TEMPERATURE)
-
-
-def flipped(gates: str, cell: str, parameter: str, bit: int) -> str:
-    """A netlist with one bit changed in the middle one of the cells that have `parameter`."""
-    pattern = rf"  {cell} #\([^)]*?\.{parameter}\(\d+'h([0-9a-f]*[1-9a-f][0-9a-f]*)\)"
-    found = list(re.finditer(pattern, gates))
-    digits = found[len(found) // 2]
-    changed = f"{int(digits[1], 16) ^ 1 << bit:0{len(digits[1])}x}"
-    return gates[: digits.start(1)] + changed + gates[digits.end(1) :]
 
 
 @pytest.mark.slow

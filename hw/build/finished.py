@@ -21,7 +21,7 @@ from setun.hw.build.layout import STRIDES, Piece, fill
 
 VERSION = 1
 LIMIT = 1 << 28
-"""Characters of a layout; that of an ECP5-85F has 17 million."""
+"""Most characters of a layout."""
 REPORTED = {"board": str, "clock_mhz": float, "fmax_mhz": float, "timing_met": bool, "seed": int}
 
 
