@@ -248,7 +248,7 @@ def build_bitstream(
             if model and reusable:
                 finished = _finished(name, model, text)
                 text = finished.with_model(model.placement)
-            packed = flow.pack(name, kind, text).read_bytes()
+            packed = flow.pack(name, kind, text, best.key).read_bytes()
             result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()
         result["tools"] = {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)}
 

@@ -111,8 +111,8 @@ class Flow:
 
         return self._get(key, produce, "nextpnr.log"), key
 
-    def pack(self, name: str, kind: Family, text: str) -> Path:
-        """Bitstream file made from the text of a layout."""
+    def pack(self, name: str, kind: Family, text: str, layout_key: str = "") -> Path:
+        """Bitstream file made from the text of a layout that has this key, if any."""
         packer, options = self._tool(kind.packer), kind.pack(name)
         file = f"{name}.{kind.layout}"
 
@@ -122,5 +122,6 @@ class Flow:
             self._run(packer, options, work, f"{kind.packer}.log")
             (work / file).unlink()
 
-        key = digest("bitstream", hashlib.sha256(text.encode()).hexdigest(), options, str(packer))
+        written = hashlib.sha256(text.encode()).hexdigest()
+        key = digest("bitstream", layout_key, written, options, str(packer))
         return self.cache.get(key, produce) / f"{name}.{kind.suffix}"
