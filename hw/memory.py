@@ -173,8 +173,10 @@ class Store(wiring.Component):
         selected = Signal(range(max(len(parts), 2)))
         for k, size in enumerate(parts):
             init = self.init[start : start + size]
+            # What a bitstream fills with a model must not become registers or LUTs.
+            attributes = {} if self.writable else {"ram_style": "block"}
             m.submodules[f"{self.name}{k}"] = mem = memory.Memory(
-                shape=self.width, depth=size, init=init
+                shape=self.width, depth=size, init=init, attrs=attributes
             )
             end = start + size
             read, write = mem.read_port(), mem.write_port()

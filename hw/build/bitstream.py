@@ -4,18 +4,24 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from setun.firmware.config import ChipConfig
+from setun.firmware.container import write_atomically
 from setun.firmware.errors import SetunError
+from setun.firmware.placement import Placement
 from setun.hw.build import report
-from setun.hw.build.cache import Cache
+from setun.hw.build.bram import config_blocks, netlist_blocks
+from setun.hw.build.cache import Cache, digest
+from setun.hw.build.contents import contents, markable, marks
 from setun.hw.build.families import Device, family
+from setun.hw.build.finished import Finished
 from setun.hw.build.ice40 import Ice40Top, ice40_pll
+from setun.hw.build.layout import recover
 from setun.hw.build.pll import pll_settings
 from setun.hw.build.process import Children
 from setun.hw.build.stages import Design, Flow, Progress
@@ -58,6 +64,32 @@ def design_for(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a chip's block RAM starts with, put there after place and route.
+
+    Parameters
+    ----------
+    chip
+        Makes the chip with other words than `placement` in its memories.
+    config
+        What the chip is.
+    placement
+        The model.
+    shape
+        Of the model, for `Finished`.
+    """
+
+    chip: Callable[[Placement], Any]
+    config: ChipConfig
+    placement: Placement
+    shape: dict[str, Any]
+
+    def marked(self) -> Any:
+        """The chip with marks in its memories."""
+        return self.chip(marks(self.config))
+
+
 @dataclass(frozen=True)
 class _Layout:
     """One placement: where its files are and how fast it is."""
@@ -88,18 +120,27 @@ def _layouts(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
+    """Whether all of a model lies in block RAM of this netlist, which has marks there."""
+    netlist, key = flow.synthesise(design)
+
+    def produce(work: Path) -> None:
+        blocks = netlist_blocks(json.loads((netlist / f"{design.name}.json").read_text("utf-8")))
+        missing = ""
+        try:
+            recover(blocks, contents(config, marks(config)))
+        except SetunError as error:
+            missing = str(error)
+        (work / "missing").write_text(missing, "utf-8")
+
+    return not (flow.cache.get(digest("pieces", key), produce) / "missing").read_text("utf-8")
+
+
+def _finished(name: str, model: Model, text: str) -> Finished:
+    pieces = recover(config_blocks(text), contents(model.config, marks(model.config)))
+    return Finished(
+        name=name, config=model.config, shape=model.shape, pieces=pieces, text=text, report={}
+    )  # fmt: skip
 
 
 def build_bitstream(
@@ -116,11 +157,17 @@ def build_bitstream(
     progress: Progress = lambda stage: None,
     allow_timing_fail: bool = False,
     cache: Cache | None = None,
+    model: Model | None = None,
 ) -> dict[str, Any]:
     """Build NAME.bit (NAME.bin of an iCE40) and report.json in `out`; return the report.
 
     The same design, tools and seed give the same bytes. Each stage is reused from the cache
     when nothing that goes into it has changed.
+
+    With a `model` the chip is placed with marks in its memories, and the model's words are put
+    there behind it: NAME.layout, a `Finished`, takes others. The report's `reusable` tells whether
+    all of the model lies in block RAM; where not, the chip is placed with it, and there is no such
+    file.
 
     Parameters
     ----------
@@ -140,6 +187,8 @@ def build_bitstream(
         Called with the name of each stage that starts (not for those found in the cache).
     allow_timing_fail
         Keep a bitstream that misses its clock.
+    model
+        What `factory` puts into the chip's memories, if a bitstream holds it (`in_bitstream`).
 
     Raises
     ------
@@ -154,40 +203,62 @@ def build_bitstream(
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{name}.{family(board.family).suffix}"
     # What an earlier build left must not pass for the result of this one.
-    for old in (target, out / "report.json"):
+    for old in (target, out / f"{name}.layout", out / "report.json"):
         old.unlink(missing_ok=True)
 
     progress("elaborate")
-    design = design_for(factory, board, name=name, clock_mhz=clock_mhz, pump=pump)
+
+    def elaborate(chip: Factory) -> Design:
+        return design_for(chip, board, name=name, clock_mhz=clock_mhz, pump=pump)
+
     device = Device(device=board.device, package=board.package, speed=board.speed)
+    finished = None
     with Children() as children:
         flow = Flow(children, cache or Cache(), out, progress)
+        reusable = model is not None and markable(model.config)
+        design = elaborate(model.marked if model and reusable else factory)
         netlist, _ = flow.synthesise(design)
         cells = report.netlist_cells(netlist / "stat.json")
         report.check_fit(board.name, report.needs(cells), board.capacity)
+        if model and reusable and not _takes_models(flow, design, model.config):
+            reusable = False
+            design = elaborate(factory)
         tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
         best = max(tried, key=lambda layout: (layout.met, layout.fmax_mhz, -layout.seed))
         keep = best.met or allow_timing_fail
-        packed = flow.pack(design, best.folder, best.key).read_bytes() if keep else None
+        kind = family(board.family)
+        timing = best.folder / "timing.json"
+        result: dict[str, Any] = {
+            "board": board.name,
+            "fmax_mhz": best.fmax_mhz,
+            "clock_mhz": clock_mhz,
+            "timing_met": best.met,
+            "utilisation": report.utilisation(timing),
+            "cycles_per_token": None,
+            "tokens_per_second": None,
+            "tools": {},
+            "seed": best.seed,
+            "bitstream_sha256": None,
+            **({"reusable": reusable} if model else {}),
+            **(extra or {}),
+        }
+        packed = None
+        if keep:
+            text = (best.folder / f"{name}.{kind.layout}").read_text("utf-8")
+            if model and reusable:
+                finished = _finished(name, model, text)
+                text = finished.with_model(model.placement)
+            packed = flow.pack(name, kind, text, best.key).read_bytes()
+            result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()
+        result["tools"] = {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)}
 
-    timing = best.folder / "timing.json"
-    result: dict[str, Any] = {
-        "board": board.name,
-        "fmax_mhz": best.fmax_mhz,
-        "clock_mhz": clock_mhz,
-        "timing_met": best.met,
-        "utilisation": report.utilisation(timing),
-        "cycles_per_token": None,
-        "tokens_per_second": None,
-        "tools": {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)},
-        "seed": best.seed,
-        "bitstream_sha256": hashlib.sha256(packed).hexdigest() if packed else None,
-        **(extra or {}),
-    }
     shutil.copyfile(timing, out / "timing.json")
     if packed is not None:
-        _write(target, packed)
-    _write(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_atomically(target, packed)
+    if finished is not None:
+        kept = replace(finished, report=json.loads(json.dumps(result)))
+        write_atomically(out / f"{name}.layout", kept.dump())
+    write_report(out, result)
     if not keep:
         raise SetunError(
             f"timing of {name} on {board.name}",
@@ -196,3 +267,8 @@ def build_bitstream(
             "a slower clock, more --seeds, or --allow-timing-fail",
         )
     return result
+
+
+def write_report(out: Path, result: Mapping[str, Any]) -> None:
+    """Write report.json of a build."""
+    write_atomically(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())

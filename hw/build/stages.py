@@ -1,5 +1,6 @@
 """The stages from RTL text to bitstream, each kept by the hash of what goes in."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from setun.firmware.errors import SetunError
 from setun.hw.build.cache import Cache, digest
 from setun.hw.build.carries import release_carries
-from setun.hw.build.families import Device, family
+from setun.hw.build.families import Device, Family, family
 from setun.hw.build.process import Children
 from setun.hw.build.toolchain import Tool, find_tool
 
@@ -110,17 +111,17 @@ class Flow:
 
         return self._get(key, produce, "nextpnr.log"), key
 
-    def pack(self, design: Design, layout: Path, layout_key: str) -> Path:
-        """Bitstream file made from a layout folder."""
-        kind = family(design.family)
-        packer, options = self._tool(kind.packer), kind.pack(design.name)
-        file = f"{design.name}.{kind.layout}"
+    def pack(self, name: str, kind: Family, text: str, layout_key: str = "") -> Path:
+        """Bitstream file made from the text of a layout that has this key, if any."""
+        packer, options = self._tool(kind.packer), kind.pack(name)
+        file = f"{name}.{kind.layout}"
 
         def produce(work: Path) -> None:
             self.progress("pack")
-            shutil.copyfile(layout / file, work / file)
+            (work / file).write_text(text, "utf-8")
             self._run(packer, options, work, f"{kind.packer}.log")
             (work / file).unlink()
 
-        key = digest("bitstream", layout_key, options, str(packer))
-        return self.cache.get(key, produce) / f"{design.name}.{kind.suffix}"
+        written = hashlib.sha256(text.encode()).hexdigest()
+        key = digest("bitstream", layout_key, written, options, str(packer))
+        return self.cache.get(key, produce) / f"{name}.{kind.suffix}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,13 @@ MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 
 
 @click.command()
-@click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
+@click.option("--board", metavar="NAME", help="See `setun boards`.")
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--model", default="shakespeare", show_default=True, help="Model in the bitstream.")
+@click.option(
+    "--reuse", metavar="FOLDER", type=click.Path(path_type=Path),
+    help="Put the model into the bitstream of an earlier build.",
+)  # fmt: skip
 @click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the placement.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Placements to try.")
@@ -34,10 +39,13 @@ MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 @click.option("--dry-run", is_flag=True, help="Check and write the design; run no tool.")
 @chip_options
 @json_option
+@click.pass_context
 def command(
-    board: str,
+    context: click.Context,
+    board: str | None,
     out: Path,
     model: str,
+    reuse: Path | None,
     clock: float | None,
     seed: int,
     seeds: int,
@@ -53,19 +61,30 @@ def command(
     Writes setun.bit (setun.bin for an iCE40) and report.json, and weights.bin for a chip that reads
     flash; for the board generic-axi4 what `setun generate` writes, and a report. The model is in
     the bitstream's
-    memories; any other model that fits them can be loaded over the link later. Missed timing is
-    an error.
+    memories; any other model that fits them can be loaded over the link later, or put into the
+    bitstream with --reuse, which takes seconds. Missed timing is an error.
 
     \b
     setun build --board ulx3s-85f -o out
     setun build --board ulx3s-85f --model M.setun --clock 60 --seeds 4 -o out
+    setun build --reuse out --model M.setun -o other
     """
+    if reuse is not None:
+        from setun.cli.reuse import check_alone
+        from setun.cli.reuse import reuse as put
+
+        check_alone(context)
+        put(reuse, board, model, out, as_json)
+        return
+    if board is None:
+        raise click.MissingParameter(ctx=context, param_hint="--board", param_type="option")
     from setun import boards
     from setun.estimate.chip import estimate
     from setun.firmware.container import write_atomically
     from setun.firmware.placement import place
     from setun.flashing import WEIGHTS, weights_for_flash
-    from setun.hw.build import build_bitstream, check_clock, design_for
+    from setun.hw.build import Model, build_bitstream, check_clock, design_for
+    from setun.hw.build.contents import in_bitstream
     from setun.hw.build.families import family
     from setun.hw.build.sdram_pads import ROUND_TRIP
     from setun.hw.chip import Chip
@@ -93,7 +112,12 @@ def command(
     placement = contents if config.memory in ("onchip", "qspi") else None
     weights = weights_for_flash(contents, config)
     technology: Technology = "ice40" if target.family == "ice40" else "generic"
-    chip = partial(Chip, config, placement, technology, round_trip=ROUND_TRIP)
+    make = partial(Chip, config, technology=technology, round_trip=ROUND_TRIP)
+    chip = partial(make, placement)
+    held = None
+    if in_bitstream(config) and target.family == "ecp5":
+        shape = asdict(image.config)
+        held = Model(chip=make, config=config, placement=contents, shape=shape)
     config_text = config.to_toml().encode()
     if dry_run:
         design = design_for(chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
@@ -115,6 +139,7 @@ def command(
         report = build_bitstream(
             chip, target, name="setun", out=out, clock_mhz=mhz, pump=config.pump,
             seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
+            model=held,
             extra={
                 "streams": measured.streams,
                 "cycles_per_token": measured.cycles_per_token,

@@ -1,0 +1,56 @@
+"""`setun build --reuse`: another model in a finished bitstream."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from setun.cli.common import emit, stages
+from setun.firmware.errors import SetunError
+
+TAKEN = {"reuse", "board", "model", "out", "as_json"}
+
+
+def check_alone(context: click.Context) -> None:
+    """Refuse options of `setun build` that would make another chip."""
+    for parameter in context.command.params:
+        name = parameter.name
+        if name is None or name in TAKEN:
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise SetunError(
+                "--reuse", "must stand without options of the chip or its placement",
+                max(parameter.opts, key=len), "leave it out, or build without --reuse",
+            )  # fmt: skip
+
+
+def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool) -> None:
+    """Write to `out` the build of `folder` with another model; see `setun.hw.build.reuse`."""
+    from setun import boards
+    from setun.estimate.chip import estimate
+    from setun.firmware.container import write_atomically
+    from setun.firmware.placement import place
+    from setun.hw.build import finished_build, put_model
+    from setun.models.load import open_model
+
+    finished = finished_build(folder, "setun")
+    target = boards.get(finished.report["board"])
+    if board not in (None, target.name):
+        raise SetunError(f"--board with --reuse {folder}", f"must be {target.name}", board)
+    config = finished.config
+    image = open_model(model).image
+    placement = place(image, config)
+    # Models of one shape take the same cycles; of others nothing is known before they run.
+    alike = asdict(image.config) == finished.shape
+    extra: dict[str, Any] = {
+        "model": model, "model_hash": image.model_hash, "reused": str(folder),
+        "config": config.to_dict(), "estimate": estimate(image, config, target).to_dict(),
+        **({} if alike else {"cycles_per_token": None, "tokens_per_second": None}),
+    }  # fmt: skip
+    with stages() as start:
+        report = put_model(finished, placement, out, extra=extra, progress=start)
+    write_atomically(out / "config.toml", config.to_toml().encode())
+    emit(report, as_json, lambda: json.dumps(report, indent=2))
