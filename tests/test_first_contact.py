@@ -1,5 +1,6 @@
 """A new user's first minutes: a wheel in a fresh environment, nothing else there."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.shell_completion import BashComplete
+from click.testing import CliRunner
 from docs.runners import INSTALL, runner
 from serial.tools import list_ports
 from test_package import FOLDERS, PROJECT
@@ -223,3 +225,12 @@ def test_installed_as_the_docs_say(line: str, wheel: Path, tmp_path: Path) -> No
             [tmp_path / "venv/bin/setun", *words], cwd="/", env=bare, capture_output=True, text=True
         )
         assert done.returncode == 0 and not done.stderr.count("Traceback"), (words, done.stderr)
+
+
+def test_a_board_without_a_model_gets_its_own() -> None:
+    """The usual demo model does not fit the smallest board; naming no model must not end there."""
+    told = CliRunner().invoke(cli.cli, ["estimate", "--board", "icebreaker", "--json"])
+    found = json.loads(told.stdout)
+    assert found["fits"] and found["model"] == "shakespeare-small"
+    said = CliRunner().invoke(cli.cli, ["build", "--reuse", "out", "-o", "other"])
+    assert said.exit_code == 2 and "--model" in said.output + str(said.exception)

@@ -27,7 +27,7 @@ MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 @click.command()
 @click.option("--board", metavar="NAME", help="See `setun boards`.")
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
-@click.option("--model", default="shakespeare", show_default=True, help="Model in the bitstream.")
+@click.option("--model", metavar="M", help="Model in the bitstream.  [default: the board's]")
 @click.option(
     "--reuse", metavar="FOLDER", type=click.Path(path_type=Path),
     help="Put the model into the bitstream of an earlier build.",
@@ -44,7 +44,7 @@ def command(
     context: click.Context,
     board: str | None,
     out: Path,
-    model: str,
+    model: str | None,
     reuse: Path | None,
     clock: float | None,
     seed: int,
@@ -74,6 +74,8 @@ def command(
         from setun.cli.reuse import reuse as put
 
         check_alone(context)
+        if model is None:
+            raise click.MissingParameter(ctx=context, param_hint="--model", param_type="option")
         put(reuse, board, model, out, as_json)
         return
     if board is None:
@@ -94,6 +96,7 @@ def command(
 
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
+    model = model or target.model
     opened = open_model(model)
     image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
-@click.option("--model", default="shakespeare", show_default=True, help="Model on the chip.")
+@click.option("--model", metavar="M", help="Model on the chip.  [default: the board's]")
 @click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
 @click.option("--best", "choose", is_flag=True, help="Choose the chip of most tokens a second.")
 @chip_options
 @json_option
 def command(
     board: str,
-    model: str,
+    model: str | None,
     clock: float | None,
     choose: bool,
     config_file: Path | None,
@@ -51,6 +51,7 @@ def command(
 
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
+    model = model or target.model
     opened = open_model(model)
     image = opened.image
     options = chosen_options(config_file, numerics, settings)
