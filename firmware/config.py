@@ -76,6 +76,9 @@ class ChipConfig:
         Sizes of vector memory and of the recurrent state, for each token and each context.
     max_columns
         Longest vector that can be quantised.
+    terminal
+        1: a character-level model talks to any terminal program, see `setun.hw.link.terminal`.
+        A small chip has no cells for it, and never has one.
     clock_hz, baud
         Clock of the core and bit rate of the UART; see `setun.firmware.baud.divisor_for`.
     """
@@ -96,12 +99,14 @@ class ChipConfig:
     vector_elements: int = 512
     state_elements: int = 768
     max_columns: int = 512
+    terminal: int = 1
     clock_hz: int = 50_000_000
     baud: int = 1_000_000
 
     def __post_init__(self) -> None:
         if self.small:
             self._check_small()
+            object.__setattr__(self, "terminal", 0)
         for name in ("columns", "rows", "lanes"):
             if not _power_of_two(getattr(self, name)) and not self.small:
                 raise SetunError(name, "must be a power of two", getattr(self, name))
@@ -120,6 +125,8 @@ class ChipConfig:
             raise SetunError("rows", f"must be a multiple of the pump's {self.pump}", self.rows)
         if self.contexts not in CONTEXTS:
             raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
+        if self.terminal not in (0, 1):
+            raise SetunError("terminal", "must be 0 or 1", self.terminal)
         if self.packing not in PACKINGS:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
         if self.memory not in MEMORIES:
@@ -308,7 +315,10 @@ class ChipConfig:
     @property
     def digest(self) -> bytes:
         """Eight bytes that tell one configuration from another; the chip reports them."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        options = self.to_dict()
+        if not self.terminal:
+            del options["terminal"]  # as chips were before there was one
+        text = json.dumps(options, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
 
 

@@ -7,7 +7,8 @@ from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format
 from setun.firmware.numerics import CHOICES, Numerics
 
-VERSION = 5
+# A chip with a terminal says so by its version; the record is the same.
+VERSION, WITH_TERMINAL = 5, 6
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
@@ -18,8 +19,9 @@ def encode(config: ChipConfig) -> bytes:
     """The INFO record of a chip built from `config`."""
     c, n = config, config.numerics
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
+    version = WITH_TERMINAL if c.terminal else VERSION
     return _RECORD.pack(
-        VERSION, c.digest, c.columns, c.rows, c.pump, c.lanes, PACKINGS.index(c.packing),
+        version, c.digest, c.columns, c.rows, c.pump, c.lanes, PACKINGS.index(c.packing),
         MEMORIES.index(c.memory), c.contexts,
         c.vector.exponent, c.vector.mantissa, *choices, n.state.mantissa,
         c.weight_words, c.constant_pairs, c.instructions, c.vector_elements, c.state_elements,
@@ -30,15 +32,15 @@ def encode(config: ChipConfig) -> bytes:
 
 def decode(record: bytes) -> ChipConfig:
     """The configuration a chip reports; refuses records of other versions or damaged ones."""
-    if len(record) != _RECORD.size or record[0] != VERSION:
+    if len(record) != _RECORD.size or record[0] not in (VERSION, WITH_TERMINAL):
         raise SetunError(
-            "chip", f"must report an INFO record of version {VERSION}",
+            "chip", f"must report an INFO record of version {VERSION} or {WITH_TERMINAL}",
             f"{len(record)} bytes, version {record[0] if record else 'none'}",
             "use the Setun release that built the bitstream",
         )  # fmt: skip
-    (_, digest, columns, rows, pump, lanes, packing, memory, contexts, exponent, mantissa, *chosen,
-     state_mantissa, weights, pairs, instructions, vector, state, longest, clock, baud, base, chunk,
-     seed, part) = _RECORD.unpack(record)  # fmt: skip
+    (version, digest, columns, rows, pump, lanes, packing, memory, contexts, exponent, mantissa,
+     *chosen, state_mantissa, weights, pairs, instructions, vector, state, longest, clock, baud,
+     base, chunk, seed, part) = _RECORD.unpack(record)  # fmt: skip
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(MEMORIES):
@@ -58,6 +60,7 @@ def decode(record: bytes) -> ChipConfig:
         contexts=contexts, weight_words=weights,
         constant_pairs=pairs, instructions=instructions, vector_elements=vector,
         state_elements=state, max_columns=longest, clock_hz=clock, baud=baud, flash_base=base,
+        terminal=int(version == WITH_TERMINAL),
     )  # fmt: skip
     if config.digest != digest:
         raise SetunError("chip", "must report a record that agrees with its own hash", digest.hex())

@@ -12,6 +12,7 @@ state     3     one number of the recurrent state; contexts lie
                 `ChipConfig.state_stride` apart
 gates     4     one number, 1 - lower bound, at its state's address
 vector    5     one number of vector memory (for debugging)
+text      6     a byte of `setun.firmware.text`: the terminal's tables
 ========= ===== ==============================================================
 
 A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits;
@@ -32,6 +33,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.isa import Op
 from setun.firmware.ternary import pack_2b, pack_trits
+from setun.firmware.text import text_words
 
 Words = NDArray[np.uint32]
 
@@ -45,6 +47,7 @@ class Space(IntEnum):
     STATE = 3
     GATES = 4
     VECTOR = 5
+    TEXT = 6
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,15 @@ def place(image: Image, config: ChipConfig) -> Placement:
     """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
     check_fit(image, config)
     program = _program(image, config)
+    # Written for other models too: what was there before would be another model's.
+    text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
     return Placement(
         {
             Space.PROGRAM: np.concatenate(program).astype(np.uint32),
             Space.WEIGHTS: _weights(image, config),
             Space.CONSTANTS: _constants(image, config),
             Space.GATES: config.vector.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
+            **text,
         },
         config.sector // 4,
     )

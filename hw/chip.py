@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,8 @@ class Chip(wiring.Component):
     round_trip
         Edges that the board adds on the way to an SDRAM and back; see
         `setun.hw.controllers.sdram.SdramController`.
+    patience
+        Of the watchdog, see `setun.hw.watchdog`; None for the configuration's.
 
     Members
     -------
@@ -42,6 +44,11 @@ class Chip(wiring.Component):
         UART, 8N1, `config.baud`; rx may be asynchronous. Protocol: docs/link.md.
     memory : Out
         Pins of an external weight memory, if there is one.
+
+    Attributes
+    ----------
+    working
+        Signal, for a board's LED: some context works. None of a small chip.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Chip(wiring.Component):
         technology: Technology = "generic",
         *,
         round_trip: int = 1,
+        patience: int | None = None,
     ) -> None:
         self.config = config
         self.placement = placement
@@ -58,8 +66,11 @@ class Chip(wiring.Component):
         if config.small:
             self.core, self.counters = SmallCore(config, placement, technology), 0
         else:
-            self.core = Core(config, placement, technology, round_trip=round_trip)
+            self.core = Core(
+                config, placement, technology, round_trip=round_trip, patience=patience
+            )
             self.counters = len(COUNTERS)
+        self.working = None if config.small else Signal()
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
             members["memory"] = Out(memory_pins(config))
@@ -69,17 +80,20 @@ class Chip(wiring.Component):
         m = Module()
         info = identity.encode(self.config)
         m.submodules.link = link = Link(
-            info, self.config.divisor, self.counters, self.config.contexts
-        )
+            info, self.config.divisor, self.counters, self.config.contexts,
+            terminal=bool(self.config.terminal),
+        )  # fmt: skip
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-        for name, member in core_members(self.counters).items():
+        for name, member in core_members(self.counters, bool(self.config.terminal)).items():
             ours, theirs = getattr(link, name), getattr(core, name)
             if member.is_signature:
                 wiring.connect(m, ours, theirs)
             else:
                 outward = member.flow is Out
                 m.d.comb += theirs.eq(ours) if outward else ours.eq(theirs)
+        if self.working is not None:
+            m.d.comb += self.working.eq(core.running)
         return m

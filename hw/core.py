@@ -1,13 +1,15 @@
 """The core: memories, quantiser, array, sink, sampler and the sequencer that drives them."""
 
+from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import Placement
+from setun.hw import watchdog
 from setun.hw.array import TernaryArray
 from setun.hw.dot import Technology
 from setun.hw.external import ExternalWeights, memory_pins
@@ -35,6 +37,8 @@ class Core(wiring.Component):
         Cells of the array; "generic" is what every tool understands.
     round_trip
         Of an SDRAM, see `setun.hw.controllers.sdram.SdramController`.
+    patience
+        Exponent of the watchdog's cycles; None for the configuration's.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there; `memory`, the pins
     of an external weight memory.
@@ -47,11 +51,14 @@ class Core(wiring.Component):
         technology: Technology = "generic",
         *,
         round_trip: int = 1,
+        patience: int | None = None,
     ) -> None:
         self.config, self.technology = config, technology
+        self.patience = watchdog.patience(config) if patience is None else patience
         self.placement = placement
         self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
-        members = {name: member.flip() for name, member in core_members(len(COUNTERS)).items()}
+        link = core_members(len(COUNTERS), bool(config.terminal))
+        members = {name: member.flip() for name, member in link.items()}
         if self.outside:
             members["memory"] = Out(memory_pins(config))
         super().__init__(members)
@@ -59,14 +66,22 @@ class Core(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
+        m.submodules.watchdog = dog = watchdog.Watchdog(self.patience)
+        # What a pass may leave behind starts over with the units; memories keep their words, and
+        # an external memory its transfers: they are dropped by the next pass.
+        self.restart: Callable[[Any], Any] = ResetInserter(dog.hung)
         m.submodules.memories = memories = Memories(c, self.placement)
-        m.submodules.sequencer = sequencer = Sequencer(c)
+        sequencer = Sequencer(c)
         array = TernaryArray(c, self.technology, lead=lead(c))
-        m.submodules.array = array
-        m.submodules.quantiser = quantiser = Quantiser(c, early=array.early)
-        m.submodules.sink = sink = Sink(c)
-        m.submodules.sampler = sampler = Sampler(c)
+        quantiser = Quantiser(c, early=array.early)
+        sink = Sink(c)
+        sampler = Sampler(c)
+        m.submodules.sequencer, m.submodules.array, m.submodules.quantiser = map(
+            self.restart, (sequencer, array, quantiser)
+        )
+        m.submodules.sink, m.submodules.sampler = map(self.restart, (sink, sampler))
         m.submodules.generation = generation = Generation(c)
+        m.d.comb += [dog.busy.eq(generation.passing), generation.hung.eq(dog.hung)]
         self._weights(m, memories, sequencer, array)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
@@ -74,6 +89,11 @@ class Core(wiring.Component):
                      "token", "done", "running", "generating", "occupied"):  # fmt: skip
             self._join(m, name, generation)
         m.d.comb += generation.loading.eq(memories.writing)
+        if memories.text:
+            m.d.comb += [
+                memories.text.read_address.eq(self.text_address),
+                self.text.eq(memories.text.read_data),
+            ]
 
         for name, unit, depth in (
             ("quantise", quantiser, 2),
@@ -82,7 +102,7 @@ class Core(wiring.Component):
         ):
             source = getattr(sequencer, name)
             queue = fifo.SyncFIFOBuffered(width=len(Value.cast(source.payload)), depth=depth)
-            m.submodules[f"{name}_queue"] = queue
+            m.submodules[f"{name}_queue"] = self.restart(queue)
             self._through(m, source, queue, unit.command)
         wiring.connect(m, quantiser.filled, array.filled)
         wiring.connect(m, quantiser.scale, sink.scale)
@@ -197,8 +217,9 @@ class Core(wiring.Component):
             store = memories.weights
             assert store.latency == LEAD - 1
             reader = WeightReader(self.config, store.depth, store.width)
-            m.submodules.reader = reader
-            m.submodules.weights_queue = queue = fifo.SyncFIFOBuffered(width=24, depth=4)
+            m.submodules.reader = self.restart(reader)
+            queue = fifo.SyncFIFOBuffered(width=24, depth=4)
+            m.submodules.weights_queue = self.restart(queue)
             self._through(m, sequencer.weights, queue, reader.command)
             m.d.comb += [
                 reader.last.eq(array.last),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from setun.hw.prompts import PromptQueues
 from setun.hw.seats import number, pass_layout
 
 SETTLE = 8  # cycles that a pass waits for the next token of the prompt that is coming in
-REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT = range(4)
+REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT, REASON_WATCHDOG = range(5)
 
 # 32-bit event counters in the order that the link reports them, since power-on.
 COUNTERS = (
@@ -52,10 +52,13 @@ class Generation(wiring.Component):
         To the sampler.
     load_seed : Out(1), seed : Out(32)
         Likewise: noise of `context`.
+    passing : Out(1), hung : In(1)
+        A pass is under way; it is given up, and the units start over until `hung` is low again.
+        All generations then end, and all contexts have been fed nothing. Not of a small chip.
 
     `done.reason`: 0 the count was reached, 1 stopped, 2 there is no prompt, 3 the program has an
-    unknown operation (blank or damaged memory). `done.cycles` counts from the end of the prompt
-    and leaves out the waits for the wire.
+    unknown operation (blank or damaged memory), 4 its pass did not end. `done.cycles` counts from
+    the end of the prompt and leaves out the waits for the wire.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -87,6 +90,7 @@ class Generation(wiring.Component):
                 "factor": Out(data.ArrayLayout(config.vector.width, contexts)),
                 "load_seed": Out(1),
                 "seed": Out(32),
+                **({} if config.small else {"passing": Out(1), "hung": In(1)}),
             }
         )
 
@@ -110,6 +114,8 @@ class Generation(wiring.Component):
         wanted = self.active[at] & ~waiting & ~has_next
         over = self.faulty[at] | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
         m.d.comb += seat.eq(taken)
+        watched = not self.config.small
+        given_up = Signal()  # the last pass was
         with m.If(self.sampled):
             m.d.sync += sampled.eq(1)
         for k in every:
@@ -137,12 +143,16 @@ class Generation(wiring.Component):
                 m.d.comb += self.run_body.eq(1)
                 m.d.sync += self.seating.last.eq(taken - 1)
                 m.next = "FEEDING"
-            with m.State("FEEDING"), m.If(self.idle):
-                for k in every:
-                    with m.If(seated[k]):
-                        m.d.sync += [self.fresh[k].eq(0), self.fed[k].eq(1)]
-                m.d.sync += [seated.eq(0), taken.eq(0)]
-                m.next = "PICK"
+            with m.State("FEEDING"):
+                with m.If(self.idle):
+                    for k in every:
+                        with m.If(seated[k]):
+                            m.d.sync += [self.fresh[k].eq(0), self.fed[k].eq(1)]
+                    m.d.sync += [seated.eq(0), taken.eq(0)]
+                    m.next = "PICK"
+                if watched:
+                    with m.If(self.hung):
+                        m.next = "HUNG"
             # Whose logits are wanted, and whose generation has ended.
             with m.State("PICK"):
                 next_context()
@@ -159,6 +169,8 @@ class Generation(wiring.Component):
                     m.next = "HEAD"
                     with m.If((taken == 0) & ~(wanted & ~over)):
                         m.next = "GATHER"
+                        if watched:
+                            m.d.sync += given_up.eq(0)
                 with m.If(wanted & over):
                     m.d.sync += at.eq(at)
                     m.next = "DONE"
@@ -178,6 +190,9 @@ class Generation(wiring.Component):
                 with m.Elif(self.idle & sampled):
                     m.d.sync += taken.eq(0)
                     m.next = "EMIT"
+                if watched:
+                    with m.If(self.hung):
+                        m.next = "HUNG"
             with m.State("EMIT"):
                 whose = self.seating.seats[seat].context
                 m.d.comb += self.token.valid.eq(1)
@@ -192,6 +207,15 @@ class Generation(wiring.Component):
                     with m.If(seat == self.seating.last):
                         m.d.sync += [seated.eq(0), taken.eq(0)]
                         m.next = "GATHER"
+            if watched:
+                with m.State("HUNG"), m.If(~self.hung):
+                    m.d.sync += [seated.eq(0), taken.eq(0), at.eq(0), given_up.eq(1)]
+                    for k in every:
+                        m.d.sync += [self.has_next[k].eq(0), self.faulty[k].eq(0)]
+                        m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
+                    m.next = "PICK"
+        if watched:
+            m.d.comb += self.passing.eq(machine.ongoing("FEEDING") | machine.ongoing("SAMPLING"))
         done, emitted = self.done.payload, self.token.payload
         m.d.comb += [
             emitted.token.eq(self.sampled_token[seat]),
@@ -205,6 +229,9 @@ class Generation(wiring.Component):
                         Mux(self.left[at] == 0, REASON_COUNT, REASON_STOPPED)))
             ),
         ]  # fmt: skip
+        if watched:
+            with m.If(given_up):
+                m.d.comb += done.reason.eq(REASON_WATCHDOG)
         looking = machine.ongoing("GATHER") | machine.ongoing("PICK")
         here = self.context
         m.d.comb += [
@@ -216,7 +243,9 @@ class Generation(wiring.Component):
 
     def _queues(self, m: Module) -> None:
         """Prompt tokens of each context: whether any wait, one is readable, and that one."""
-        m.submodules.prompts = queues = PromptQueues(self.config.contexts)
+        queues = PromptQueues(self.config.contexts)
+        # The rest of a prompt means nothing without its beginning.
+        m.submodules.prompts = queues if self.config.small else ResetInserter(self.hung)(queues)
         wiring.connect(m, wiring.flipped(self.prompt), queues.i)
         m.d.comb += [
             queues.context.eq(self.context),

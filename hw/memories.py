@@ -10,12 +10,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from numpy.typing import NDArray
 
+from setun.firmware import text
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.isa import WORDS
 from setun.firmware.placement import Placement, Space
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory import BUS_LATENCY, Store
 from setun.hw.seats import number, pass_layout, several, within, workspaces
+
+TEXT_WORDS = 1 << ceil_log2(text.WORDS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
         Space.STATE: Shape(config.numerics.state.width, v, several(c.state_words, c.contexts)),
         Space.GATES: Shape(w, v, c.state_words),
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
+        **({Space.TEXT: Shape(9, 1, TEXT_WORDS)} if c.terminal else {}),
     }
 
 
@@ -129,8 +133,8 @@ class Memories(wiring.Component):
         The sink's write ports.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
-    `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory). There are no
-    `weights` if they lie outside the chip.
+    `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory), `text`. There
+    are no `weights` if they lie outside the chip, and no `text` without a terminal.
     """
 
     def __init__(self, config: ChipConfig, placement: Placement | None) -> None:
@@ -155,6 +159,7 @@ class Memories(wiring.Component):
         self.state = store(Space.STATE, writable=True)
         self.vector_sink = store(Space.VECTOR, writable=True)
         self.vector_quantiser = store(Space.VECTOR, "vector_copy", writable=True)
+        self.text = store(Space.TEXT, far=True) if config.terminal else None
         super().__init__(
             {
                 "bus_req": In(stream.Signature(BUS_REQUEST)),
@@ -190,6 +195,7 @@ class Memories(wiring.Component):
             Space.STATE: self.state,
             Space.GATES: self.gates,
             Space.VECTOR: self.vector_sink,
+            **({Space.TEXT: self.text} if self.text else {}),
         }
         for space, store in stores.items():
             m.submodules[space.name.lower()] = store

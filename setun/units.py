@@ -30,7 +30,11 @@ def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
         "sequencer": lambda: Sequencer(config),
         "generation": lambda: Generation(config),
         "link": lambda: Link(
-            identity.encode(config), config.divisor, len(COUNTERS), config.contexts
+            identity.encode(config),
+            config.divisor,
+            len(COUNTERS),
+            config.contexts,
+            terminal=bool(config.terminal),
         ),
     }
 

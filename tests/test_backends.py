@@ -227,15 +227,19 @@ def test_identity_tells_the_numerics(config: ChipConfig, preset: str) -> None:
 
 
 def test_identity_of_other_versions(config: ChipConfig) -> None:
-    """Version 4 had no pump."""
+    """Version 4 had no pump; 5 and 6 are chips without and with a terminal."""
+    plain = config.override(terminal=0)
+    assert identity.encode(plain)[0] == 5 and identity.decode(identity.encode(plain)) == plain
     record = identity.encode(config)
-    assert len(record) <= MAX_INFO and record[0] == 5
+    assert len(record) <= MAX_INFO and record[0] == 6
+    with pytest.raises(SetunError, match="own hash"):
+        identity.decode(bytes((5,)) + record[1:])
     pump = 1 + 8 + 2
     place = pump + 4
     assert (record[pump], record[place]) == (config.pump, config.contexts)
     older = bytes((4,)) + record[1:pump] + record[pump + 1 :]
-    for version, found in ((older, 4), (bytes((4,)) + record[1:], 4), (bytes((6,)) + record, 6)):
-        with pytest.raises(SetunError, match=f"of version 5; found .* version {found} .*release"):
+    for version, found in ((older, 4), (bytes((4,)) + record[1:], 4), (bytes((7,)) + record, 7)):
+        with pytest.raises(SetunError, match=f"5 or 6; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
         identity.decode(b"")

@@ -121,7 +121,9 @@ def test_same_model_same_words(image: Image) -> None:
     config = config_for(image, SHAPES[0])
     one, two = place(image, config).spaces, place(image, config).spaces
     assert all(np.array_equal(one[s], two[s]) and one[s].dtype == np.uint32 for s in one)
-    assert set(one) == {Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES}
+    spaces = {Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES}
+    assert set(one) == spaces | {Space.TEXT}
+    assert set(place(image, config.override(terminal=0)).spaces) == spaces
 
 
 def test_refusal_lists_every_resource_short(image: Image) -> None:

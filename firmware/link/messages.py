@@ -84,6 +84,7 @@ class Reason(IntEnum):
     STOPPED = 1
     NO_PROMPT = 2
     FAULT = 3
+    WATCHDOG = 4
 
 
 @dataclass(frozen=True)

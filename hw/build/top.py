@@ -8,6 +8,7 @@ from amaranth.build import ResourceError
 from amaranth.lib import io
 
 from setun.hw.build.flash_pads import FlashPads
+from setun.hw.build.heartbeat import Heartbeat
 from setun.hw.build.pll import pll_settings
 from setun.hw.build.sdram_pads import PHASE, SdramPads, shifted
 from setun.hw.rows import FAST
@@ -51,7 +52,7 @@ class BoardTop(Elaboratable):
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
     held there by the chip-wide set/reset until the PLL locks, released on an edge of `sync`.
-    The first LED, if the board has one, is lit while a serial line is low.
+    The first LED, if the board has one, is a `Heartbeat` of the chip's `working`.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ class BoardTop(Elaboratable):
     def __init__(self, chip: Any, board: Board, clock_mhz: float, pump: int = 1) -> None:
         self.chip = chip
         self.board = board
+        self.clock_mhz = clock_mhz
         self.pump = pump
         # The fastest clock is the one that the loop is closed over: slower ones divide it.
         self.pll = pll_settings(board.clock_mhz, clock_mhz, self.pump)
@@ -109,7 +111,11 @@ class BoardTop(Elaboratable):
         except ResourceError:
             return m
         m.submodules.led_pin = led_pin = io.Buffer("o", led)
-        m.d.comb += led_pin.o.eq(~rx_pin.i | ~self.chip.tx)
+        m.submodules.heartbeat = heartbeat = Heartbeat(self.clock_mhz * 1e6)
+        working = getattr(self.chip, "working", None)
+        m.d.comb += led_pin.o.eq(heartbeat.led)
+        if working is not None:
+            m.d.comb += heartbeat.working.eq(working)
         return m
 
     def _second(self, pin: str, output: Any, phase: float) -> dict[str, Any]:

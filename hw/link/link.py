@@ -1,6 +1,6 @@
 """The chip's link: UART pins on one side, memory bus and token streams on the other."""
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,9 @@ from setun.firmware.link.messages import MAX_CONTEXTS
 from setun.hw.link.cobs import CobsEncoder
 from setun.hw.link.command import CommandProcessor
 from setun.hw.link.receive import FrameReceiver
+from setun.hw.link.sharing import LineSharing
 from setun.hw.link.signature import core_members
+from setun.hw.link.terminal import Terminal
 from setun.hw.link.uart import UartReceiver, UartTransmitter
 
 
@@ -27,6 +29,8 @@ class Link(wiring.Component):
         Number of 32-bit counters in the COUNTERS reply, ≤ 59.
     contexts
         Of the core, ≤ 4.
+    terminal
+        Whether a person at a terminal may take the host's place.
 
     Members
     -------
@@ -61,13 +65,23 @@ class Link(wiring.Component):
         The context has tokens queued or in work, or a generation.
     counters : In(ArrayLayout(32, counters))
         Sampled one by one while the reply is sent.
+    text_address : Out(10), text : In(9)
+        With a terminal: its read port of the space TEXT, a word up to three cycles later.
 
     Throughput: replies and events wait for the wire, 10 · divisor cycles per byte; up to 1,023
     bytes of frames queue meanwhile (a frame takes its payload + 3 bytes), further ones are
     refused as NO_ROOM.
     """
 
-    def __init__(self, config_info: bytes, divisor: int, counters: int, contexts: int = 1) -> None:
+    def __init__(
+        self,
+        config_info: bytes,
+        divisor: int,
+        counters: int,
+        contexts: int = 1,
+        *,
+        terminal: bool = False,
+    ) -> None:
         if not 0 <= counters <= 59:
             raise ValueError(f"at most 59 counters fit a frame: {counters}")
         if not 1 <= contexts <= MAX_CONTEXTS:
@@ -76,22 +90,28 @@ class Link(wiring.Component):
         self.divisor = divisor
         self.counter_count = counters
         self.contexts = contexts
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **core_members(counters)})
+        self.terminal = terminal
+        pins = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        super().__init__({**pins, **core_members(counters, terminal)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
-        m.submodules.frames = frames = FrameReceiver(self.config_info)
+        m.submodules.frames = frames = FrameReceiver(self.config_info, self.terminal)
         m.submodules.processor = processor = CommandProcessor(
             len(self.config_info), self.counter_count, self.contexts
         )
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
 
-        wiring.connect(m, receiver.o, frames.i)
+        if self.terminal:
+            self._share(m, receiver, frames, processor, encoder, transmitter)
+        else:
+            wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.error, processor.error)
-        wiring.connect(m, processor.o, encoder.i)
-        wiring.connect(m, encoder.o, transmitter.i)
+        if not self.terminal:
+            wiring.connect(m, processor.o, encoder.i)
+            wiring.connect(m, encoder.o, transmitter.i)
         for name in ("bus_req", "bus_rsp", "prompt", "generate", "token", "done"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(processor, name))
         m.d.comb += [
@@ -112,3 +132,45 @@ class Link(wiring.Component):
             self.reset_state.eq(processor.reset_state),
         ]
         return m
+
+    def _share(
+        self, m: Module, receiver: UartReceiver, frames: FrameReceiver,
+        processor: CommandProcessor, encoder: CobsEncoder, transmitter: UartTransmitter,
+    ) -> None:  # fmt: skip
+        """The wire between two: frames, and the terminal, which makes frames of its own."""
+        m.submodules.sharing = sharing = LineSharing(self.divisor)
+        typing = sharing.typing
+        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal())
+        wiring.connect(m, receiver.o, sharing.i)
+        wiring.connect(m, sharing.frames, frames.i)
+        wiring.connect(m, sharing.key, terminal.key)
+        # A frame on its way back goes on to where it began to go.
+        inside, inward = Signal(), Signal()
+        reply = processor.o
+        with m.If(reply.valid & reply.ready):
+            m.d.sync += inside.eq(~reply.payload.last)
+        with m.Elif(~reply.valid & ~inside):
+            m.d.sync += inward.eq(typing)
+        m.d.sync += sharing.idle.eq(
+            ~self.running
+            & (frames.head == frames.tail)
+            & transmitter.i.ready
+            & ~transmitter.i.valid
+        )
+        m.d.comb += [
+            encoder.i.valid.eq(reply.valid & ~inward),
+            encoder.i.payload.eq(reply.payload),
+            terminal.reply.valid.eq(reply.valid & inward),
+            terminal.reply.payload.eq(reply.payload),
+            reply.ready.eq(Mux(inward, terminal.reply.ready, encoder.i.ready)),
+            transmitter.i.valid.eq(Mux(typing, terminal.o.valid, encoder.o.valid)),
+            transmitter.i.payload.eq(Mux(typing, terminal.o.payload, encoder.o.payload)),
+            terminal.o.ready.eq(transmitter.i.ready & typing),
+            encoder.o.ready.eq(transmitter.i.ready & ~typing),
+            frames.typing.eq(typing),
+            frames.typed.eq(terminal.typed),
+            frames.rewind.eq(sharing.turns | terminal.rewind),
+            frames.kept.eq(Mux(sharing.turns, 0, terminal.kept)),
+            self.text_address.eq(terminal.text_address),
+            terminal.text.eq(self.text),
+        ]

@@ -1,16 +1,22 @@
 """From wire bytes to checked frames in a memory."""
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.link.frames import MAX_FRAME, OVERHEAD
 from setun.firmware.link.messages import MAX_INFO, ErrorCode
-from setun.hw.link.cobs import CobsDecoder
+from setun.hw.link.cobs import DECODED, CobsDecoder
 from setun.hw.link.crc import Crc32
 
 RING = 1024
+
+
+def typing_members() -> dict[str, wiring.Member]:
+    """What a `FrameReceiver` shows to a terminal."""
+    typed = data.StructLayout({"valid": 1, "token": DECODED})
+    return {"typing": In(1), "typed": In(typed), "rewind": In(1), "kept": In(8)}
 
 
 class FrameReceiver(wiring.Component):
@@ -26,6 +32,8 @@ class FrameReceiver(wiring.Component):
     ----------
     constants
         At most 200 bytes; byte k lies at address 1024 + len(constants) − k.
+    terminal
+        Whether a terminal writes frames too, see `setun.hw.link.terminal`.
 
     Members
     -------
@@ -42,25 +50,34 @@ class FrameReceiver(wiring.Component):
         `head` covers it.
     error : Out(stream.Signature(8))
         ErrorCode of a refused frame. While one waits, further ones are merged into it.
+    typing : In(1), typed : In(valid and {data: 8, end: 1, bad: 1})
+        With a terminal: while `typing` decoded bytes come from it and not from the wire, and their
+        CRC, any four bytes, is taken as right.
+    rewind : In(1), kept : In(8)
+        Likewise: of the frame under way only so many bytes were meant; damage is forgotten. With a
+        delimiter in the same cycle, which then ends nothing.
 
     Errors: UART, BAD_COBS, OVERLONG, TOO_SHORT, BAD_CRC, NO_ROOM (the ring is full), the first
     that applies. Frames without bytes are idle line.
     Throughput: a byte per cycle. Latency: `head` moves one cycle after the delimiter.
     """
 
-    i: In(stream.Signature(8))
-    line_error: In(1)
-    head: Out(10)
-    tail: In(10)
-    address: In(11)
-    byte: Out(8)
-    error: Out(stream.Signature(8))
-
-    def __init__(self, constants: bytes) -> None:
+    def __init__(self, constants: bytes, terminal: bool = False) -> None:
         if len(constants) > MAX_INFO:
             raise ValueError(f"at most {MAX_INFO} bytes of constants: {len(constants)}")
-        self.constants = constants
-        super().__init__()
+        self.constants, self.terminal = constants, terminal
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "line_error": In(1),
+                "head": Out(10),
+                "tail": In(10),
+                "address": In(11),
+                "byte": Out(8),
+                "error": Out(stream.Signature(8)),
+                **(typing_members() if terminal else {}),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -78,7 +95,14 @@ class FrameReceiver(wiring.Component):
         line_bad = Signal()
         full = Signal()
         room = Signal()
-        token = decoder.o.payload
+        token, valid, match = decoder.o.payload, decoder.o.valid, crc.match
+        if self.terminal:
+            token, valid, match = Signal(DECODED), Signal(), Signal()
+            m.d.comb += [
+                token.eq(Mux(self.typing, self.typed.token, decoder.o.payload)),
+                valid.eq(Mux(self.typing, self.typed.valid, decoder.o.valid)),
+                match.eq(self.typing | crc.match),
+            ]
         m.d.comb += [
             read.addr.eq(self.address),
             self.byte.eq(read.data),
@@ -86,8 +110,8 @@ class FrameReceiver(wiring.Component):
             position.eq(self.head + length + 1),
             room.eq(position != self.tail),
             crc.data.eq(token.data),
-            crc.valid.eq(decoder.o.valid & ~token.end),
-            crc.start.eq(decoder.o.valid & token.end),
+            crc.valid.eq(valid & ~token.end),
+            crc.start.eq(valid & token.end),
             write.addr.eq(Mux(token.end, self.head, position)),
             write.data.eq(Mux(token.end, length - OVERHEAD, token.data)),
         ]
@@ -98,7 +122,7 @@ class FrameReceiver(wiring.Component):
             (token.bad, ErrorCode.BAD_COBS),
             (length > MAX_FRAME, ErrorCode.OVERLONG),
             (length < OVERHEAD, ErrorCode.TOO_SHORT),
-            (~crc.match, ErrorCode.BAD_CRC),
+            (~match, ErrorCode.BAD_CRC),
             (full, ErrorCode.NO_ROOM),
         ]
         for condition, code in reversed(checks):
@@ -107,13 +131,13 @@ class FrameReceiver(wiring.Component):
 
         with m.If(self.error.ready):
             m.d.sync += self.error.valid.eq(0)
-        with m.If(decoder.o.valid & ~token.end):
+        with m.If(valid & ~token.end):
             with m.If(length <= MAX_FRAME):
                 m.d.sync += length.eq(length + 1)
             m.d.comb += write.en.eq(room & ~full)
             with m.If(~room):
                 m.d.sync += full.eq(1)
-        with m.If(decoder.o.valid & token.end):
+        with m.If(valid & token.end):
             m.d.sync += [length.eq(0), line_bad.eq(0), full.eq(0)]
             with m.If((length != 0) | token.bad | line_bad):
                 with m.If(refusal == 0):
@@ -123,4 +147,8 @@ class FrameReceiver(wiring.Component):
                     m.d.sync += [self.error.valid.eq(1), self.error.payload.eq(refusal)]
         with m.If(self.line_error):
             m.d.sync += line_bad.eq(1)
+        if self.terminal:
+            with m.If(self.rewind):
+                m.d.comb += crc.start.eq(1)
+                m.d.sync += [length.eq(self.kept), line_bad.eq(0), full.eq(0)]
         return m

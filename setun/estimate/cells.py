@@ -72,6 +72,10 @@ def _seats(c: ChipConfig) -> Terms:
     return {"control": 1, "seat": c.contexts - 1}
 
 
+def _link(c: ChipConfig) -> Terms:
+    return {**_seats(c), "terminal": c.terminal}
+
+
 def _memories(c: ChipConfig) -> Terms:
     on_chip = not c.external
     return {
@@ -80,6 +84,7 @@ def _memories(c: ChipConfig) -> Terms:
         "seat": c.contexts - 1,
         "weights on the chip": on_chip,
         "bit of a weight word": c.weight_bits * on_chip,
+        "terminal": c.terminal,
     }
 
 
@@ -98,7 +103,7 @@ UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
     "sampler": _sampler,
     "sequencer": _seats,
     "generation": _seats,
-    "link": _seats,
+    "link": _link,
     "memories": _memories,
     "outside": _outside,
 }

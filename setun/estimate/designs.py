@@ -7,7 +7,7 @@ from setun.firmware.placement import sized_for
 from setun.models.load import load_model
 
 MODEL = "shakespeare"
-BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4}
+BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4, "terminal": 0}
 SDRAM: dict[str, Any] = {"rows": 4, "packing": "1.6b", "memory": "sdram-16"}
 # In the order in which they are of use.
 DESIGNS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,8 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "axi4": {"packing": "1.6b", "memory": "axi4-256"},
     "narrow axi4": {**SDRAM, "memory": "axi4-64"},
     "qspi": {**SDRAM, "memory": "qspi"},
+    "terminal": {"terminal": 1},
+    "terminal, contexts": {"terminal": 1, "contexts": 4},
 }
 # These are measured for one unit only.
 ONLY = {
@@ -50,8 +52,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "sampler": ("lanes", "contexts", "multiplier"),
     "sequencer": ("contexts",),
     "generation": ("contexts",),
-    "link": ("contexts",),
-    "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding"),
+    "link": ("contexts", "terminal"),
+    "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding", "terminal"),
     "outside": ("columns", "rows", "packing", "memory"),
 }
 

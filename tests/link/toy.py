@@ -1,5 +1,6 @@
 """A link with a memory and small token machines behind it, and the machines' model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal
@@ -139,24 +140,33 @@ class ToyChip(wiring.Component):
     """`Link` with every core-side port answered, each after a random number of cycles.
 
     Its counters: state resets, stops, prompt tokens, tokens, ends, broken promises of the link.
+    With `text`, words of the space TEXT, it has a terminal.
     """
 
     rx: In(1, init=1)
     tx: Out(1, init=1)
 
-    def __init__(self, divisor: int, contexts: int = 1) -> None:
+    def __init__(self, divisor: int, contexts: int = 1, text: Sequence[int] = ()) -> None:
         self.divisor = divisor
         self.contexts = contexts
+        self.text = text
         super().__init__()
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.link = link = Link(INFO, self.divisor, COUNTERS, self.contexts)
+        m.submodules.link = link = Link(
+            INFO, self.divisor, COUNTERS, self.contexts, terminal=bool(self.text)
+        )
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
 
         noise = Signal(32, init=0xACE1_1234)
         m.d.sync += noise.eq(Cat(noise[31] ^ noise[21] ^ noise[1] ^ noise[0], noise[:31]))
         self._memory(m, link, noise)
+        if self.text:
+            m.submodules.text = text = Memory(shape=9, depth=1024, init=self.text)
+            port, address = text.read_port(), Signal(10)
+            m.d.sync += address.eq(link.text_address)
+            m.d.comb += [port.addr.eq(address), link.text.eq(port.data)]
 
         toys = [ToyContext(k) for k in range(self.contexts)]
         for k, toy in enumerate(toys):

@@ -1,0 +1,63 @@
+"""Watchdog: a pass over the program that does not end is given up."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import ChipConfig
+
+MARGIN = 8
+LEAST = 20  # exponent of cycles: 19 ms at 56 MHz
+# Memories that may keep a healthy chip waiting, beyond their bandwidth: a bus with other masters,
+# and a flash that erases (2 s by its datasheet) when a prompt comes behind a write.
+WAITS = {"axi4": 24, "qspi": 28}
+RESTART = 16  # cycles that the units are held in reset
+
+
+def patience(config: ChipConfig) -> int:
+    """Exponent k: a pass takes 2**k cycles at most, or the chip is not well.
+
+    A healthy pass is `MARGIN` times shorter. It reads each weight word once for every seat; while
+    a word is there the vector units may have to make the codes of its columns and to store its
+    rows, and an instruction takes some latencies, below 256 cycles. Waits for the wire come
+    between passes.
+    """
+    c = config
+    word = max(-(-c.weight_bits // c.weight_port), c.columns // c.lanes + c.rows // c.lanes + 8)
+    healthy = c.contexts * c.weight_words * word + 256 * c.instructions
+    kind = c.memory.partition("-")[0]
+    return max(WAITS.get(kind, LEAST), ceil_log2(MARGIN * healthy))
+
+
+class Watchdog(wiring.Component):
+    """Counts the cycles of a pass.
+
+    Parameters
+    ----------
+    exponent
+        Of the cycles that a pass may take.
+
+    Members
+    -------
+    busy : In(1)
+        A pass is under way.
+    hung : Out(1)
+        High for `RESTART` cycles: it has lasted too long; the units start over.
+    """
+
+    busy: In(1)
+    hung: Out(1)
+
+    def __init__(self, exponent: int) -> None:
+        self.exponent = exponent
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        count, busy = Signal(self.exponent + 1), Signal()
+        late = count[-1]
+        m.d.sync += [busy.eq(self.busy), self.hung.eq(late), count.eq(0)]
+        with m.If((busy & ~late) | (late & (count[: ceil_log2(RESTART)] != RESTART - 1))):
+            m.d.sync += count.eq(count + 1)
+        return m
