@@ -129,6 +129,8 @@ class Generation(wiring.Component):
             # Round after round over the contexts, until a round finds nothing or seats run out.
             with m.State("GATHER"):
                 next_context()
+                if watched:
+                    m.d.sync += given_up.eq(0)
                 m.d.sync += idle_round.eq(last | (idle_round & ~(take | waiting)))
                 with m.If(take):
                     self._sit(m, at, seat, row_of, seated)
@@ -169,8 +171,6 @@ class Generation(wiring.Component):
                     m.next = "HEAD"
                     with m.If((taken == 0) & ~(wanted & ~over)):
                         m.next = "GATHER"
-                        if watched:
-                            m.d.sync += given_up.eq(0)
                 with m.If(wanted & over):
                     m.d.sync += at.eq(at)
                     m.next = "DONE"

@@ -97,7 +97,7 @@ class Conversation:
         if done is None or done.reason not in (Reason.COUNT, Reason.STOPPED):
             raise SetunError(
                 "generation", "must end by its count or a stop",
-                f"reason {done.reason if done else 'unknown'}",
+                done.why if done else "none",
                 f"setun load M --port {self.chip.port} loads the model again",
             )  # fmt: skip
         if result.tokens and done.cycles:

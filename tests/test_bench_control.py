@@ -8,7 +8,7 @@ from setun.firmware.config import ChipConfig
 
 
 @pytest.mark.parametrize("contexts", [1, pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("bench", ["control", "contexts"])
+@pytest.mark.parametrize("bench", ["control", "contexts", "hang"])
 def test_control(bench: str, contexts: int) -> None:
     config = ChipConfig(lanes=4, columns=8, rows=8, contexts=contexts)
     parameters = {"config": config.to_dict()}

@@ -95,6 +95,13 @@ class Done:
     tokens: int
     cycles: int
 
+    @property
+    def why(self) -> str:
+        """The reason by number and name."""
+        known = self.reason in list(Reason)
+        name = Reason(self.reason).name.lower().replace("_", " ") if known else "unknown"
+        return f"reason {self.reason} ({name})"
+
     @classmethod
     def unpack(cls, payload: bytes) -> "Done | None":
         """Payload of a DONE event (reason u8, tokens u16, cycles u32), None when misshaped."""

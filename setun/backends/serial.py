@@ -79,8 +79,8 @@ class SerialBackend:
         if done is None or done.tokens != count:
             raise SetunError(
                 "generation", f"must give {count} tokens",
-                f"{done.tokens if done else 0}, reason {done.reason if done else 'unknown'}",
-                "give a prompt; load the model again if the program is damaged",
+                f"{done.tokens}, {done.why}" if done else "none",
+                "give a prompt; load the model again if the program is damaged or hangs",
             )  # fmt: skip
         self.cycles_per_token = done.cycles / count
 

@@ -17,6 +17,8 @@ PERIOD_NS = 10
 class Line:
     """Sends levels on `rx`, collects bytes from `tx`.
 
+    `rate` is how much faster than nominal the sender's clock runs.
+
     Attributes
     ----------
     frames
@@ -25,9 +27,10 @@ class Line:
         Counts damaged frames.
     """
 
-    def __init__(self, dut: Any, divisor: int) -> None:
+    def __init__(self, dut: Any, divisor: int, rate: float = 1.0) -> None:
         self._dut = dut
         self._bit_ns = divisor * PERIOD_NS
+        self._sent_ps = round(1000 * self._bit_ns / rate)
         self._queue: Queue[bytes] = Queue()
         self._idle = Event()
         self._news = Event()
@@ -43,7 +46,7 @@ class Line:
     async def level(self, value: int, bits: float) -> None:
         """Hold `rx` for a time in bits."""
         self._dut.rx.value = value
-        await Timer(round(bits * self._bit_ns), "ns")
+        await Timer(round(bits * self._sent_ps), "ps")
 
     async def _byte(self, value: int) -> None:
         levels = value << 1 | 0x200

@@ -11,7 +11,8 @@ from setun.firmware.link.messages import CONTEXT
 
 async def begin(dut: Any) -> Line:
     await context.start(dut)
-    return Line(dut, context.parameters()["divisor"])
+    given = context.parameters()
+    return Line(dut, given["divisor"], given.get("rate", 1.0))
 
 
 class Raw:

@@ -6,7 +6,7 @@ from bench.runner import run_bench
 from link.toy import ToyChip
 
 
-def run(module: str, case: str, contexts: int, seed: int, divisor: int = 4, **more: int) -> None:
+def run(module: str, case: str, contexts: int, seed: int, divisor: int = 4, **more: float) -> None:
     parameters = {"divisor": divisor, "contexts": contexts, **more}
     chip = ToyChip(divisor, contexts)
     run_bench(chip, f"link.{module}", parameters=parameters, testcase=case, seed=seed)
@@ -41,6 +41,13 @@ def test_contexts(case: str, contexts: int) -> None:
 @pytest.mark.parametrize("contexts", [1, 4])
 def test_link_fuzz(contexts: int) -> None:
     run("bench_link", "fuzz", contexts, seed=12, frames=2000)
+
+
+@pytest.mark.parametrize("rate", [0.98, 1.02])
+@pytest.mark.parametrize("divisor", [pytest.param(4, marks=pytest.mark.slow), 16])
+def test_link_fuzz_off_the_rate(divisor: int, rate: float) -> None:
+    """The host's clock is 2 % off: good frames are all answered, damaged ones change nothing."""
+    run("bench_link", "fuzz", 1, seed=15, divisor=divisor, frames=100, rate=rate)
 
 
 @pytest.mark.slow

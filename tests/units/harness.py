@@ -193,8 +193,9 @@ class ControlHarness(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.sequencer = sequencer = self.sequencer
-        m.submodules.generation = generation = self.generation
+        sequencer, generation = self.sequencer, self.generation
+        m.submodules.sequencer = ResetInserter(self.hung)(sequencer)
+        m.submodules.generation = generation
         for name, member in self.shared.items():
             inner = name in generation.signature.members
             mine, unit = getattr(self, name), getattr(generation if inner else sequencer, name)
