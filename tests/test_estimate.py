@@ -125,7 +125,7 @@ def test_estimate_chooses_what_build_takes(tmp_path: Path) -> None:
 def test_estimate_says_what_is_short() -> None:
     told = run("estimate", "--board", "ulx3s-25f", "--set", "lanes=4")
     assert not told["fits"] and told["chosen"] is None
-    assert told["short"] == {"MULT18X18D": [49, 28]}
+    assert told["short"] == {"DP16KD": [57, 56], "MULT18X18D": [49, 28]}
     moved = run("estimate", "--board", "ulx3s-85f", "--model", "random-13m")
     assert moved["fits"] and "memory=sdram-16" in moved["chosen"]
 

@@ -151,6 +151,12 @@ class Link(wiring.Component):
             m.d.sync += inside.eq(~reply.payload.last)
         with m.Elif(~reply.valid & ~inside):
             m.d.sync += inward.eq(typing)
+        # What was shown is no part of the first frame behind it.
+        parting = Signal()
+        with m.If(sharing.turns):
+            m.d.sync += parting.eq(typing)
+        with m.Elif(transmitter.i.ready):
+            m.d.sync += parting.eq(0)
         m.d.sync += sharing.idle.eq(
             ~self.running
             & (frames.head == frames.tail)
@@ -163,10 +169,12 @@ class Link(wiring.Component):
             terminal.reply.valid.eq(reply.valid & inward),
             terminal.reply.payload.eq(reply.payload),
             reply.ready.eq(Mux(inward, terminal.reply.ready, encoder.i.ready)),
-            transmitter.i.valid.eq(Mux(typing, terminal.o.valid, encoder.o.valid)),
-            transmitter.i.payload.eq(Mux(typing, terminal.o.payload, encoder.o.payload)),
+            transmitter.i.valid.eq(parting | Mux(typing, terminal.o.valid, encoder.o.valid)),
+            transmitter.i.payload.eq(
+                Mux(parting, 0, Mux(typing, terminal.o.payload, encoder.o.payload))
+            ),
             terminal.o.ready.eq(transmitter.i.ready & typing),
-            encoder.o.ready.eq(transmitter.i.ready & ~typing),
+            encoder.o.ready.eq(transmitter.i.ready & ~typing & ~parting),
             frames.typing.eq(typing),
             frames.typed.eq(terminal.typed),
             frames.rewind.eq(sharing.turns | terminal.rewind),

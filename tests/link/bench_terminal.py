@@ -7,8 +7,9 @@ from bench import context
 
 from link.line import Line
 from link.person import ENDS, Screen
-from link.raw import begin
-from link.toy import ToyModel
+from link.raw import Raw, begin
+from link.toy import INFO, ToyModel
+from setun.firmware.link import Command, Event, Status, encode_frame
 from setun.hw.link.sharing import SILENCE
 
 
@@ -58,3 +59,105 @@ async def lines(dut: Any) -> None:
             await shows(line, expected)
         await silent(line)
     assert not line.frames
+
+
+async def types(line: Line, seen: Screen, keys: bytes) -> None:
+    expected = b"".join(map(seen.key, keys))
+    for key in keys:
+        line.post(bytes((key,)))
+        await line.drained()
+        await line.level(1, 60)  # no key comes into an answer
+        if key in b"\r\n":
+            await line.level(1, 2000)
+    await shows(line, expected)
+
+
+async def host(line: Line) -> None:
+    """A host's turn: the first 0x00 takes the wire, and frames are answered as ever."""
+    line.post(b"\0")
+    await line.drained()
+    await line.level(1, 20)
+    assert line.received.endswith(b"\0"), "what was shown must not run into the first frame"
+    raw = Raw(line)
+    for _ in range(3):
+        assert (await raw.ask(Command.INFO)).payload == b"\0" + INFO
+    line.received.clear()
+
+
+@cocotb.test()
+async def turns(dut: Any) -> None:
+    """The wire goes to and fro: in the middle of a line, of an answer, behind a frame cut short."""
+    line = await begin(dut)
+    await types(line, screen(), b"Shall I\r")
+    await host(line)
+    # No silence yet: a key is a damaged frame.
+    line.post(b"abc\0")
+    assert (await line.frame()).kind == Event.ERROR
+    line.received.clear()
+    await silence(line)
+    await types(line, screen(), b"compare\rthee to")
+    await host(line)  # in the middle of a line, which is gone
+    await silence(line)
+    await types(line, screen(), b"a summer's\r\r\nday\n")
+    line.post(b"\0")
+    # All of a frame but its delimiter, then a silence: it is forgotten, not carried out.
+    line.post(encode_frame(Command.RESET, 77)[:-1])
+    await line.drained()
+    await silence(line)
+    line.received.clear()
+    await types(line, screen(), b"x\rThou art\r")
+    await host(line)
+    # And with its delimiter behind the silence it is a frame.
+    line.post(encode_frame(Command.INFO, 78)[:-1])
+    await line.drained()
+    await silence(line)
+    line.post(b"\0")
+    assert (await line.frame()).seq == 78
+
+
+@cocotb.test()
+async def stops(dut: Any) -> None:
+    """Any key ends an answer, at any moment; the conversation goes on from what was shown."""
+    line, rng = await begin(dut), context.generator("stops")
+    seen = screen()
+    assert seen.request()[0] > 10_000
+    for _ in range(context.parameters()["answers"]):
+        echo = b"".join(seen.key(key, answered=False) for key in b"more\r")
+        line.post(b"more\r")
+        await shows(line, echo)
+        await line.level(1, rng.choice((0.1, 1, 5, rng.randrange(1, 2000))))
+        line.post(rng.choice((b"\x03", b"q", b"\x7f", b"\r\n", b"\n" * 3)))
+        await line.drained()
+        before = -1
+        while before != len(line.received):
+            before = len(line.received)
+            await line.level(1, 600)
+        got = bytes(line.received)
+        line.received.clear()
+        text = got[:-2].replace(b"\r\n", b"\n")  # every token of this alphabet is a character
+        assert got.endswith(b"\r\n"), got
+        seen.behind_cr = False
+        assert seen.answer(len(text)) == got
+    line.post(b"\0")
+    assert await Raw(line).status(Command.STOP) == Status.OK
+
+
+@cocotb.test()
+async def blank(dut: Any) -> None:
+    """Without a model every key gives BEL, and settings without a count give a question mark."""
+    line = await begin(dut)
+    for key in b"a b\x08\x03":
+        line.post(bytes((key,)))
+        await shows(line, b"\a")
+    line.post(b"\r\n\n")
+    await shows(line, b"\r\n\r\n")
+    await host(line)
+
+
+@cocotb.test()
+async def refused(dut: Any) -> None:
+    line = await begin(dut)
+    for _ in range(3):
+        line.post(b"z\r")
+        await shows(line, b"z\r\n?\r\n")
+    await host(line)
