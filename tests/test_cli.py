@@ -194,6 +194,7 @@ def test_memory_of_the_board_is_what_the_chip_is_made_for():
 
 
 def test_doctor_reports_tools(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest's workers have it
     assert cli.run(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["can"].items() >= {"simulate": True, "bitstream": True}.items()

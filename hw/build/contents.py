@@ -17,7 +17,7 @@ Bits = NDArray[np.uint8]
 """A memory, words x bits, each 0 or 1; bit 0 of a word first."""
 Contents = Mapping[str, Bits]
 """Memories by name, as `setun.hw.verilog.memory_contents` calls them."""
-LOADED = (Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES)
+LOADED = (Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES, Space.TEXT)
 TRIES = 1 << 12
 
 
@@ -84,8 +84,11 @@ def marks(config: ChipConfig) -> Placement:
     """
     taken: set[int] = set()
     spaces = {}
+    known = shapes(config)
     for space in LOADED:
-        shape = shapes(config)[space]
+        if space not in known:
+            continue
+        shape = known[space]
         parts = []
         for k, depth in enumerate(segments(shape.depth, shape.width)):
             parts.append(_marked(f"{space.name.lower()}{k}", depth, shape.width, taken))

@@ -65,14 +65,15 @@ class Desk:
         return self._log.read_text().splitlines() if self._log.exists() else []
 
     def build(self, board: str) -> None:
-        """What `setun build` leaves in `out`, but for the bits."""
+        """What `setun build` leaves in `out` and `--reuse` in `other`, but for the bits."""
         target = boards.get(board)
-        out = self.folder / "out"
-        out.mkdir(exist_ok=True)
-        (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
-        report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
-                  "config": usual_chip(target).to_dict()}  # fmt: skip
-        (out / "report.json").write_text(json.dumps(report))
+        for name in ("out", "other"):
+            out = self.folder / name
+            out.mkdir(exist_ok=True)
+            (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
+            report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
+                      "config": usual_chip(target).to_dict()}  # fmt: skip
+            (out / "report.json").write_text(json.dumps(report))
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[None]:
