@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "boards": Verb(
         "setun.cli.boards", "Boards, capacity, memory, model sizes that fit, programmer, status."
     ),
+    "train": Verb("setun.cli.train", "A ternary model from a text file."),
     "import": Verb("setun.cli.import_", "Checkpoint folder to image."),
     "inspect": Verb("setun.cli.inspect", "Sections, sizes, program listing."),
     "eval": Verb("setun.cli.eval", "Loss: float and golden, top-1 agreement."),

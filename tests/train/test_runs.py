@@ -1,0 +1,154 @@
+"""Whole runs on tiny sizes: the command's files, a kill and going on, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+from setun.firmware.checkpoint import load_checkpoint  # noqa: E402
+from setun.firmware.errors import SetunError  # noqa: E402
+from setun.train.recipe import Recipe  # noqa: E402
+from setun.train.state import FILE, read_snapshot  # noqa: E402
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+TINY = (
+    "--hidden", "16", "--layers", "2", "--intermediate", "24", "--context", "16", "--batch", "4",
+    "--every", "5", "--dropout", "0.1", "--average", "4", "--warmup", "2",
+)  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    file = tmp_path / "text.txt"
+    file.write_text(TEXT)
+    return file
+
+
+def train(text: Path, out: Path, *more: str, check: bool = True, steps: int = 20):
+    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(out)]
+    done = subprocess.run(
+        [*command, *TINY, "--steps", str(steps), *more], capture_output=True, text=True
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def test_run_leaves_a_model_that_learnt(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = json.loads(train(text, out, "--json", steps=60).stdout)
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.config.hidden_size == 16 and checkpoint.config.intermediate_size == 24
+    assert told["held_out_loss"] < 2.9 < 3.3  # ln 28, the loss of knowing nothing, is 3.33
+    assert told["golden_loss"] == pytest.approx(told["held_out_loss"], abs=0.05)
+    card = (out / "README.md").read_text()
+    assert told["text_sha256"] in card and "setun train" in card
+    assert f"{told['held_out_loss']:.4f}" in card and f"{told['golden_loss']:.4f}" in card
+    assert (out / "losses.svg").read_text().startswith("<?xml")
+    losses = read_snapshot(out).facts["progress"]["losses"]
+    assert [row[0] for row in losses] == list(range(5, 61, 5))
+    assert min(row[2] for row in losses) == told["held_out_loss"]
+
+
+def test_equal_runs_are_equal_and_seeds_differ(text: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        train(text, tmp_path / name, "--seed", seed)
+    models = [contents(tmp_path / name)["model.safetensors"] for name in "abc"]
+    assert models[0] == models[1] != models[2]
+
+
+def without_speed(folder: Path) -> list[list[float]]:
+    return [row[:3] for row in read_snapshot(folder).facts["progress"]["losses"]]
+
+
+def test_killed_and_gone_on_with_is_as_never_killed(text: Path, tmp_path: Path) -> None:
+    """SIGKILL at moments spread over the run, then once more to the end: every bit the same."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(text, whole, steps=200)
+    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(killed)]
+    for number in range(3):
+        resume = ["--resume"] if (killed / FILE).exists() else []
+        child = subprocess.Popen(
+            [*command, *TINY, "--steps", "200", *resume], stderr=subprocess.DEVNULL
+        )
+        seen = (killed / FILE).stat().st_mtime_ns if resume else 0
+        limit = time.monotonic() + 60
+        while child.poll() is None and time.monotonic() < limit:
+            if (killed / FILE).exists() and (killed / FILE).stat().st_mtime_ns != seen:
+                break
+            time.sleep(0.01)
+        time.sleep(0.013 * number)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    train(text, killed, "--resume", steps=200)
+    assert contents(whole)["model.safetensors"] == contents(killed)["model.safetensors"]
+    first, second = read_snapshot(whole), read_snapshot(killed)
+    assert first.tensors.keys() == second.tensors.keys()
+    assert all(bool((first.tensors[n] == second.tensors[n]).all()) for n in first.tensors)
+    assert without_speed(whole) == without_speed(killed)
+
+
+def test_interrupt_writes_the_run(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(out), *TINY]
+    child = subprocess.Popen([*command, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 60
+    while not (out / FILE).exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130 and said.count("\n") == 1, said
+    assert read_snapshot(out).facts["progress"]["step"] > 0
+
+
+def test_refusals_lose_nothing(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(text, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for more, said in (
+        ((), "must hold no run"),
+        (("--resume", "--seed", "9"), "options: must be the run's"),
+        (("--resume", "--dropout", "2"), "dropout: must be from 0 to 0.9"),
+    ):
+        done = train(text, out, *more, check=False)
+        assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+    text.write_text(TEXT + "more")
+    done = train(text, out, "--resume", check=False)
+    assert done.returncode == 1 and "text: must be the run's" in done.stderr
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    assert "must hold no other model" in train(text, other, check=False).stderr
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0{}"])
+def test_damaged_run_is_one_line(text: Path, tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / FILE).write_bytes(damage)
+    with pytest.raises(SetunError, match="must be what setun train wrote"):
+        read_snapshot(tmp_path)
+
+
+def test_recipe_survives_json_and_refuses_others() -> None:
+    recipe = Recipe(hidden=24, rate=1e-3)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    for other in ("", "[]", '{"height": 3}', '{"steps": 0}'):
+        with pytest.raises(SetunError):
+            Recipe.from_json(other)
+
+
+def test_rate_rises_and_falls() -> None:
+    recipe = Recipe(steps=100, warmup=10, rate=1.0, final=0.1)
+    rates = [recipe.rate_at(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert rates[10] == 1 and rates[-1] == pytest.approx(0.1, abs=0.001)
+    assert rates[10:] == sorted(rates[10:], reverse=True)

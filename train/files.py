@@ -1,0 +1,100 @@
+"""What a run leaves: a checkpoint in upstream's layout, its card, a plot of the losses."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, ModelConfig
+from setun.firmware.container import write_atomically
+from setun.sim.studies.report import pyplot
+from setun.sim.studies.report import save as save_figure
+from setun.train.loop import WINDOW, Progress, Trainer
+
+MODEL, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+CARD, PLOT = "README.md", "losses.svg"
+
+
+def config_json(config: ModelConfig) -> str:
+    """config.json as upstream's `save_pretrained` writes it."""
+    fields = {
+        "architectures": [ARCHITECTURE],
+        "model_type": MODEL_TYPE,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "attn_mode": "fused_recurrent",
+        "num_heads": config.num_heads,
+        "expand_ratio": 1,
+        "use_short_conv": False,
+        "conv_size": 4,
+        "share_conv_kernel": True,
+        "use_lower_bound": config.use_lower_bound,
+        "hidden_ratio": 4,
+        "intermediate_size": config.intermediate_size,
+        "hidden_act": "swish",
+        "rms_norm_eps": config.rms_norm_eps,
+        "tie_word_embeddings": False,
+        "torch_dtype": "float32",
+    }
+    return json.dumps(fields, indent=2)
+
+
+def write_model(folder: Path, trainer: Trainer) -> None:
+    """The checkpoint of `trainer`'s weights as they are evaluated."""
+    tensors: dict[str, Tensor] = {n: t.cpu().contiguous() for n, t in trainer.weights().items()}
+    write_atomically(folder / CONFIG, config_json(trainer.model.config).encode())
+    write_atomically(folder / TOKENIZER, trainer.text.tokenizer_json.encode())
+    write_atomically(folder / MODEL, save(tensors, metadata={"format": "pt"}))
+
+
+def write_plot(folder: Path, losses: Sequence[Sequence[float]]) -> None:
+    """Training and held-out loss against steps; SetunError where matplotlib is missing."""
+    figure, axes = pyplot().subplots(figsize=(6, 3.5))
+    steps = [row[0] for row in losses]
+    axes.plot(steps, [row[1] for row in losses], label="training, mean since the last point")
+    axes.plot(steps, [row[2] for row in losses], label="held out")
+    axes.set(xlabel="steps", ylabel="nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, folder / PLOT)
+
+
+def write_card(
+    folder: Path, trainer: Trainer, *, name: str, command: str, golden: float | None
+) -> None:
+    """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss."""
+    recipe, text, progress = trainer.recipe, trainer.text, trainer.progress
+    weights = recipe.weights(text.vocab_size)
+    rows = {
+        "architecture": "MatMul-free LM (HGRNBit layout): MLGRU token mixer, GLU channel mixer, "
+        "every projection a BitLinear",
+        "size": f"hidden {recipe.hidden}, {recipe.layers} layers, intermediate "
+        f"{recipe.intermediate}, vocabulary of {text.vocab_size} ({recipe.tokenizer})",
+        "weights": f"{weights:,} ternary, plus embedding, gains and lower bounds; the file holds "
+        "the latent float weights that absmean turns into {−1, 0, +1}",
+        "data": f"SHA-256 {text.sha256}, {len(text.train):,} tokens trained on, "
+        f"{len(text.held_out):,} held out (the last tenth of the characters)",
+        "command": f"`{command}`",
+        "best step": f"{progress.best_step} of {progress.step}",
+        "held-out loss": f"{progress.best:.4f} nats per token, windows of {WINDOW} from a zero "
+        "state (float32)",
+    }
+    if golden is not None:
+        rows["held-out loss, golden model"] = f"{golden:.4f} nats per token (the chip's arithmetic)"
+    lines = [f"# {name}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in rows.items()]
+    lines += ["", f"![losses]({PLOT})", "", "| steps | training | held out | tokens/s |",
+              "|---|---|---|---|"]  # fmt: skip
+    lines += [
+        f"| {step:.0f} | {mean:.4f} | {held_out:.4f} | {rate:,.0f} |"
+        for step, mean, held_out, rate in _thinned(progress)
+    ]
+    write_atomically(folder / CARD, ("\n".join(lines) + "\n").encode())
+
+
+def _thinned(progress: Progress, most: int = 24) -> Sequence[Sequence[float]]:
+    every = -(-len(progress.losses) // most)
+    return progress.losses[::-1][:: every or 1][::-1]

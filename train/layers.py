@@ -1,0 +1,133 @@
+"""Layers of an HGRNBit model as autograd functions: forward as upstream, backward by hand.
+
+By hand because most of a step's time on a CPU is passes over activations, and because what the
+straight-through estimator ignores is then visible: both roundings, and nothing else.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BITLINEAR_EPS = 1e-6
+"""Of the norm inside BitLinear, whatever rms_norm_eps says (upstream's function default)."""
+ABSMAX_FLOOR = 1e-5
+ABSMEAN_FLOOR = 1e-5
+
+
+def round_half_away(x: Tensor) -> Tensor:
+    """C's ``roundf``, in place: what upstream's activation kernel uses."""
+    half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
+    return x.add_(torch.copysign(half, x)).trunc_()
+
+
+def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of −1, 0, 1 and their scale m: absmean, ties to even (BitNet b1.58; `torch.round`)."""
+    m = weight.abs().mean().clamp_(min=ABSMEAN_FLOOR)
+    return (weight * (1 / m)).round_().clamp_(-1, 1), m
+
+
+def codes_of(x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 codes q of x · r · gain as floats, and their unit 1/a [N, 1]: x · r · gain ≈ q / a."""
+    y = x * gain
+    top = torch.maximum(y.amax(-1, keepdim=True), -y.amin(-1, keepdim=True))
+    unit = (top * r).clamp_(min=ABSMAX_FLOOR).div_(127)
+    return round_half_away(y.mul_(r / unit)), unit
+
+
+def inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """1/√(mean(x²) + eps) of the last dimension, kept."""
+    return torch.einsum("ni,ni->n", x, x)[:, None].div(x.shape[-1]).add_(eps).rsqrt_()
+
+
+def _norm_backward(
+    dy: Tensor, x: Tensor, r: Tensor, gain: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and gain [n] through y = x · r · gain; x [N, n], r [N, 1]."""
+    dyx = dy * x
+    dgain = (r.T @ dyx)[0]
+    inner = (dyx @ gain)[:, None] / x.shape[-1]
+    dx = dy.mul(gain).mul_(r).addcmul_(x, inner * r**3, value=-1)
+    return dx, dgain
+
+
+class RmsNorm(torch.autograd.Function):
+    """y = x / rms(x) · gain; x [N, n], gain [n]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        r = inverse_rms(x, eps)
+        ctx.save_for_backward(x, r, gain)
+        return x.mul(r).mul_(gain)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, r, gain = ctx.saved_tensors
+        return *_norm_backward(grads[0], x, r, gain), None
+
+
+class Project(torch.autograd.Function):
+    """BitLinear: x [N, n] normed and in int8 codes, times weight [m, n] in ternary codes → [N, m].
+
+    Straight through (upstream's LayerNormLinearQuantFn): dx goes by way of the ternary weights, dW
+    by way of the codes of x, and neither sees a rounding or a scale's own gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor, matmul: torch.dtype) -> Tensor:
+        r = inverse_rms(x, BITLINEAR_EPS)
+        q, unit = codes_of(x, r, gain)
+        u, m = ternary(weight)
+        # Codes are exact in bfloat16: 8 significant bits hold −127 … 127.
+        q, u = q.to(matmul), u.to(matmul)
+        ctx.save_for_backward(x, r, gain, q, unit, u, m)
+        return (q @ u.T).to(x.dtype).mul_(unit * m)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, r, gain, q, unit, u, m = ctx.saved_tensors
+        dout = grads[0]
+        dweight = (dout * unit).to(q.dtype).T @ q
+        dy = (dout.to(u.dtype) @ u).to(x.dtype).mul_(m)
+        return *_norm_backward(dy, x, r, gain), dweight.to(gain.dtype), None
+
+
+class Gates(torch.autograd.Function):
+    """MLGRU's inputs: f = lb + (1 − lb) · σ(f'), x = silu(i') · (1 − f); [B, T, D], lb [D]."""
+
+    @staticmethod
+    def forward(ctx: Any, i: Tensor, f: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
+        sf, si = torch.sigmoid(f), torch.sigmoid(i)
+        forget = torch.addcmul(bound, sf, 1 - bound)
+        keep = 1 - forget
+        ctx.save_for_backward(i, sf, si, keep, bound)
+        return forget, i.mul(si).mul_(keep)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        i, sf, si, keep, bound = ctx.saved_tensors
+        dforget, dx = grads
+        silu = i * si
+        di = (silu * (1 - si)).add_(si).mul_(keep).mul_(dx)
+        dforget = torch.addcmul(dforget, dx, silu, value=-1)
+        dbound = torch.addcmul(dforget, dforget, sf, value=-1).flatten(0, -2).sum(0)
+        df = dforget.mul_(sf).mul_(1 - sf).mul_(1 - bound)
+        return di, df, dbound
+
+
+class Swiglu(torch.autograd.Function):
+    """silu(x) · y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        s = torch.sigmoid(x)
+        ctx.save_for_backward(x, y, s)
+        return x.mul(s).mul_(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, y, s = ctx.saved_tensors
+        silu = x * s
+        dy = grads[0] * silu
+        dx = silu.sub_(silu * s).add_(s).mul_(y).mul_(grads[0])
+        return dx, dy

@@ -1,0 +1,213 @@
+"""The training loop: steps, evaluations, the best model kept, a run that can be gone on with."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from setun.firmware.errors import SetunError
+from setun.train.model import HgrnBit
+from setun.train.recipe import Recipe
+from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
+from setun.train.text import Text
+
+WINDOW = 256
+"""Held-out tokens that follow each other from a zero state, as `setun eval` scores them."""
+ROWS = 16  # windows side by side
+BETAS = (0.9, 0.95)
+
+
+@dataclass
+class Progress:
+    """A run so far; plain JSON by `vars`.
+
+    `losses` has [step, training loss since the last, held-out loss, tokens/s] of each evaluation.
+    """
+
+    step: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+    total: float = 0.0  # of training losses since the last evaluation
+    counted: int = 0
+    losses: list[list[float]] = field(default_factory=list)
+
+
+Report = Callable[[Progress], None]
+
+
+class Trainer:
+    """One run of a recipe on a text.
+
+    Parameters
+    ----------
+    recipe, text
+        What to do with what.
+    device
+        "cpu" or "cuda"; on CUDA matrices are multiplied in bfloat16.
+    """
+
+    def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
+        self.recipe, self.text, self.device = recipe, text, torch.device(device)
+        torch.manual_seed(recipe.seed)
+        self.model = HgrnBit(recipe.model(text.vocab_size), recipe.dropout).to(self.device)
+        self.batches = torch.Generator().manual_seed(recipe.seed)
+        self.train_ids, self.held_out = torch.from_numpy(text.train), torch.from_numpy(text.held_out)
+        named = dict(self.model.named_parameters())
+        matrices = [p for p in named.values() if p.ndim == 2]
+        others = [p for p in named.values() if p.ndim != 2]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": recipe.decay},
+             {"params": others, "weight_decay": 0.0}],
+            lr=recipe.rate, betas=BETAS, fused=True,
+        )  # fmt: skip
+        self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
+        self.progress = Progress()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+    def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
+        ids = ids.to(self.device)
+        with self._precision():
+            logits = self.model(ids[:, :-1])
+        return functional.cross_entropy(
+            logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction=reduction
+        )
+
+    def step(self) -> float:
+        """One optimiser step; its loss, nats a token.
+
+        Raises
+        ------
+        SetunError
+            The loss is not finite.
+        """
+        recipe, progress = self.recipe, self.progress
+        last = len(self.train_ids) - recipe.context
+        starts = torch.randint(last, (recipe.batch, 1), generator=self.batches)
+        ids = self.train_ids[starts + torch.arange(recipe.context + 1)]
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate_at(progress.step)
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._loss(ids)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        value = loss.item()
+        if not np.isfinite(value):
+            raise SetunError(f"loss at step {progress.step}", "must be finite", value, "a lower --rate")
+        self.optimiser.step()
+        if self.averages:
+            kept = 0.5 ** (1 / recipe.average)
+            torch._foreach_lerp_(
+                list(self.averages.values()), list(self.model.parameters()), 1 - kept
+            )
+        progress.step += 1
+        progress.total += value
+        progress.counted += 1
+        return value
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is evaluated and kept: the average, or the parameters, by upstream's names."""
+        return self.averages or {n: p.detach() for n, p in self.model.named_parameters()}
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Held-out loss of `weights`, nats a token, over the whole held-out text."""
+        own = {n: p.detach().clone() for n, p in self.model.named_parameters()}
+        if self.averages:
+            self._put(self.averages)
+        self.model.eval()
+        total, count = 0.0, 0
+        for rows in _windows(self.held_out):
+            total += self._loss(rows, "sum").item()
+            count += rows.shape[0] * (rows.shape[1] - 1)
+        if self.averages:
+            self._put(own)
+        return total / count
+
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.data.copy_(tensors[name])
+
+    def snapshot(self) -> Snapshot:
+        """Everything that the next step depends on."""
+        tensors = {f"model.{n}": p for n, p in self.model.named_parameters()}
+        tensors |= {f"average.{n}": p for n, p in self.averages.items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        tensors |= generator_state(self.device) | {"random.batches": self.batches.get_state()}
+        facts = {"progress": vars(self.progress), "text": self.text.sha256}
+        return Snapshot(self.recipe, tensors, facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on where `snapshot` was taken; SetunError when it is of another run."""
+        if snapshot.facts["text"] != self.text.sha256:
+            raise SetunError("text", "must be the run's", self.text.sha256[:12],
+                             "the same file, or another folder")  # fmt: skip
+        if snapshot.recipe != self.recipe:
+            raise SetunError("options", "must be the run's", snapshot.recipe.to_json(),
+                             "the same options, or another folder")  # fmt: skip
+        tensors = snapshot.tensors
+        self._put({n: tensors[f"model.{n}"] for n, _ in self.model.named_parameters()})
+        for name in self.averages:
+            self.averages[name].copy_(tensors[f"average.{name}"])
+        for name, parameter in self.model.named_parameters():
+            start = "optimiser."
+            self.optimiser.state[parameter] = {
+                key[len(start) :].split(".", 1)[0]: value.clone()
+                for key, value in tensors.items()
+                if key.startswith(start) and key[len(start) :].split(".", 1)[1] == name
+            }
+        restore_generators(tensors, self.device)
+        self.batches.set_state(tensors["random.batches"])
+        self.progress = Progress(**snapshot.facts["progress"])
+
+
+def _windows(ids: Tensor) -> Iterator[Tensor]:
+    """Rows [≤ ROWS, WINDOW + 1] that cover the text, its rest in a shorter row of its own."""
+    whole = (len(ids) - 1) // WINDOW
+    starts = torch.arange(whole)[:, None] * WINDOW
+    for part in starts.split(ROWS):
+        yield ids[part + torch.arange(WINDOW + 1)]
+    if (len(ids) - 1) % WINDOW:
+        yield ids[whole * WINDOW :][None]
+
+
+def run(trainer: Trainer, folder: Path, keep: Callable[[], None], report: Report) -> None:
+    """Train to the last step, evaluating as the recipe says.
+
+    `keep` writes the model when it is the best so far; `report` is called after each step and
+    each evaluation. On KeyboardInterrupt the run is written first.
+    """
+    recipe, progress = trainer.recipe, trainer.progress
+    begun, since = time.monotonic(), progress.step
+    try:
+        while progress.step < recipe.steps:
+            trainer.step()
+            if progress.step % recipe.every == 0 or progress.step == recipe.steps:
+                seconds = time.monotonic() - begun
+                rate = (progress.step - since) * recipe.batch * recipe.context / seconds
+                held_out = trainer.evaluate()
+                mean = progress.total / progress.counted
+                progress.losses.append([progress.step, mean, held_out, round(rate)])
+                progress.total, progress.counted = 0.0, 0
+                if held_out < progress.best:
+                    progress.best, progress.best_step = held_out, progress.step
+                    keep()
+                write_snapshot(folder, trainer.snapshot())
+                begun, since = time.monotonic(), progress.step
+            report(progress)
+    except KeyboardInterrupt:
+        write_snapshot(folder, trainer.snapshot())
+        raise

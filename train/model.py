@@ -1,0 +1,151 @@
+"""The model that is trained: HGRNBit with upstream's parameter names, so its state is a checkpoint."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from setun.firmware.checkpoint import ModelConfig
+from setun.train.layers import Gates, Project, RmsNorm, Swiglu
+from setun.train.scan import scan
+
+INITIALISER_RANGE = 0.02
+MIXER_GAIN = 2**-2.5
+"""Of Xavier's uniform distribution, for the matrices of the token mixer (upstream's)."""
+
+
+class Gain(nn.Module):
+    """A norm's gain [n]; holds a parameter called `weight`, as upstream's norms do."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+
+class BitLinear(nn.Module):
+    """A ternary projection with its own input norm: x [N, n] → [N, m].
+
+    `weight` is latent: float, made ternary in every forward pass.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.norm = Gain(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        matmul = torch.bfloat16 if torch.is_autocast_enabled(x.device.type) else x.dtype
+        out: Tensor = Project.apply(x, self.norm.weight, self.weight, matmul)
+        return out
+
+
+def rms_norm(x: Tensor, gain: Gain, eps: float) -> Tensor:
+    """x [N, n] over its root mean square, times the gain."""
+    out: Tensor = RmsNorm.apply(x, gain.weight, eps)
+    return out
+
+
+class Mixer(nn.Module):
+    """MLGRU token mixer: x [B · T, H] → [B · T, H]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, inner = config.hidden_size, config.inner_size
+        self.eps = config.rms_norm_eps
+        self.i_proj, self.f_proj = BitLinear(hidden, inner), BitLinear(hidden, inner)
+        self.g_proj, self.g_norm = BitLinear(hidden, inner), Gain(inner)
+        self.o_proj = BitLinear(inner, hidden)
+        for matrix in (self.i_proj, self.f_proj, self.g_proj, self.o_proj):
+            nn.init.xavier_uniform_(matrix.weight, gain=MIXER_GAIN)
+
+    def forward(self, x: Tensor, bound: Tensor, batch: int) -> Tensor:
+        i, f = self.i_proj(x), self.f_proj(x)
+        forget, new = Gates.apply(i, f, bound)
+        shape = batch, -1, i.shape[-1]
+        o = scan(forget.reshape(shape), new.reshape(shape)).reshape(i.shape)
+        gated = Swiglu.apply(o, rms_norm(self.g_proj(x), self.g_norm, self.eps))
+        out: Tensor = self.o_proj(gated)
+        return out
+
+
+class Glu(nn.Module):
+    """Channel mixer: x [N, H] → [N, H]; the first half of `gate_proj` passes through SiLU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = BitLinear(config.hidden_size, 2 * config.intermediate_size)
+        self.down_proj = BitLinear(config.intermediate_size, config.hidden_size)
+        nn.init.normal_(self.gate_proj.weight, std=INITIALISER_RANGE)
+        deep = (2 * config.num_hidden_layers) ** 0.5
+        nn.init.normal_(self.down_proj.weight, std=INITIALISER_RANGE / deep)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_proj(x).chunk(2, -1)
+        out: Tensor = self.down_proj(Swiglu.apply(gate, up))
+        return out
+
+
+class Block(nn.Module):
+    """Token mixer and channel mixer around the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.attn_norm, self.attn = Gain(config.hidden_size), Mixer(config)
+        self.mlp_norm, self.mlp = Gain(config.hidden_size), Glu(config)
+
+    def forward(self, x: Tensor, bound: Tensor, batch: int, dropout: float) -> Tensor:
+        mixed = self.attn(rms_norm(x, self.attn_norm, self.eps), bound, batch)
+        x = x + functional.dropout(mixed, dropout, self.training)
+        mixed = self.mlp(rms_norm(x, self.mlp_norm, self.eps))
+        return x + functional.dropout(mixed, dropout, self.training)
+
+
+class Body(nn.Module):
+    """All but the head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embeddings = Embedding(config.vocab_size, config.hidden_size)
+        shape = config.num_hidden_layers, config.inner_size
+        self.lower_bounds = nn.Parameter(torch.zeros(shape))
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = Gain(config.hidden_size)
+
+
+class Embedding(nn.Module):
+    """Rows of a float table; holds a parameter called `weight`."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width).normal_(std=INITIALISER_RANGE))
+
+
+class HgrnBit(nn.Module):
+    """An HGRNBit language model; names and shapes of its state are those of
+    `setun.firmware.checkpoint.expected_shapes`.
+
+    Parameters
+    ----------
+    config
+        With lower bounds, an expansion of 1 and a head of its own.
+    dropout
+        Share of the mixers' outputs that training leaves out.
+    """
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config, self.dropout = config, dropout
+        self.model = Body(config)
+        self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
+        nn.init.normal_(self.lm_head.weight, std=INITIALISER_RANGE)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits [B, T, V] of ids [B, T], every row from a zero state."""
+        batch, eps = len(ids), self.config.rms_norm_eps
+        bounds = self.model.lower_bounds.softmax(0).cumsum(0)
+        bounds = bounds - bounds[0]
+        x = self.model.embeddings.weight[ids.flatten()]
+        for layer, bound in zip(self.model.layers, bounds, strict=True):
+            x = layer(x, bound, batch, self.dropout)
+        logits: Tensor = self.lm_head(rms_norm(x, self.model.norm, eps))
+        return logits.reshape(*ids.shape, -1)

@@ -1,0 +1,112 @@
+"""What a training run is asked for: sizes, schedule, and what of it must not change on resuming."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from setun.firmware.checkpoint import ModelConfig
+from setun.firmware.errors import SetunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run; equal recipes, texts and machines give equal models.
+
+    Parameters
+    ----------
+    hidden, layers, intermediate
+        Sizes of the model.
+    tokenizer, vocabulary
+        "char", "byte" or "bpe", and for "bpe" its most tokens.
+    context, batch
+        Tokens of a row, from a zero state, and rows of a step.
+    steps
+        Optimiser steps.
+    rate, warmup, final
+        Peak learning rate of AdamW, steps until it is reached, and the share of it that the
+        cosine ends at.
+    decay
+        Weight decay of matrices.
+    clip
+        Largest norm of the whole gradient.
+    dropout
+        Share of the mixers' outputs left out.
+    average
+        Half-life, in steps, of the exponential average of the weights that is evaluated and kept;
+        0 for the weights themselves.
+    seed
+        Of initial weights, batches and dropout.
+    every
+        Steps between evaluations.
+    """
+
+    hidden: int = 128
+    layers: int = 6
+    intermediate: int = 384
+    tokenizer: str = "char"
+    vocabulary: int = 1024
+    context: int = 128
+    batch: int = 32
+    steps: int = 5000
+    rate: float = 4e-3
+    warmup: int = 100
+    final: float = 0.02
+    decay: float = 0.1
+    clip: float = 1.0
+    dropout: float = 0.0
+    average: float = 0.0
+    seed: int = 1
+    every: int = 250
+
+    def __post_init__(self) -> None:
+        least = {
+            "hidden": 8, "layers": 1, "intermediate": 8, "vocabulary": 257, "context": 2,
+            "batch": 1, "steps": 1, "warmup": 0, "seed": 0, "every": 1,
+        }  # fmt: skip
+        for name, low in least.items():
+            if not low <= getattr(self, name) < 1 << 31:
+                raise SetunError(name, f"must be at least {low}", getattr(self, name))
+        for name in ("rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SetunError(name, "must be above 0", getattr(self, name))
+        for name, high in (("final", 1.0), ("decay", 10.0), ("dropout", 0.9)):
+            if not 0 <= getattr(self, name) <= high:
+                raise SetunError(name, f"must be from 0 to {high:g}", getattr(self, name))
+        if not 0 <= self.average < math.inf:
+            raise SetunError("average", "must not be negative", self.average)
+
+    def model(self, vocab_size: int) -> ModelConfig:
+        """The model's shape."""
+        return ModelConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            intermediate_size=self.intermediate,
+        )
+
+    def weights(self, vocab_size: int) -> int:
+        """Ternary weights: all matrices but the embedding."""
+        inside = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate
+        return self.layers * inside + vocab_size * self.hidden
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, from 0: linear warm-up, then half a cosine (Loshchilov and
+        Hutter, arXiv 1608.03983)."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """The recipe that `to_json` wrote; SetunError for other text."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise SetunError("recipe", "must be what setun train wrote", error) from error
