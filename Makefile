@@ -48,4 +48,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 $(TYPES):
 	@rm -rf $@ && mkdir -p $@
 	@ln -s $(CURDIR)/setun/* $@/
-	@ln -s $(CURDIR)/hw $(CURDIR)/sim $(CURDIR)/firmware $(CURDIR)/constraints $@/
+	@ln -s $(CURDIR)/hw $(CURDIR)/sim $(CURDIR)/firmware $(CURDIR)/constraints $(CURDIR)/train $@/

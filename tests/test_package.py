@@ -15,7 +15,7 @@ import setun
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"setun": "setun"} | {
-    name: f"setun.{name}" for name in ("hw", "sim", "firmware", "constraints")
+    name: f"setun.{name}" for name in ("hw", "sim", "firmware", "constraints", "train")
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 

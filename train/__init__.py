@@ -1,1 +1,1 @@
-"""Quantisation-aware training of MatMul-free LMs (HGRNBit); needs PyTorch, which nothing else does."""
+"""Quantisation-aware training of MatMul-free LMs (HGRNBit); it alone needs PyTorch."""

@@ -40,9 +40,7 @@ def inverse_rms(x: Tensor, eps: float) -> Tensor:
     return torch.einsum("ni,ni->n", x, x)[:, None].div(x.shape[-1]).add_(eps).rsqrt_()
 
 
-def _norm_backward(
-    dy: Tensor, x: Tensor, r: Tensor, gain: Tensor
-) -> tuple[Tensor, Tensor]:
+def _norm_backward(dy: Tensor, x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of x and gain [n] through y = x · r · gain; x [N, n], r [N, 1]."""
     dyx = dy * x
     dgain = (r.T @ dyx)[0]

@@ -58,7 +58,10 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = HgrnBit(recipe.model(text.vocab_size), recipe.dropout).to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
-        self.train_ids, self.held_out = torch.from_numpy(text.train), torch.from_numpy(text.held_out)
+        self.train_ids, self.held_out = (
+            torch.from_numpy(text.train),
+            torch.from_numpy(text.held_out),
+        )
         named = dict(self.model.named_parameters())
         matrices = [p for p in named.values() if p.ndim == 2]
         others = [p for p in named.values() if p.ndim != 2]
@@ -104,7 +107,9 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         value = loss.item()
         if not np.isfinite(value):
-            raise SetunError(f"loss at step {progress.step}", "must be finite", value, "a lower --rate")
+            raise SetunError(
+                f"loss at step {progress.step}", "must be finite", value, "a lower --rate"
+            )
         self.optimiser.step()
         if self.averages:
             kept = 0.5 ** (1 / recipe.average)

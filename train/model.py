@@ -1,4 +1,4 @@
-"""The model that is trained: HGRNBit with upstream's parameter names, so its state is a checkpoint."""
+"""The model that is trained: HGRNBit, its parameters named as in upstream's checkpoints."""
 
 import torch
 from torch import Tensor, nn

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def sequential(f: Tensor, x: Tensor) -> Tensor:
-    """h [B, T, D] from f and x [B, T, D] and h[−1] = 0, a step at a time: what `scan` must equal."""
+    """h [B, T, D] of f and x [B, T, D] and h[−1] = 0, step by step: what `scan` must equal."""
     h = torch.zeros_like(x[:, 0])
     steps = []
     for t in range(x.shape[1]):
@@ -48,8 +48,8 @@ def _chunked(f: Tensor, x: Tensor) -> Tensor:
 
 
 class _Scan(torch.autograd.Function):
-    """With g[t] = dL/dh[t], all of it: g[t] = out[t] + f[t+1] · g[t+1], the same recurrence from the
-    end; then dL/dx[t] = g[t] and dL/df[t] = g[t] · h[t−1]."""
+    """With g[t] = dL/dh[t], all of it: g[t] = out[t] + f[t+1] · g[t+1], the same recurrence from
+    the end; then dL/dx[t] = g[t] and dL/df[t] = g[t] · h[t−1]."""
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, x: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ def largest(board: Board, vocabulary: int, most: int | None = None) -> tuple[int
         Not even the smallest fits.
     """
     shapes = [(hidden, layers, RATIO * hidden) for hidden in HIDDEN for layers in LAYERS]
-    sized = sorted(((weights(*shape, vocabulary), shape[1], shape) for shape in shapes), reverse=True)
+    sized = sorted(
+        ((weights(*shape, vocabulary), shape[1], shape) for shape in shapes), reverse=True
+    )
     for count, _, shape in sized:
         if (most is None or count <= most) and fits(board, *shape):
             return shape

@@ -33,7 +33,9 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     meta = {
         "format": FORMAT, "recipe": snapshot.recipe.to_json(), "facts": json.dumps(snapshot.facts),
     }  # fmt: skip
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()
+    }
     write_atomically(folder / FILE, save(tensors, metadata=meta))
 
 

@@ -142,10 +142,12 @@ def _sized(
     from setun.firmware.errors import SetunError
     from setun.train.sizes import RATIO, largest
 
-    given = {name: value for name, value in sizes.items() if value is not None}
+    given: dict[str, Any] = {n: value for n, value in sizes.items() if value is not None}
     if board is not None:
         if given:
-            raise SetunError("--board", "chooses the sizes", f"--{next(iter(given))}", "one of both")
+            raise SetunError(
+                "--board", "chooses the sizes", f"--{next(iter(given))}", "one of both"
+            )
         found = largest(boards.get(board), vocabulary)
         given = dict(zip(("hidden", "layers", "intermediate"), found, strict=True))
     elif "hidden" in given:

@@ -15,9 +15,7 @@ SHIPPED = Path(__file__).parents[2] / "setun" / "models" / "shakespeare-small"
 
 
 def test_names_and_shapes_are_upstreams() -> None:
-    config = ModelConfig(
-        vocab_size=11, hidden_size=16, num_hidden_layers=2, intermediate_size=24
-    )
+    config = ModelConfig(vocab_size=11, hidden_size=16, num_hidden_layers=2, intermediate_size=24)
     found = {name: tuple(p.shape) for name, p in HgrnBit(config).named_parameters()}
     assert found == expected_shapes(config)
 
@@ -52,7 +50,8 @@ def test_bit_linear_and_its_gradient(scale: float) -> None:
     """At zero and near it too: nothing is divided by."""
     draw = torch.Generator().manual_seed(1)
     x, gain, weight = (
-        torch.randn(shape, dtype=torch.float64, generator=draw) for shape in ((5, 12), (12,), (7, 12))
+        torch.randn(shape, dtype=torch.float64, generator=draw)
+        for shape in ((5, 12), (12,), (7, 12))
     )
     given = [t.requires_grad_() for t in ((scale * x).detach(), gain, weight)]
     out = torch.randn(5, 7, dtype=torch.float64, generator=draw)
@@ -67,9 +66,7 @@ def test_bit_linear_and_its_gradient(scale: float) -> None:
 
 def doubles(*shapes: tuple[int, ...]):
     draw = torch.Generator().manual_seed(2)
-    return [
-        torch.randn(s, dtype=torch.float64, generator=draw).requires_grad_() for s in shapes
-    ]
+    return [torch.randn(s, dtype=torch.float64, generator=draw).requires_grad_() for s in shapes]
 
 
 def test_gradients_of_the_other_layers() -> None:

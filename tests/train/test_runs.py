@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-from setun.firmware.checkpoint import load_checkpoint  # noqa: E402
-from setun.firmware.errors import SetunError  # noqa: E402
-from setun.train.recipe import Recipe  # noqa: E402
-from setun.train.state import FILE, read_snapshot  # noqa: E402
+from setun.firmware.checkpoint import load_checkpoint
+from setun.firmware.errors import SetunError
+from setun.train.recipe import Recipe
+from setun.train.state import FILE, read_snapshot
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 TINY = (

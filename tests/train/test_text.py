@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
-from setun.firmware.errors import SetunError  # noqa: E402
-from setun.firmware.tokenizer import Tokenizer  # noqa: E402
-from setun.train.text import BUILDERS, prepare  # noqa: E402
+from setun.firmware.errors import SetunError
+from setun.firmware.tokenizer import Tokenizer
+from setun.train.text import BUILDERS, prepare
 
 WORDS = "to be, or not to be: that is the question.\n" * 40
 
