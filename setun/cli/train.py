@@ -57,7 +57,7 @@ def command(
     the same options, goes on as if nothing had happened.
 
     \b
-    setun train --text tinyshakespeare.txt -o shakespeare
+    setun train --text FILE -o DIR
     setun train --text FILE -o DIR --board icebreaker --steps 4000
     setun train --text FILE -o DIR --tokenizer bpe --vocabulary 2048 --resume
     """
