@@ -233,6 +233,16 @@ VALUES = st.recursive(
 )
 
 
+def test_true_is_no_version() -> None:
+    header, sections = container.parse(DATA, "f")
+    text = sections["text"]
+    changed = container.dump(
+        header | {"layout": True}, [container.Section("text", "nextpnr", text.data, text.meta)]
+    )
+    with pytest.raises(SetunError, match="layout version must be"):
+        parse(changed, "f")
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_header_is_understood_or_refused(data: st.DataObject) -> None:

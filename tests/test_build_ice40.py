@@ -56,6 +56,8 @@ def test_dry_run_writes_the_design(tmp_path: Path) -> None:
 
 
 def test_too_large_a_model_is_refused(tmp_path: Path) -> None:
-    code, _, error = invoke("build", "--board", "icebreaker", "-o", str(tmp_path), "--dry-run")
+    code, _, error = invoke(
+        "build", "--board", "icebreaker", "--model", "shakespeare", "-o", str(tmp_path), "--dry-run"
+    )
     assert code == 1 and error is not None
     assert not list(tmp_path.iterdir())

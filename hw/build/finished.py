@@ -109,8 +109,9 @@ def parse(data: bytes, source: str) -> Finished:
     header, sections = container.parse(data, source)
     fix = "build it again"
     try:
-        if header["layout"] != VERSION:
-            raise SetunError(source, f"layout version must be {VERSION}", header["layout"], fix)
+        version = header["layout"]
+        if type(version) is not int or version != VERSION:  # JSON's true would equal 1
+            raise SetunError(source, f"layout version must be {VERSION}", version, fix)
         name, shape, report = header["name"], header["shape"], header["report"]
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name {name}")
