@@ -9,6 +9,11 @@ from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.errors import SetunError
 
 
+def weights(hidden: int, layers: int, intermediate: int, vocabulary: int) -> int:
+    """Ternary weights: all matrices but the embedding."""
+    return layers * (4 * hidden**2 + 3 * hidden * intermediate) + vocabulary * hidden
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training run; equal recipes, texts and machines give equal models.
@@ -86,9 +91,8 @@ class Recipe:
         )
 
     def weights(self, vocab_size: int) -> int:
-        """Ternary weights: all matrices but the embedding."""
-        inside = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate
-        return self.layers * inside + vocab_size * self.hidden
+        """Ternary weights of the model."""
+        return weights(self.hidden, self.layers, self.intermediate, vocab_size)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, from 0: linear warm-up, then half a cosine (Loshchilov and

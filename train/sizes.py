@@ -6,15 +6,11 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.placement import sized_for
 from setun.models.random import random_image
+from setun.train.recipe import weights
 
 HIDDEN = (64, 96, 128, 160, 192, 256, 320, 384, 512)
 LAYERS = (3, 4, 6, 8)
 RATIO = 3  # of the intermediate size to the hidden one
-
-
-def weights(hidden: int, layers: int, intermediate: int, vocabulary: int) -> int:
-    """Ternary weights: all matrices but the embedding."""
-    return layers * (4 * hidden**2 + 3 * hidden * intermediate) + vocabulary * hidden
 
 
 def fits(board: Board, hidden: int, layers: int, intermediate: int) -> bool:

@@ -22,7 +22,9 @@ from setun.sim.simulator.cache import build_once
 
 SIMULATED_CLOCK = 48_000_000
 SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time on tokens
-SIMULATED_CHIP = {"rows": 16}  # most tokens a second: all but the array take most of the time
+# Most tokens a second: all but the array take most of the time, and a host that speaks frames needs
+# no terminal (`setun run --backend sim --set terminal=1` has it).
+SIMULATED_CHIP = {"rows": 16, "terminal": 0}
 PATIENCE = 900.0  # seconds; a large model's token is millions of cycles
 
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from setun.firmware.folders import cache_home, own_folder, writable
+
 KEEP = 48
 STALE_SECONDS = 24 * 3600.0
 
@@ -20,15 +22,10 @@ def cache_folder() -> Path:
     Where that cannot be written, a folder of this user's own under the temporary folder, with a
     note on stderr.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"
-    folder = home / "setun" / "sim"
-    if _writable(folder):
+    folder = cache_home() / "setun" / "sim"
+    if writable(folder):
         return folder
-    other = Path(tempfile.gettempdir()) / f"setun-sim-{os.getuid()}"
-    # A folder planted by another user could hold any executable.
-    if not _writable(other) or other.is_symlink() or other.stat().st_uid != os.getuid():
-        other = Path(tempfile.mkdtemp(prefix="setun-sim-"))
+    other = own_folder("setun-sim")
     print(f"setun: cannot write {folder}; compiled chips go to {other}", file=sys.stderr)
     return other
 
@@ -63,15 +60,6 @@ def build_once(folder: Path, name: str, build: Callable[[Path], None]) -> tuple[
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return entry, False
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _touch(entry: Path) -> bool:
