@@ -158,6 +158,7 @@ def build_bitstream(
     allow_timing_fail: bool = False,
     cache: Cache | None = None,
     model: Model | None = None,
+    limit_s: float | None = None,
 ) -> dict[str, Any]:
     """Build NAME.bit (NAME.bin of an iCE40) and report.json in `out`; return the report.
 
@@ -189,6 +190,8 @@ def build_bitstream(
         Keep a bitstream that misses its clock.
     model
         What `factory` puts into the chip's memories, if a bitstream holds it (`in_bitstream`).
+    limit_s
+        Seconds that each tool may take.
 
     Raises
     ------
@@ -213,7 +216,7 @@ def build_bitstream(
 
     device = Device(device=board.device, package=board.package, speed=board.speed)
     finished = None
-    with Children() as children:
+    with Children(limit_s) as children:
         flow = Flow(children, cache or Cache(), out, progress)
         reusable = model is not None and markable(model.config)
         design = elaborate(model.marked if model and reusable else factory)

@@ -1,8 +1,10 @@
 """Child processes that never outlive the build that started them."""
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,6 +13,27 @@ from types import TracebackType
 from setun.firmware.errors import SetunError
 
 GRACE_SECONDS = 3.0
+PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+
+
+class Ended(SetunError):
+    """A tool's own end; `status` as `subprocess` has it, negative after a signal."""
+
+    status = 0
+
+
+class TookTooLong(SetunError):
+    """A tool that was ended since it took longer than allowed."""
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for this process' end when the thread that started it has gone.
+
+    A program that is killed ends nobody. Where there is no such call, children end by themselves.
+    """
+    if _prctl is not None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _last_error(log: Path) -> str:
@@ -24,9 +47,15 @@ class Children:
 
     Each child leads its own process group, so that an interrupt at the terminal reaches this
     program alone and it decides what ends.
+
+    Parameters
+    ----------
+    limit_s
+        Seconds that a command may take; None for as many as it likes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float | None = None) -> None:
+        self.limit_s = limit_s
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
         self._lock = Lock()
@@ -48,8 +77,8 @@ class Children:
         Raises
         ------
         SetunError
-            It could not be started, or it ended with another status than 0; the value is its
-            last line that speaks of an error.
+            It could not be started; `Ended`: with another status than 0, the value is its last line
+            that speaks of an error; `TookTooLong`: it was ended.
         """
         with log.open("wb") as output:
             with self._lock:
@@ -63,16 +92,21 @@ class Children:
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
+                        preexec_fn=_die_with_parent,
                     )
                 except OSError as error:
                     raise SetunError(name, "must start", error) from error
                 self._running.add(child)
             try:
-                status = child.wait()
+                status = child.wait(self.limit_s)
+            except subprocess.TimeoutExpired:
+                raise TookTooLong(name, f"must end within {self.limit_s:g} s") from None
             finally:
                 self._end(child)
         if status:
-            raise SetunError(name, f"must succeed, ended with status {status}", _last_error(log))
+            ended = Ended(name, f"must succeed, ended with status {status}", _last_error(log))
+            ended.status = status
+            raise ended
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
         if child.poll() is None:

@@ -31,6 +31,9 @@ VERBS: dict[str, Verb] = {
         "setun.cli.estimate",
         "LUTs, RAM, cycles, tokens a second, and whether it fits; no tool runs.",
     ),
+    "explore": Verb(
+        "setun.cli.explore", "The design space: estimated, the best few placed and routed."
+    ),
     "flash": Verb("setun.cli.flash", "Put a built bitstream on its board."),
     "load": Verb("setun.cli.load", "Put a model on a running chip, verified."),
     "stream": Verb("setun.cli.stream", "Talk to a chip on a serial port."),

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from setun.firmware.compiler import Image
     from setun.firmware.config import ChipConfig
     from setun.firmware.numerics import Numerics
-    from setun.hw.dot import Technology
 
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data
@@ -81,15 +78,12 @@ def command(
     if board is None:
         raise click.MissingParameter(ctx=context, param_hint="--board", param_type="option")
     from setun import boards
+    from setun.building import parts
     from setun.estimate.chip import estimate
     from setun.firmware.container import write_atomically
-    from setun.firmware.placement import place
     from setun.flashing import WEIGHTS, weights_for_flash
-    from setun.hw.build import Model, build_bitstream, check_clock, design_for
-    from setun.hw.build.contents import in_bitstream
+    from setun.hw.build import build_bitstream, check_clock, design_for
     from setun.hw.build.families import family
-    from setun.hw.build.sdram_pads import ROUND_TRIP
-    from setun.hw.chip import Chip
     from setun.hw.resources import block_kind, block_ram, check_capacity
     from setun.measure import measure
     from setun.models.load import open_model
@@ -110,20 +104,11 @@ def command(
         return
     check_capacity(config, target.capacity, board)
     check_clock(target, mhz, config.pump)
-    # Weights beyond the chip are loaded over the link, and the rest with them; flash keeps them.
-    contents = place(image, config)
-    placement = contents if config.memory in ("onchip", "qspi") else None
-    weights = weights_for_flash(contents, config)
-    technology: Technology = "ice40" if target.family == "ice40" else "generic"
-    make = partial(Chip, config, technology=technology, round_trip=ROUND_TRIP)
-    chip = partial(make, placement)
-    held = None
-    if in_bitstream(config) and target.family == "ecp5":
-        shape = asdict(image.config)
-        held = Model(chip=make, config=config, placement=contents, shape=shape)
+    made = parts(image, config, target)
+    weights = weights_for_flash(made.contents, config)
     config_text = config.to_toml().encode()
     if dry_run:
-        design = design_for(chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
+        design = design_for(made.chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
         pins = f"setun.{family(target.family).constraints}"
@@ -140,9 +125,9 @@ def command(
         start("measure cycles per token")
         measured = measure(board, model, image, config, MEASURED_TOKENS)[-1]
         report = build_bitstream(
-            chip, target, name="setun", out=out, clock_mhz=mhz, pump=config.pump,
+            made.chip, target, name="setun", out=out, clock_mhz=mhz, pump=config.pump,
             seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
-            model=held,
+            model=made.model,
             extra={
                 "streams": measured.streams,
                 "cycles_per_token": measured.cycles_per_token,

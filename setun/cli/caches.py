@@ -7,7 +7,7 @@ from setun.firmware.folders import cache_home, own_folder, writable
 
 VARIABLE = "XDG_CACHE_HOME"
 # Verbs that keep something for the next run, so that a lost cache costs time.
-KEEPING = ("demo", "generate", "build", "bench")
+KEEPING = ("demo", "generate", "build", "explore", "bench")
 
 
 def ensure_cache(arguments: list[str]) -> None:

@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def chip_options(command: F) -> F:
-    """Add `--config FILE`, `--numerics`, `--set key=value`, for `chosen_options` in that order."""
-    command = click.option(
+def set_option(command: F) -> F:
+    """Add `--set key=value`, passed as `settings`."""
+    return click.option(
         "--set", "settings", metavar="KEY=VALUE", multiple=True,
         help="Set one option of the chip, e.g. --set rows=16.",
     )(command)  # fmt: skip
-    command = numerics_option(command)
+
+
+def config_option(command: F) -> F:
+    """Add `--config FILE`, passed as `config_file`."""
     return click.option(
         "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
         help="Options of the chip as TOML.",
     )(command)  # fmt: skip
+
+
+def chip_options(command: F) -> F:
+    """Add `--config FILE`, `--numerics`, `--set key=value`, for `chosen_options` in that order."""
+    return config_option(numerics_option(set_option(command)))
 
 
 def chosen_options(

@@ -3,46 +3,15 @@
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from setun.cli.common import bar, emit, json_option
 from setun.cli.options import numerics_option
-from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
-from setun.firmware.tokenizer import Tokenizer
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import BatchModel, agreement, score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
 from setun.sim.reference import FloatModel
-
-TOKENS = 20_480
-"""Predictions scored when --tokens is not given and the text has that many."""
-
-SLACK = 64
-"""Last ids of a text cut short that are not used: the cut may have changed them."""
-
-HELD_OUT = 0.9
-"""Where the part of a text begins that the shipped models were not trained on."""
-
-
-def _read(path: Path, held_out: bool) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SetunError(str(path), "must be UTF-8 text", error) from error
-    return text[int(HELD_OUT * len(text)) :] if held_out else text
-
-
-def _encode(tokenizer: Tokenizer, text: str, tokens: int) -> NDArray[np.int64]:
-    """At least the first `tokens` ids of a text, if it has them, without encoding much more."""
-    length = 2 * (tokens + SLACK)
-    while length < len(text):
-        ids = tokenizer.encode(text[:length])
-        if len(ids) >= tokens + SLACK:
-            return np.array(ids[:-SLACK], np.int64)
-        length *= 2
-    return np.array(tokenizer.encode(text), np.int64)
+from setun.texts import TOKENS, WINDOW, encode, read_text
 
 
 def evaluate(
@@ -50,7 +19,7 @@ def evaluate(
 ) -> dict[str, object]:
     """What `setun eval --json` prints; the float model is the checkpoint's own where there is
     one, else the image's float meaning."""
-    ids = _encode(model.tokenizer(), text, (tokens or TOKENS) + 1)
+    ids = encode(model.tokenizer(), text, (tokens or TOKENS) + 1)
     if tokens is None:
         tokens = max(1, min(TOKENS, len(ids) - 1))
     rows, counted = windows(ids, window, tokens)
@@ -99,7 +68,7 @@ def _text(result: dict[str, object]) -> str:
     help=f"Tokens to predict from the start of the text.  [default: {TOKENS}, or the whole text]",
 )  # fmt: skip
 @click.option(
-    "--window", type=click.IntRange(1), default=256, show_default=True,
+    "--window", type=click.IntRange(1), default=WINDOW, show_default=True,
     help="Tokens after which the state is reset.",
 )  # fmt: skip
 @click.option("--held-out", is_flag=True, help="Use only the last tenth of the text.")
@@ -117,5 +86,5 @@ def command(
     """
     opened = open_model(model)
     chosen = numerics or opened.numerics
-    result = evaluate(opened, _read(file, held_out), tokens, window, chosen)
+    result = evaluate(opened, read_text(file, held_out), tokens, window, chosen)
     emit(result, as_json, lambda: _text(result))

@@ -1,20 +1,19 @@
 """The chip that makes most tokens a second of a model on a board, found with the estimate."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from math import log
 from typing import Any
 
 from setun.boards import Board
-from setun.estimate.chip import Estimate, estimate, logic
+from setun.estimate.chip import Estimate, cells, estimate, memory_fits
 from setun.firmware.compiler import Image
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.isa import Op
 from setun.firmware.placement import sized_for
-from setun.hw.external import LATENCY, capacity
-from setun.hw.resources import block_ram
+from setun.hw.external import LATENCY
 
 # Share of the LUTs that a chosen chip may take: the estimate has been wrong by a third of the rest.
 FILLED = 0.9
@@ -56,32 +55,51 @@ class Guess:
         return (busy + waits) / seats
 
 
-def _chips(base: ChipConfig, board: Board, fixed: set[str]) -> Iterator[ChipConfig]:
-    memories = ["onchip", *(m.name for m in board.memory)]
-    space = {**SPACE, "memory": memories}
-    free = {name: values for name, values in space.items() if name not in fixed}
-    for values in product(*free.values()):
-        chosen = dict(zip(free, values, strict=True))
+def chips(
+    base: ChipConfig,
+    board: Board,
+    space: Mapping[str, Sequence[Any]],
+    fixed: Collection[str],
+    **others: Any,
+) -> Iterator[tuple[dict[str, Any], ChipConfig | SetunError]]:
+    """Every chip with options of `space`, by these, or why there is none.
+
+    What `space` and `others` do not have is as in `base`, but for the memory's part: the board's,
+    if it is not `fixed`.
+    """
+    for values in product(*space.values()):
+        chosen = dict(zip(space, values, strict=True))
+        options = {**others, **chosen}
         if "part" not in fixed:
-            chosen["part"] = board.part(chosen.get("memory", base.memory))
+            options["part"] = board.part(chosen.get("memory", base.memory))
         try:
-            yield base.override(**chosen)
-        except SetunError:
-            continue
+            yield chosen, base.override(**options)
+        except SetunError as error:
+            yield chosen, error
 
 
-def _fitting(image: Image, config: ChipConfig, board: Board) -> tuple[ChipConfig, int] | None:
-    """The chip with memories for `image`, and its LUTs, if it fits the board."""
-    sized = sized_for(image, config)
-    if sized.external and sized.weight_bytes > capacity(sized):
-        return None
-    limits = {k: n * (FILLED if k == "TRELLIS_COMB" else 1) for k, n in board.capacity.items()}
-    needed = logic(sized)
-    if any(n > limits[kind] for kind, n in needed.items()):
-        return None
-    if sum(block_ram(sized).values()) > limits["DP16KD"]:
-        return None
-    return sized, needed["TRELLIS_COMB"]
+def free_space(base: ChipConfig, board: Board, fixed: Collection[str]) -> dict[str, Sequence[Any]]:
+    """Options that a search goes through, but for those that are `fixed`.
+
+    A small chip has none: its core is one netlist.
+    """
+    if base.small:
+        return {}
+    space = {**SPACE, "memory": ("onchip", *(m.name for m in board.memory))}
+    return {name: values for name, values in space.items() if name not in fixed}
+
+
+def shortage(config: ChipConfig, board: Board) -> str:
+    """What of `board` a chip is short of that a search may choose; "" if of nothing."""
+    if not memory_fits(config):
+        return f"{config.memory} is too small for the weights"
+    for kind, count in sorted(cells(config).items()):
+        most = board.capacity[kind]
+        if count > most:
+            return f"{kind} beyond {most:,}"
+        if kind == "TRELLIS_COMB" and count > FILLED * most:
+            return f"{kind} beyond {FILLED:.0%} of {most:,}"
+    return ""
 
 
 def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estimate:
@@ -106,13 +124,15 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     guess = Guess(image)
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")
-    chips = [(guess.cycles(c), c) for c in _chips(base, board, fixed)]
-    for cycles, config in sorted(chips, key=lambda each: each[0]):
+    tried = chips(base, board, free_space(base, board, fixed), fixed)
+    guessed = [(guess.cycles(c), c) for _, c in tried if isinstance(c, ChipConfig)]
+    for cycles, config in sorted(guessed, key=lambda each: each[0]):
         if cycles > limit:
             break
-        if fitting := _fitting(image, config, board):
+        sized = sized_for(image, config)
+        if not shortage(sized, board):
             limit = min(limit, cycles * WORSE)
-            found.append((cycles, fitting[1], fitting[0]))
+            found.append((cycles, cells(sized)["TRELLIS_COMB"], sized))
     if not found:
         raise SetunError(
             f"model on {board.name}", "must fit some chip", "none of those tried",
@@ -120,9 +140,9 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
         )  # fmt: skip
     step, lowest = log(ALIKE), found[0][0]
     found.sort(key=lambda each: (int(log(each[0] / lowest) / step), each[1]))
-    tried = [estimate(image, config, board) for *_, config in found[:TRIED]]
-    fastest = min(each.cycles_per_token for each in tried)
-    alike = [each for each in tried if each.cycles_per_token <= fastest * ALIKE]
+    estimates = [estimate(image, config, board) for *_, config in found[:TRIED]]
+    fastest = min(each.cycles_per_token for each in estimates)
+    alike = [each for each in estimates if each.cycles_per_token <= fastest * ALIKE]
     return min(alike, key=lambda each: (each.needed or {})["TRELLIS_COMB"])
 
 

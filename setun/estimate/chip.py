@@ -54,6 +54,13 @@ def cells(config: ChipConfig) -> dict[str, int]:
     return {"DP16KD": sum(block_ram(config).values()), **logic(config)}
 
 
+def memory_fits(config: ChipConfig) -> bool:
+    """Whether the memory outside the FPGA's block RAM holds what the chip keeps there."""
+    if config.small and config.constants_end > SPRAM_BLOCK:
+        return False
+    return not config.external or config.weight_bytes <= capacity(config)
+
+
 def load_seconds(image: Image, config: ChipConfig) -> float:
     """Seconds that the model takes over the UART: its frames, one after the other."""
     c = config
@@ -126,13 +133,11 @@ def _cycles(image: Image, config: ChipConfig) -> dict[int, float]:
 
 def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
     """What `image` on the chip `config` needs of `board`, and how fast it is."""
-    outside = config.external and config.weight_bytes > capacity(config)
-    outside |= config.small and config.constants_end > SPRAM_BLOCK
     return Estimate(
         config=config,
         needed=cells(config) if board.has_fpga else None,
         capacity=board.capacity,
         cycles=_cycles(image, config),
         load_seconds=load_seconds(image, config),
-        memory_fits=not outside,
+        memory_fits=memory_fits(config),
     )

@@ -1,0 +1,54 @@
+"""What `build_bitstream` takes to put a model's chip on a board."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from setun.boards import Board
+from setun.firmware.compiler import Image
+from setun.firmware.config import ChipConfig
+from setun.firmware.placement import Placement, place
+from setun.hw.build import Model
+from setun.hw.build.contents import in_bitstream
+from setun.hw.build.sdram_pads import ROUND_TRIP
+from setun.hw.chip import Chip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A chip with a model.
+
+    Parameters
+    ----------
+    chip
+        Makes the chip, the model in those of its memories that a bitstream holds.
+    model
+        The model, where it can be put into a finished layout; None otherwise.
+    contents
+        The model's words for this chip.
+    """
+
+    chip: Callable[[], Any]
+    model: Model | None
+    contents: Placement
+
+
+def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
+    """The chip `config` with `image` on `board`.
+
+    Raises
+    ------
+    SetunError
+        The model does not fit the chip.
+    """
+    # Weights beyond the chip are loaded over the link, and the rest with them; flash keeps them.
+    contents = place(image, config)
+    placement = contents if config.memory in ("onchip", "qspi") else None
+    technology = "ice40" if board.family == "ice40" else "generic"
+    make = partial(Chip, config, technology=technology, round_trip=ROUND_TRIP)
+    model = None
+    if in_bitstream(config) and board.family == "ecp5":
+        shape = asdict(image.config)
+        model = Model(chip=make, config=config, placement=contents, shape=shape)
+    return Parts(chip=partial(make, placement), model=model, contents=contents)

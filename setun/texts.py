@@ -1,0 +1,41 @@
+"""Texts that losses are measured on, as token ids."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.errors import SetunError
+from setun.firmware.tokenizer import Tokenizer
+
+TOKENS = 20_480
+"""Predictions scored unless told otherwise, if the text has that many."""
+
+WINDOW = 256
+"""Tokens after which the state is reset unless told otherwise."""
+
+SLACK = 64
+"""Last ids of a text cut short that are not used: the cut may have changed them."""
+
+HELD_OUT = 0.9
+"""Where the part of a text begins that the shipped models were not trained on."""
+
+
+def read_text(path: Path, held_out: bool) -> str:
+    """A UTF-8 text, or the last tenth of it; SetunError where it is none."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SetunError(str(path), "must be UTF-8 text", error) from error
+    return text[int(HELD_OUT * len(text)) :] if held_out else text
+
+
+def encode(tokenizer: Tokenizer, text: str, tokens: int) -> NDArray[np.int64]:
+    """At least the first `tokens` ids of a text, if it has them, without encoding much more."""
+    length = 2 * (tokens + SLACK)
+    while length < len(text):
+        ids = tokenizer.encode(text[:length])
+        if len(ids) >= tokens + SLACK:
+            return np.array(ids[:-SLACK], np.int64)
+        length *= 2
+    return np.array(tokenizer.encode(text), np.int64)
