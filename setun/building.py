@@ -13,6 +13,7 @@ from setun.hw.build import Model
 from setun.hw.build.contents import in_bitstream
 from setun.hw.build.sdram_pads import ROUND_TRIP
 from setun.hw.chip import Chip
+from setun.hw.dot import Technology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     # Weights beyond the chip are loaded over the link, and the rest with them; flash keeps them.
     contents = place(image, config)
     placement = contents if config.memory in ("onchip", "qspi") else None
-    technology = "ice40" if board.family == "ice40" else "generic"
+    technology: Technology = "ice40" if board.family == "ice40" else "generic"
     make = partial(Chip, config, technology=technology, round_trip=ROUND_TRIP)
     model = None
     if in_bitstream(config) and board.family == "ecp5":

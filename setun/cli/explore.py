@@ -114,6 +114,10 @@ def command(
     try:
         with workers:
             exploration.run()
+        if results.damaged:
+            n = len(results.damaged)
+            said = "damaged result was" if n == 1 else "damaged results were"
+            click.echo(f"setun: {n} {said} made again", err=True)
     except KeyboardInterrupt:
         keep()
         click.echo(f"setun: error: interrupted; what is finished is in {out}: the same command "

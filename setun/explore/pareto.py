@@ -26,14 +26,14 @@ def front(costs: Sequence[Costs]) -> list[int]:
 def spread(values: Sequence[float], count: int) -> list[int]:
     """Indices of up to `count` of ascending values: the last, the first, others evenly between.
 
-    A single one is the last. Each place goes to the value nearest to it that is left.
+    A single one is the last. Each place goes to the nearest value that is left, the ends first.
     """
     if count >= len(values):
         return list(range(len(values)))
     low, high = values[0], values[-1]
+    between = [low + (high - low) * k / (count - 1) for k in range(1, count - 1)]
     left, found = list(range(len(values))), []
-    for k in range(count):
-        place = high - (high - low) * k / max(count - 1, 1)
+    for place in [high, low, *between][:count]:
         nearest = min(left, key=lambda j: (abs(values[j] - place), -j))
         left.remove(nearest)
         found.append(nearest)

@@ -92,6 +92,7 @@ class Row:
             "tokens_per_second": self.tokens_per_second, "luts": self.luts, "loss": self.loss,
             "estimated": self.estimated, "measured": self.measured,
             "measured_cycles_per_token": self.cycles,
+            "config": self.point.config and self.point.config.to_dict(),
         }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def clocks(text: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             low, high, step = (float(part) for part in text.split(":"))
-            if not (0 < low <= high and 0 < step):
+            if not (0 < low <= high < 1e4 and 0 < step):
                 raise ValueError
             count = int((high - low) / step + 1e-6) + 1
             found = [low + k * step for k in range(min(count, MOST_CLOCKS + 1))]

@@ -1,0 +1,237 @@
+"""The verb: estimates alone, what is kept, what the report says, refusals."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from setun import boards
+from setun.cli import cli
+from setun.estimate.chip import estimate
+from setun.explore import run
+from setun.explore.rows import luts
+from setun.firmware.config import ChipConfig
+from setun.models.load import load_model
+
+BOARD = "ulx3s-25f"
+SPACE = ("--board", BOARD, "--model", "random-64x1", "--estimate-only", "--jobs", "1",
+         "--set", "memory=onchip", "--vary", "columns=8,16", "--vary", "rows=2,4",
+         "--vary", "lanes=1,4", "--vary", "contexts=1", "--vary", "pump=1")  # fmt: skip
+
+
+def invoke(*args: object) -> tuple[int, str, str, BaseException | None]:
+    result = CliRunner().invoke(cli, ["explore", *map(str, args)])
+    return result.exit_code, result.stdout, result.stderr, result.exception
+
+
+def told(*args: object) -> dict[str, Any]:
+    code, out, error, exception = invoke(*args, "--json")
+    assert code == 0, (error, exception)
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder in which a small space has been estimated, and what that printed."""
+    out = tmp_path_factory.mktemp("explored") / "out"
+    return out, told(*SPACE, "-o", out)
+
+
+def test_all_are_estimated_and_what_is_refused_is_counted(
+    explored: tuple[Path, dict[str, Any]],
+) -> None:
+    _, found = explored
+    assert found["counts"] == {"estimated": 12, "refused": 4}
+    assert found["refused"] == {"rows must be a multiple of the 4 lanes": 4}
+    assert len(found["points"]) == 2 * 2 * 2 * 2
+    image, board = load_model("random-64x1"), boards.get(BOARD)
+    for point in found["points"]:
+        if point["status"] == "refused":
+            assert point["options"]["rows"] == 2 and point["options"]["lanes"] == 4
+            continue
+        config = ChipConfig.from_dict(point["config"])
+        plain = estimate(image, config, board).to_dict()
+        assert point["estimated"] == json.loads(json.dumps(plain))
+        assert point["luts"] == luts(plain)
+        assert point["tokens_per_second"] == pytest.approx(plain["tokens_per_second"])
+        assert {name: point["config"][name] for name in point["options"]} == point["options"]
+        assert point["loss"] is None and point["measured"] is None
+    front = [(p["tokens_per_second"], p["luts"]) for p in found["points"] if p["front"]]
+    every = [(p["tokens_per_second"], p["luts"]) for p in found["points"] if "luts" in p]
+    assert max(every)[0] in [speed for speed, _ in front]
+    assert min(n for _, n in every) in [n for _, n in front]
+
+
+def test_the_command_told_builds_that_chip(
+    explored: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    point = next(p for p in explored[1]["points"] if p["front"])
+    words = point["build"].split()
+    assert words[:2] == ["setun", "build"] and words[-2:] == ["-o", "out"]
+    args = [*words[1:-1], str(tmp_path / "out"), "--dry-run", "--json"]
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 0, result.exception
+    assert json.loads(result.stdout)["config"] == point["config"]
+
+
+def test_again_nothing_is_computed_and_all_is_the_same(
+    explored: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = explored
+    before = {p: p.stat().st_mtime_ns for p in (out / "points").iterdir()}
+    report = (out / "report.html").read_bytes()
+
+    def started(*_: object) -> None:
+        pytest.fail("workers were started")
+
+    monkeypatch.setattr(run, "_distributed", started)
+    assert told(*SPACE, "-o", out) == found
+    assert {p: p.stat().st_mtime_ns for p in (out / "points").iterdir()} == before
+    assert (out / "report.html").read_bytes() == report
+    assert json.loads((out / "results.json").read_text()) == found
+
+
+def test_the_report_has_every_point_and_needs_nothing(
+    explored: tuple[Path, dict[str, Any]],
+) -> None:
+    out, found = explored
+    page = (out / "report.html").read_text("utf-8")
+    lines = re.findall(r'<tr class="([a-z ]+)">', page[page.index("<h2>Every point</h2>") :])
+    assert [line.split()[0] for line in lines] == [p["status"] for p in found["points"]]
+    assert ["front" in line.split() for line in lines] == [p["front"] for p in found["points"]]
+    assert "4</td><td>rows must be a multiple of the 4 lanes" in page
+    for point in found["points"]:
+        if point["status"] == "estimated":
+            assert f"{point['tokens_per_second']:,.0f}</td>" in page
+            assert f"~{point['luts']:,}</td>" in page
+        if point["front"]:
+            assert point["build"] in page
+    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    ElementTree.fromstring(svg)
+    assert "<script" not in page and "url(http" not in page and "src=" not in page
+
+
+def test_a_table_for_people(explored: tuple[Path, dict[str, Any]]) -> None:
+    out, _ = explored
+    code, text, _, _ = invoke(*SPACE, "-o", out)
+    assert code == 0
+    assert text.startswith("random-64x1 on ulx3s-25f: 16 points, 12 estimated, 4 refused\n")
+    assert "status     chip" in text and f"{out / 'report.html'}: every point" in text
+
+
+def test_damaged_results_are_made_again(
+    explored: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out, found = explored
+    (tmp_path / "points").mkdir()
+    files = sorted((out / "points").iterdir())
+    for path in files[:-1]:
+        (tmp_path / "points" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "points" / files[0].name).write_text('{"kind": "estimate", "result"')
+    code, text, error, _ = invoke(*SPACE, "-o", tmp_path, "--json")
+    again = json.loads(text)
+    assert code == 0 and "1 damaged result" in error
+    for each in (again, found):
+        each.pop("report", None)
+    assert again == found
+    for path in files:
+        inside = json.loads((tmp_path / "points" / path.name).read_text())
+        assert inside["result"] == json.loads(path.read_text())["result"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    """Stopped when it has kept something; the next run computes the rest and no more."""
+    text = tmp_path / "text"
+    text.write_text("ROMEO: what say you?\n" * 400)
+    words = [sys.executable, "-m", "setun", "explore", "--board", BOARD, "--estimate-only",
+             "--jobs", "1", "--vary", "columns=16", "--vary", "rows=4", "--vary", "pump=1",
+             "--text", str(text), "-o", str(tmp_path / "out"), "--json"]  # fmt: skip
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    kept = tmp_path / "out/points"
+    until = time.monotonic() + 120
+    while not (kept.is_dir() and any(kept.glob("*.json"))) and time.monotonic() < until:
+        time.sleep(0.01)
+    # As a terminal does it: the whole group gets an interrupt.
+    (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
+    out, error = process.communicate(timeout=60)
+    files = {p: p.stat().st_mtime_ns for p in kept.glob("*.json")}
+    assert files
+    if number is signal.SIGINT:
+        assert process.returncode == 130 and out == ""
+        assert error.count("\n") == 1 and "interrupted; what is finished is in" in error
+        partial = json.loads((tmp_path / "out/results.json").read_text())
+        assert partial["counts"].get("open", 0) + partial["counts"].get("estimated", 0) > 0
+        assert (tmp_path / "out/report.html").is_file()
+    found = told(*words[4:-1])
+    assert ("open" not in found["counts"] and found["counts"]["estimated"] > len(files) > 0) or (
+        found["float_loss"] is not None
+    )
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+    assert found["float_loss"] > 0 and found["points"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--board", "nothing"], "board: must be one of"),
+        (["--board", "generic-axi4"], "must have an FPGA to explore"),
+        (["--board", BOARD, "--model", "nothing"], "model nothing"),
+        (["--board", BOARD, "--clock", "fast"], "clock: must be MHz"),
+        (["--board", BOARD, "--vary", "color=1"], "option color: is not one"),
+        (["--board", BOARD, "--vary", "rows=1", "--set", "rows=2"], "must be set or varied"),
+        (["--board", BOARD, "--numerics", "nothing"], "numerics nothing: must be a preset"),
+        (["--board", BOARD, "--set", "rows"], "must be KEY=VALUE"),
+    ],
+)
+def test_refusals_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _, error = invoke(*args, "--json")
+    assert code == 1 and out == "" and words in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ANSWER_S", 0.5)
+    address = "tcp://127.0.0.1:9"
+    code, out, _, error = invoke(*SPACE, "-o", tmp_path, "--scheduler", address)
+    assert code == 1 and out == ""
+    assert f"scheduler {address}: must answer within 0.5 s" in str(error)
+    assert "\n" not in str(error)
+
+
+def test_without_distributed_it_says_what_to_install(tmp_path: Path) -> None:
+    """And no other verb, nor what is there already, wants it."""
+    code = (
+        "import sys; sys.modules['distributed'] = None\n"
+        "from setun import cli; sys.exit(cli.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "explore", *SPACE, "-o", str(tmp_path)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "pip install 'setun[explore]'" in done.stderr
+
+
+def test_no_other_verb_imports_distributed() -> None:
+    code = (
+        "import importlib, sys, setun.cli\n"
+        "for verb in setun.cli.VERBS.values(): importlib.import_module(verb.module)\n"
+        "sys.exit('distributed' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,65 @@
+"""Losses of numerics on a text, and which chips that makes the best."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from explore.test_explore import told
+from setun import boards
+from setun.explore.rows import ESTIMATED, Row, groups, mark_front
+from setun.explore.space import Point
+from setun.firmware.config import ChipConfig
+from setun.firmware.numerics import PRESETS
+from setun.models.load import open_model
+from setun.sim.evaluate import score_float, score_golden, windows
+from setun.sim.folded import FoldedModel
+from setun.texts import HELD_OUT, WINDOW
+
+TOKENS = 200
+TEXT = "ROMEO: what say you to the sea, and to all that is in it?\n" * 90
+
+
+def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(TEXT)
+    found = told(
+        "--board", "ulx3s-85f", "--estimate-only", "--jobs", "1", "-o", tmp_path / "out",
+        "--text", tmp_path / "text", "--tokens", TOKENS, "--numerics", "default", "--numerics",
+        "lmul", "--vary", "columns=16", "--vary", "rows=4", "--vary", "lanes=2",
+        "--vary", "contexts=1", "--vary", "pump=1", "--set", "memory=onchip",
+    )  # fmt: skip
+    opened = open_model("shakespeare")
+    ids = opened.tokenizer().encode(TEXT[int(HELD_OUT * len(TEXT)) :])
+    rows, counted = windows(json.loads(json.dumps(ids)), WINDOW, TOKENS)  # type: ignore[arg-type]
+    losses = {
+        name: score_golden(opened.image, PRESETS[name], rows, counted).loss
+        for name in ("default", "lmul")
+    }
+    assert losses["default"] != losses["lmul"]
+    assert {p["numerics"]: p["loss"] for p in found["points"]} == losses
+    vocabulary = opened.image.config.vocab_size
+    real = score_float(FoldedModel(opened.image), rows, counted, vocabulary)
+    assert found["float_loss"] == pytest.approx(real.loss)
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert page.count("<svg") == 2
+
+
+def row(luts: int, cycles: float, loss: float | None, numerics: str = "default") -> Row:
+    config = ChipConfig()
+    point = Point(chosen={}, numerics=numerics, clock_mhz=50.0, config=config)
+    found = {"utilisation": {"TRELLIS_COMB": [luts, boards.get("ulx3s-85f").capacity[
+        "TRELLIS_COMB"]]}, "cycles_per_token": cycles}  # fmt: skip
+    return Row(point, ESTIMATED, estimated=found, loss=loss)
+
+
+def test_a_loss_is_one_more_figure_to_be_better_in() -> None:
+    rows = [row(100, 10.0, 2.0), row(100, 10.0, 1.5, "lmul"), row(90, 20.0, 2.5, "fp8")]
+    mark_front(rows)
+    assert [r.front for r in rows] == [False, True, True]
+
+
+def test_without_a_loss_numerics_do_not_compete() -> None:
+    rows = [row(100, 10.0, None), row(120, 11.0, None, "lmul"), row(130, 12.0, None)]
+    assert [len(group) for group in groups(rows)] == [2, 1]
+    mark_front(rows)
+    assert [r.front for r in rows] == [True, True, False]
