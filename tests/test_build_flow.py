@@ -200,7 +200,8 @@ def test_impossible_request_is_refused_before_any_tool(scripted: Scripted, optio
     assert scripted.calls() == []
 
 
-def test_interrupt_ends_the_tools(scripted: Scripted):
+def placing(scripted: Scripted) -> subprocess.Popen[bytes]:
+    """A build in a process of its own, both of its placements under way."""
     scripted.plan(sleep="nextpnr")
     code = (
         # Background jobs of a shell start with SIGINT ignored.
@@ -218,6 +219,11 @@ def test_interrupt_ends_the_tools(scripted: Scripted):
     while not scripted.record.exists() or scripted.record.read_text().count("nextpnr") < 2:
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.05)
+    return child
+
+
+def test_interrupt_ends_the_tools(scripted: Scripted):
+    child = placing(scripted)
     started = time.monotonic()
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=20)
@@ -226,6 +232,25 @@ def test_interrupt_ends_the_tools(scripted: Scripted):
     assert running(str(scripted.folder / "nextpnr.py")) == []
     assert not {"echo.bit", "report.json"} & scripted.left()
     assert [path for path in (scripted.folder / "cache").iterdir() if path.name[0] == "."] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot ask for it")
+def test_a_build_that_is_killed_leaves_no_tool_running(scripted: Scripted):
+    child = placing(scripted)
+    assert len(running(str(scripted.folder / "nextpnr.py"))) == 2
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 10
+    while running(str(scripted.folder / "nextpnr.py")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_tool_that_takes_too_long_is_ended(scripted: Scripted):
+    scripted.plan(sleep="nextpnr")
+    with pytest.raises(SetunError, match=r"nextpnr-ecp5: must end within 1 s"):
+        scripted.build(limit_s=1.0)
+    assert running(str(scripted.folder / "nextpnr.py")) == []
 
 
 def running(word: str) -> list[int]:

@@ -114,6 +114,7 @@ def command(
     try:
         with workers:
             exploration.run()
+        rows, value = keep()
         if results.damaged:
             n = len(results.damaged)
             said = "damaged result was" if n == 1 else "damaged results were"
@@ -126,7 +127,6 @@ def command(
     except SetunError:
         keep()
         raise
-    rows, value = keep()
     emit(value, as_json, lambda: _shown(rows, value, out))
 
 
@@ -207,10 +207,10 @@ def _write(
 
 def _shown(rows: "Sequence[Row]", value: dict[str, Any], out: Path) -> str:
     """The front and what was placed; all else is in the report."""
-    from setun.explore.report import cells, columns
+    from setun.explore.report import cells, columns, many
 
     told = ", ".join(f"{n:,} {status}" for status, n in value["counts"].items())
-    lines = [f"{value['model']} on {value['board']}: {len(rows):,} points, {told}"]
+    lines = [f"{value['model']} on {value['board']}: {many(len(rows), 'point')}, {told}"]
     shown = [row for row in rows if row.front or row.seed is not None]
     shown.sort(key=lambda row: row.costs or ())
     if shown:

@@ -27,12 +27,12 @@ from setun.hw.build import build_bitstream
 from setun.hw.build.process import Ended, TookTooLong
 from setun.hw.resources import check_capacity
 from setun.measure import measure
-from setun.sim.evaluate import score_float, score_golden
+from setun.sim.evaluate import Ids, score_float, score_golden
 from setun.sim.folded import FoldedModel
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 CHIPS = ("estimate", "place")  # kinds of work that a chip may be refused in
-Rows = tuple[NDArray[np.int64], NDArray[np.bool_]]
+Rows = tuple[Ids, NDArray[np.bool_]]
 
 
 class Done(NamedTuple):

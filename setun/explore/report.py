@@ -55,6 +55,11 @@ def both(estimated: float | None, measured: float | None, form: str = ",.0f") ->
     return "" if estimated is None else f"~{estimated:{form}}"
 
 
+def many(count: int, thing: str) -> str:
+    """As in 1 lane, 2,000 lanes."""
+    return f"{count:,} {thing}" + "s" * (count != 1)
+
+
 def cells(row: Row) -> dict[str, str]:
     """What the tables show of a point, by column."""
     c, options = row.point.config, row.point.chosen
@@ -68,7 +73,8 @@ def cells(row: Row) -> dict[str, str]:
         named = ", ".join(f"{name} {value}" for name, value in options.items())
         return {**shown, "chip": named, "reason": row.reason}
     chip = f"{c.columns} x {c.rows}" + (f" pump {c.pump}" if c.pump > 1 else "")
-    shown["chip"] = f"{chip}, {c.lanes} lanes, {c.contexts} contexts, {c.packing}, {c.memory}"
+    seats = [many(c.lanes, "lane"), many(c.contexts, "context")]
+    shown["chip"] = ", ".join([chip, *seats, c.packing, c.memory])
     estimated, measured = row.estimated or {}, row.measured or {}
     tokens = row.tokens_per_second
     return {
@@ -130,7 +136,7 @@ def html(
     front = [row for row in rows if row.front]
     front.sort(key=lambda row: row.costs or ())
     kind = KINDS.get(board.family, "cells")
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{len(rows):,} points: {told}.</p>"]
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{many(len(rows), 'point')}: {told}.</p>"]
     if front:
         body += [against_luts(rows, kind)]
         if any(row.loss is not None for row in rows):

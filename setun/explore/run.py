@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
@@ -31,6 +32,7 @@ def _distributed() -> ModuleType:
             "distributed", "is needed to explore", error, "pip install 'setun[explore]'"
         ) from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"distributed\.")
     return distributed
 
 
@@ -80,7 +82,8 @@ class Workers:
         if self.scheduler is None:
             cluster = distributed.LocalCluster(
                 n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
-                dashboard_address=None, memory_limit=0, silence_logs=logging.CRITICAL,
+                dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
+                memory_limit=0, silence_logs=logging.CRITICAL, preload=["setun.explore.worker"],
             )  # fmt: skip
             with cluster, distributed.Client(cluster) as client:
                 yield client

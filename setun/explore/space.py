@@ -14,7 +14,7 @@ from setun.firmware.placement import requirements
 from setun.hw.build import check_clock
 
 MOST_CLOCKS = 64
-OWN = "own"  # numerics that no preset has
+OWN = "usual"  # numerics that no preset has: what the board, the image or --set chose
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ INLINE = f"{HERE}::test_inline_commands_run"
 CHIP = "tests/docs/test_board_commands.py::test_on_the_small_chip"
 CHIPS = "tests/docs/test_board_commands.py::test_on_each_boards_chip"
 BUILDS = "tests/test_build_boards.py::test_bitstream"
+DASK = "tests/explore/test_dask.py::test_a_worker_that_dies_takes_no_result_along"
 MAKE = f"{HERE}::test_make_does_what_its_lines_say"
 INSTALL = "tests/test_first_contact.py::test_installed_as_the_docs_say"
 MEASURE = f"{HERE}::test_measuring_again_finds_nothing_to_do"
@@ -23,6 +24,9 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"pip install ", INSTALL),
     (r"python -m setun\.estimate\.measure$", MEASURE),
     (r"python -m ", INLINE),
+    (r"dask (scheduler|worker)\b", DASK),
+    (r"setun explore .*--scheduler ", DASK),
+    (r"setun explore (?!.*--vary)", SLOW),
     (r"setun (flash|load|stream)\b", CHIP),
     (r"setun build .*--dry-run", QUICK),
     (r"setun build --board generic-axi4 ", SLOW),

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-START_S = 60.0
+START_S = 120.0
 
 
 class Machines:
@@ -34,10 +34,11 @@ class Machines:
             self.start_worker()
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(self.deaths)}
         with (self.folder / f"{words[0]}-{time.monotonic_ns()}.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "dask", *words], stdout=log, stderr=log, cwd=self.folder,
-                env=os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(self.deaths)},
+                env=os.environ | allowed,
             )  # fmt: skip
 
     def _start_scheduler(self) -> subprocess.Popen[bytes]:

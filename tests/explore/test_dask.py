@@ -16,7 +16,6 @@ import pytest
 
 from explore.machines import START_S, Machines
 from setun.explore import run
-from setun.explore.evaluation import Done
 from setun.explore.run import Workers
 from setun.explore.work import Work, made_with
 from setun.firmware.errors import SetunError
@@ -25,13 +24,13 @@ from setun.models.load import load_model
 from setun.sim.evaluate import windows
 
 SPACE = ("--board", "ulx3s-25f", "--estimate-only", "--vary", "columns=16", "--vary", "rows=2,4",
-         "--vary", "lanes=1,2")  # fmt: skip
+         "--vary", "lanes=1", "--vary", "contexts=1,2", "--vary", "pump=1")  # fmt: skip
 TEXT = "ROMEO:\nWhat say you to the sea, my lord, and to the stars that shine on it?\n" * 60
 
 
 def explore(folder: Path, *options: str) -> subprocess.Popen[str]:
     (folder / "text").write_text(TEXT)
-    words = [*SPACE, "--text", str(folder / "text"), "--tokens", "300", "-o", str(folder / "out")]
+    words = [*SPACE, "--text", str(folder / "text"), "--tokens", "100", "-o", str(folder / "out")]
     return subprocess.Popen(
         [sys.executable, "-m", "setun", "explore", *words, *options, "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -39,7 +38,7 @@ def explore(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     found: dict[str, Any] = json.loads(out)
     del found["report"]
@@ -79,86 +78,79 @@ def test_a_worker_that_dies_takes_no_result_along(tmp_path: Path) -> None:
     assert names[0] == names[1]
 
 
-def loss_work(image: Any, tokens: int) -> tuple[Work, tuple[Any, Any]]:
-    """A loss that takes a while."""
-    ids = np.arange(tokens + 1) % image.config.vocab_size
-    text = windows(ids, 16, tokens)
-    inputs = {
-        "made_with": made_with("loss", ""), "numerics": PRESETS["default"].to_dict(),
-        "text": f"{tokens}", "model": "it",
-    }  # fmt: skip
+IMAGE = load_model("random-64x1")
+
+
+def long_work() -> tuple[Work, tuple[Any, Any]]:
+    """A loss that takes minutes, and its text."""
+    tokens = 1_000_000
+    text = windows(np.arange(tokens + 1) % IMAGE.config.vocab_size, 16, tokens)
+    inputs = {"made_with": made_with("loss", ""), "numerics": PRESETS["default"].to_dict(),
+              "text": str(time.monotonic_ns()), "model": "it"}  # fmt: skip
     return Work("loss", inputs), text
 
 
-def test_a_scheduler_that_dies_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "POLL_S", 0.2)
-    image = load_model("random-64x1")
-    work, text = loss_work(image, 1_000_000)
-    with Machines(tmp_path, 1) as machines:
-        ended: list[Any] = []
-
-        def go() -> None:
-            try:
-                with Workers(machines.address, 1, image, "ecp5", text=text) as workers:
-                    ended.extend(workers.run([work]))
-            except SetunError as error:
-                ended.append(error)
-
-        thread = threading.Thread(target=go)
-        thread.start()
-        with distributed.Client(machines.address) as client:
-            while not any(client.processing().values()):
-                time.sleep(0.05)
-        machines.scheduler.kill()
-        thread.join(60)
-        assert not thread.is_alive()
-    assert isinstance(ended[0], SetunError) and "must stay" in str(ended[0])
+def until_it_works(address: str) -> None:
+    """Return as soon as a worker has the long work."""
+    with distributed.Client(address) as client:
+        until = time.monotonic() + START_S
+        while not any("loss" in str(k) for keys in client.processing().values() for k in keys):
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
-def test_work_that_kills_its_workers_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When more have died of it than dask allows; that is no result."""
-    monkeypatch.setattr(run, "POLL_S", 0.2)
-    image = load_model("random-64x1")
-    work, text = loss_work(image, 1_000_000)
-    found: list[tuple[Work, Done]] = []
-    with Machines(tmp_path, 1, deaths=0) as machines:
+def started(address: str) -> tuple[threading.Thread, list[Any]]:
+    """The long work under way, in a thread, and where its result or its error will be."""
+    work, text = long_work()
+    found: list[Any] = []
 
-        def go() -> None:
-            with Workers(machines.address, 1, image, "ecp5", text=text) as workers:
+    def go() -> None:
+        try:
+            with Workers(address, 1, IMAGE, "ecp5", text=text) as workers:
                 found.extend(workers.run([work]))
+        except SetunError as error:
+            found.append(error)
 
-        thread = threading.Thread(target=go)
-        thread.start()
-        with distributed.Client(machines.address) as client:
-            until = time.monotonic() + START_S
-            while time.monotonic() < until and not any(
-                "loss" in str(key) for keys in client.processing().values() for key in keys
-            ):
-                time.sleep(0.05)
-            machines.workers[0].kill()
-        thread.join(60)
-        assert not thread.is_alive()
-    ((_, done),) = found
-    assert done.result == {"failed": "its worker died, again and again"} and not done.final
+    thread = threading.Thread(target=go)
+    thread.start()
+    until_it_works(address)
+    return thread, found
 
 
-def test_a_scheduler_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "WORKER_S", 0.5)
-    with Machines(tmp_path, 0) as machines:
-        workers = Workers(machines.address, 1, load_model("random-64x1"), "ecp5")
-        with pytest.raises(SetunError, match=r"must have a worker; found none for 0.5 s"), workers:
-            list(workers.run([Work("estimate", {})]))
+def ended(thread: threading.Thread) -> None:
+    thread.join(START_S)
+    assert not thread.is_alive()
 
 
-def test_a_worker_with_another_setun_is_refused(tmp_path: Path) -> None:
-    image = load_model("random-64x1")
+def test_what_may_become_of_a_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no worker; one with another Setun; one that dies of its work; it dies itself."""
+    monkeypatch.setattr(run, "POLL_S", 0.2)
     work = Work("estimate", {"made_with": {"sources": "other", "tools": {}}, "fpga": "ecp5"})
-    with (
-        pytest.raises(SetunError, match=r"must have the same Setun and tools; found another"),
-        Workers(None, 1, image, "ecp5") as workers,
-    ):
-        list(workers.run([work]))
+    with Machines(tmp_path, 0, deaths=0) as machines:
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "WORKER_S", 0.5)
+            with (
+                pytest.raises(SetunError, match=r"must have a worker; found none for 0.5 s"),
+                Workers(machines.address, 1, IMAGE, "ecp5") as workers,
+            ):
+                list(workers.run([work]))
+
+        first = machines.start_worker()
+        with (
+            pytest.raises(SetunError, match=r"same Setun and tools; found another Setun"),
+            Workers(machines.address, 1, IMAGE, "ecp5") as workers,
+        ):
+            list(workers.run([work]))
+
+        thread, found = started(machines.address)
+        first.kill()
+        ended(thread)
+        ((_, done),) = found
+        assert done.result == {"failed": "its worker died, again and again"} and not done.final
+
+        machines.start_worker()
+        thread, found = started(machines.address)
+        machines.scheduler.kill()
+        ended(thread)
+        (error,) = found
+        assert isinstance(error, SetunError) and "must stay; found it went away" in str(error)

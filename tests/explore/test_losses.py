@@ -1,8 +1,8 @@
 """Losses of numerics on a text, and which chips that makes the best."""
 
-import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from explore.test_explore import told
@@ -16,8 +16,8 @@ from setun.sim.evaluate import score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
 from setun.texts import HELD_OUT, WINDOW
 
-TOKENS = 200
-TEXT = "ROMEO: what say you to the sea, and to all that is in it?\n" * 90
+TOKENS = 60
+TEXT = "ROMEO: what say you to the sea, and to all that is in it?\n" * 20
 
 
 def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
     )  # fmt: skip
     opened = open_model("shakespeare")
     ids = opened.tokenizer().encode(TEXT[int(HELD_OUT * len(TEXT)) :])
-    rows, counted = windows(json.loads(json.dumps(ids)), WINDOW, TOKENS)  # type: ignore[arg-type]
+    rows, counted = windows(np.array(ids), WINDOW, TOKENS)
     losses = {
         name: score_golden(opened.image, PRESETS[name], rows, counted).loss
         for name in ("default", "lmul")

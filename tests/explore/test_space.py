@@ -16,7 +16,7 @@ from setun.firmware.numerics import PRESETS, Numerics
 from setun.models.load import load_model
 from setun.quickstart import usual_chip
 
-OPTIONS = {"columns": (8, 16, 64), "rows": (1, 4, 16), "lanes": (1, 2, 8), "contexts": (1, 2)}
+OPTIONS = {"columns": (8, 64), "rows": (1, 8), "lanes": (1, 2, 8), "contexts": (1, 2)}
 
 
 def space(board: str, model: str, **changes: object) -> tuple[Space, list[Point]]:
@@ -35,9 +35,9 @@ def test_every_combination_once() -> None:
     assert chosen == list(product(*OPTIONS.values()))
     assert all((p.config is None) == bool(p.refused) for p in found)
     why = Counter(p.refused for p in found)
-    # A row or a column count that the lanes do not divide: rows 1 and 4 with 8 lanes, 1 with 2.
-    assert why["rows must be a multiple of the 8 lanes"] == 3 * 2 * 2
-    assert why["rows must be a multiple of the 2 lanes"] == 3 * 2
+    # One row, for either number of columns and of contexts.
+    assert why["rows must be a multiple of the 8 lanes"] == 2 * 2
+    assert why["rows must be a multiple of the 2 lanes"] == 2 * 2
     assert why[""] and any(reason.startswith("does not fit: ") for reason in why)
 
 
@@ -79,7 +79,7 @@ def test_a_small_chip_has_no_options() -> None:
 
 def test_numerics_have_names() -> None:
     assert {name_of(each) for each in PRESETS.values()} == set(PRESETS)
-    assert name_of(Numerics(vector=Format(6, 9))) == "own"
+    assert name_of(Numerics(vector=Format(6, 9))) == "usual"
 
 
 @pytest.mark.parametrize(
