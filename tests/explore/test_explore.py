@@ -174,8 +174,9 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path) -> None:
     """Killed, then interrupted; the next run computes the rest, and nothing again."""
     text, out = tmp_path / "text", tmp_path / "out"
     text.write_text("ROMEO: what say you?\n" * 100)
-    words = ["--board", BOARD, "--estimate-only", "--jobs", "1", "--vary", "columns=16", "--vary",
-             "rows=4", "--vary", "lanes=1", "--vary", "contexts=1,2", "--text", str(text)]  # fmt: skip
+    words = ["--board", BOARD, "--estimate-only", "--jobs", "1", "--text", str(text)]
+    for each in ("columns=16", "rows=4", "lanes=1", "contexts=1,2"):
+        words += ["--vary", each]
     assert stopped(words, out, signal.SIGKILL)[0] == -signal.SIGKILL
     code, shown, error = stopped(words, out, signal.SIGINT)
     assert (code, shown) == (130, "") and error.count("\n") == 1
