@@ -174,10 +174,9 @@ class Exploration:
         mark_front(rows)
         found: list[Point] = []
         for group in groups(rows):
-            ladder = list(_unlike([row for row in group if row.front]))
-            ladder.sort(key=_speed)
-            places = spread([log(_speed(row)) for row in ladder], self.wish.best)
-            found += [ladder[k].point for k in reversed(places)]
+            steps = sorted(ladder([row for row in group if row.front]), key=_speed)
+            places = spread([log(_speed(row)) for row in steps], self.wish.best)
+            found += [steps[k].point for k in reversed(places)]
         return found
 
     def placements(self) -> list[tuple[Point, int]]:
@@ -223,8 +222,8 @@ def _speed(row: Row) -> float:
     return row.tokens_per_second or 0.0
 
 
-def _unlike(rows: Sequence[Row]) -> Iterator[Row]:
-    """Rows of a front from the smallest on, each faster than the last of its numerics."""
+def ladder(rows: Sequence[Row]) -> Iterator[Row]:
+    """Rows of a front from the smallest on, each clearly faster than the last of its numerics."""
     last: dict[str, float] = {}
     for row in sorted(rows, key=lambda row: (row.luts or 0, _speed(row))):
         name = row.point.numerics

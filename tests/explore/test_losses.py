@@ -7,6 +7,7 @@ import pytest
 
 from explore.test_explore import told
 from setun import boards
+from setun.explore.exploration import ladder
 from setun.explore.rows import ESTIMATED, Row, groups, mark_front
 from setun.explore.space import Point
 from setun.firmware.config import ChipConfig
@@ -63,3 +64,9 @@ def test_without_a_loss_numerics_do_not_compete() -> None:
     assert [len(group) for group in groups(rows)] == [2, 1]
     mark_front(rows)
     assert [r.front for r in rows] == [True, True, False]
+
+
+def test_a_ladder_has_no_steps_that_the_estimate_cannot_tell_apart() -> None:
+    rows = [row(100, 1000.0, None), row(110, 980.0, None), row(120, 900.0, None),
+            row(130, 980.0, None, "lmul")]  # fmt: skip
+    assert list(ladder(rows)) == [rows[0], rows[2], rows[3]]
