@@ -46,13 +46,16 @@ def _points(axes: Any, rows: Sequence[Row], x: Callable[[Row], float | None]) ->
     plot(kinds[ESTIMATED], _speed, ".", color=GREY, label="estimated", markersize=4)
     plot(kinds[PLACED], _speed, "o", color="C0", label="placed, timing met")
     plot(kinds[MISSED], _estimated_speed, "x", color="C3", label="placed, clock missed")
-    front = sorted((row for row in rows if row.front), key=_speed)
-    axes.plot([x(row) for row in front], [_speed(row) for row in front], "k-", linewidth=0.8,
-              label="front")  # fmt: skip
+    # No line: with a loss the front is a surface.
+    plot([row for row in rows if row.front], _speed, "k.", label="front", markersize=6)
 
 
 def _finish(axes: Any, label: str) -> None:
+    from matplotlib.ticker import LogFormatter
+
     axes.set(yscale="log", xlabel=label, ylabel="tokens/s, all streams")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))
     axes.grid(alpha=0.3, which="both")
     axes.legend()
 
