@@ -31,7 +31,8 @@ def _distributed() -> ModuleType:
         raise SetunError(
             "distributed", "is needed to explore", error, "pip install 'setun[explore]'"
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"distributed\.")
     return distributed
 
@@ -183,7 +184,7 @@ class Workers:
     def _alive(self, seen: float) -> float:
         """When there last was a worker; an error if that is long ago or nobody answers."""
         try:
-            if self.client.scheduler_info(n_workers=-1)["workers"]:
+            if self.client.scheduler_info()["workers"]:
                 return time.monotonic()
         except (OSError, ValueError, TimeoutError):
             raise self._lost() from None
