@@ -16,9 +16,9 @@ ABSMEAN_FLOOR = 1e-5
 
 
 def round_half_away(x: Tensor) -> Tensor:
-    """C's ``roundf``, in place: what upstream's activation kernel uses."""
+    """C's ``roundf`` of |x| < 128 to int8: what upstream's activation kernel uses."""
     half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
-    return x.add_(torch.copysign(half, x)).trunc_()
+    return (x + torch.copysign(half, x)).to(torch.int8)  # which truncates
 
 
 def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,25 +28,25 @@ def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def codes_of(x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 codes q of x · r · gain as floats, and their unit 1/a [N, 1]: x · r · gain ≈ q / a."""
+    """int8 codes q of x · r · gain, and their unit 1/a [N, 1]: x · r · gain ≈ q / a."""
     y = x * gain
     top = torch.maximum(y.amax(-1, keepdim=True), -y.amin(-1, keepdim=True))
     unit = (top * r).clamp_(min=ABSMAX_FLOOR).div_(127)
-    return round_half_away(y.mul_(r / unit)), unit
+    return round_half_away(y * (r / unit)), unit
+
+
+def code_product(q: Tensor, u: Tensor, matmul: torch.dtype) -> Tensor:
+    """q [N, n] of int8 · uᵀ [n, m] of −1, 0, 1, both integers, as u's type; exact but in bfloat16
+    on CUDA, whose results are rounded to 8 bits."""
+    if q.device.type == "cpu" and matmul == torch.bfloat16:
+        product: Tensor = torch._int_mm(q, u.to(torch.int8).T)
+        return product.to(u.dtype)
+    return (q.to(matmul) @ u.to(matmul).T).to(u.dtype)
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
     """1/√(mean(x²) + eps) of the last dimension, kept."""
     return torch.einsum("ni,ni->n", x, x)[:, None].div(x.shape[-1]).add_(eps).rsqrt_()
-
-
-def _norm_backward(dy: Tensor, x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of x and gain [n] through y = x · r · gain; x [N, n], r [N, 1]."""
-    dyx = dy * x
-    dgain = (r.T @ dyx)[0]
-    inner = (dyx @ gain)[:, None] / x.shape[-1]
-    dx = dy.mul(gain).mul_(r).addcmul_(x, inner * r**3, value=-1)
-    return dx, dgain
 
 
 class RmsNorm(torch.autograd.Function):
@@ -61,33 +61,54 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, r, gain = ctx.saved_tensors
-        return *_norm_backward(grads[0], x, r, gain), None
+        dyx = grads[0] * x
+        dgain, inner = (r.T @ dyx)[0], dyx @ gain
+        return _norm_backward(grads[0] * gain, x, r, inner), dgain, None
+
+
+def _norm_backward(dz: Tensor, x: Tensor, r: Tensor, inner: Tensor) -> Tensor:
+    """Gradient of x through z = x · r: dz [N, n], taken over, inner [N] = Σ dz · x."""
+    return dz.mul_(r).addcmul_(x, inner[:, None] * r**3, value=-1 / x.shape[-1])
 
 
 class Project(torch.autograd.Function):
-    """BitLinear: x [N, n] normed and in int8 codes, times weight [m, n] in ternary codes → [N, m].
+    """BitLinears of one input: x [N, n] normed and in int8 codes, times weights [m, n] in ternary
+    codes → [N, m] for each pair of a gain [n] and a weight.
 
     Straight through (upstream's LayerNormLinearQuantFn): dx goes by way of the ternary weights, dW
     by way of the codes of x, and neither sees a rounding or a scale's own gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor, matmul: torch.dtype) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matmul: torch.dtype, *pairs: Tensor) -> tuple[Tensor, ...]:
         r = inverse_rms(x, BITLINEAR_EPS)
-        q, unit = codes_of(x, r, gain)
-        u, m = ternary(weight)
-        # Codes are exact in bfloat16: 8 significant bits hold −127 … 127.
-        q, u = q.to(matmul), u.to(matmul)
-        ctx.save_for_backward(x, r, gain, q, unit, u, m)
-        return (q @ u.T).to(x.dtype).mul_(unit * m)
+        outs, kept = [], [x, r]
+        for gain, weight in zip(pairs[::2], pairs[1::2], strict=True):
+            q, unit = codes_of(x, r, gain)
+            u, m = ternary(weight)
+            outs.append(code_product(q, u, matmul).mul_(unit * m))
+            kept += [gain, q, unit, u.to(matmul), m]
+        ctx.save_for_backward(*kept)
+        return tuple(outs)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, r, gain, q, unit, u, m = ctx.saved_tensors
-        dout = grads[0]
-        dweight = (dout * unit).to(q.dtype).T @ q
-        dy = (dout.to(u.dtype) @ u).to(x.dtype).mul_(m)
-        return *_norm_backward(dy, x, r, gain), dweight.to(gain.dtype), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, r, *kept = ctx.saved_tensors
+        found: list[Tensor] = []
+        dz, inner = None, 0
+        for k, dout in enumerate(grads):
+            gain, q, unit, u, m = kept[5 * k : 5 * k + 5]
+            # Codes are exact in bfloat16: 8 significant bits hold −127 … 127.
+            narrow = dout.to(u.dtype)
+            dweight = narrow.T @ q.to(u.dtype).mul_(unit)
+            dy = (narrow @ u).to(x.dtype)
+            dyx = dy * x
+            found += [(r.T @ dyx)[0].mul_(m), dweight.to(gain.dtype)]
+            scaled = gain * m
+            inner = inner + dyx @ scaled
+            dz = dy.mul_(scaled) if dz is None else dz.addcmul_(dy, scaled)
+        assert dz is not None
+        return _norm_backward(dz, x, r, inner), None, *found
 
 
 class Gates(torch.autograd.Function):

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +40,12 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+def matmul_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has instructions for it, else float32."""
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
 class Trainer:
     """One run of a recipe on a text.
 
@@ -50,13 +54,15 @@ class Trainer:
     recipe, text
         What to do with what.
     device
-        "cpu" or "cuda"; on CUDA matrices are multiplied in bfloat16.
+        "cpu" or "cuda"; matrices are multiplied as `matmul_type` says.
     """
 
     def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
         self.recipe, self.text, self.device = recipe, text, torch.device(device)
         torch.manual_seed(recipe.seed)
-        self.model = HgrnBit(recipe.model(text.vocab_size), recipe.dropout).to(self.device)
+        shape = recipe.model(text.vocab_size)
+        matmul = matmul_type(self.device)
+        self.model = HgrnBit(shape, recipe.dropout, matmul).to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
         self.train_ids, self.held_out = (
             torch.from_numpy(text.train),
@@ -73,15 +79,9 @@ class Trainer:
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
-
     def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
         ids = ids.to(self.device)
-        with self._precision():
-            logits = self.model(ids[:, :-1])
+        logits = self.model(ids[:, :-1])
         return functional.cross_entropy(
             logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction=reduction
         )

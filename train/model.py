@@ -24,8 +24,11 @@ class Gain(nn.Module):
 class BitLinear(nn.Module):
     """A ternary projection with its own input norm: x [N, n] → [N, m].
 
-    `weight` is latent: float, made ternary in every forward pass.
+    `weight` is latent: float, made ternary in every forward pass. `matmul` is the type in which
+    products are made, see `HgrnBit`.
     """
+
+    matmul = torch.float32
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -33,9 +36,14 @@ class BitLinear(nn.Module):
         self.norm = Gain(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        matmul = torch.bfloat16 if torch.is_autocast_enabled(x.device.type) else x.dtype
-        out: Tensor = Project.apply(x, self.norm.weight, self.weight, matmul)
-        return out
+        return project(x, self)[0]
+
+
+def project(x: Tensor, *linears: BitLinear) -> tuple[Tensor, ...]:
+    """x through each of the projections: one pass over what they share."""
+    pairs = [t for linear in linears for t in (linear.norm.weight, linear.weight)]
+    out: tuple[Tensor, ...] = Project.apply(x, linears[0].matmul, *pairs)
+    return out
 
 
 def rms_norm(x: Tensor, gain: Gain, eps: float) -> Tensor:
@@ -58,11 +66,11 @@ class Mixer(nn.Module):
             nn.init.xavier_uniform_(matrix.weight, gain=MIXER_GAIN)
 
     def forward(self, x: Tensor, bound: Tensor, batch: int) -> Tensor:
-        i, f = self.i_proj(x), self.f_proj(x)
+        i, f, g = project(x, self.i_proj, self.f_proj, self.g_proj)
         forget, new = Gates.apply(i, f, bound)
         shape = batch, -1, i.shape[-1]
         o = scan(forget.reshape(shape), new.reshape(shape)).reshape(i.shape)
-        gated = Swiglu.apply(o, rms_norm(self.g_proj(x), self.g_norm, self.eps))
+        gated = Swiglu.apply(o, rms_norm(g, self.g_norm, self.eps))
         out: Tensor = self.o_proj(gated)
         return out
 
@@ -130,14 +138,22 @@ class HgrnBit(nn.Module):
         With lower bounds, an expansion of 1 and a head of its own.
     dropout
         Share of the mixers' outputs that training leaves out.
+    matmul
+        Type in which matrices are multiplied: float32, or bfloat16, where all else, and on a CPU
+        the products of codes and ternary weights too, stays exact.
     """
 
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    def __init__(
+        self, config: ModelConfig, dropout: float = 0.0, matmul: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.config, self.dropout = config, dropout
         self.model = Body(config)
         self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
         nn.init.normal_(self.lm_head.weight, std=INITIALISER_RANGE)
+        for module in self.modules():
+            if isinstance(module, BitLinear):
+                module.matmul = matmul
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T], every row from a zero state."""

@@ -17,32 +17,40 @@ def sequential(f: Tensor, x: Tensor) -> Tensor:
     return torch.stack(steps, dim=1)
 
 
-def _chunked(f: Tensor, x: Tensor) -> Tensor:
+def _chunked(f: Tensor, x: Tensor, backwards: bool = False) -> Tensor:
     """The recurrence in about 2 · √T steps: all chunks of √T tokens at once, then from one to the
     next.
 
     Within a chunk h is local (it begins with zero) and so is the product of f; what a chunk hands
     on is then its last local h plus that product times what it was given (Blelloch, "Prefix sums
-    and their applications", 1990, in two levels).
+    and their applications", 1990, in two levels). `backwards` is h[t] = f[t+1] · h[t+1] + x[t].
     """
     batch, length, width = x.shape
     inner = max(1, math.isqrt(length - 1) + 1)
     outer = -(-length // inner)
     if outer * inner != length:
-        # Tokens behind the end: nothing reads them.
-        missing = outer * inner - length
-        f = torch.cat([f, f.new_zeros(batch, missing, width)], dim=1)
-        x = torch.cat([x, x.new_zeros(batch, missing, width)], dim=1)
-    f, x = f.reshape(batch, outer, inner, width), x.reshape(batch, outer, inner, width)
+        # Tokens behind the end: zeros, so that nothing comes from there.
+        missing = x.new_zeros(batch, outer * inner - length, width)
+        f, x = torch.cat([f, missing], dim=1), torch.cat([x, missing], dim=1)
+    shape = batch, outer, inner, width
+    f, x = f.reshape(shape), x.reshape(shape)
     h, product = torch.empty_like(x), torch.empty_like(f)
-    h[:, :, 0], product[:, :, 0] = x[:, :, 0], f[:, :, 0]
-    for k in range(1, inner):
-        torch.addcmul(x[:, :, k], f[:, :, k], h[:, :, k - 1], out=h[:, :, k])
-        torch.mul(product[:, :, k - 1], f[:, :, k], out=product[:, :, k])
-    carry = torch.empty_like(h[:, :, 0])
-    carry[:, 0] = 0
-    for k in range(1, outer):
-        torch.addcmul(h[:, k - 1, -1], product[:, k - 1, -1], carry[:, k - 1], out=carry[:, k])
+    carry = torch.zeros_like(h[:, :, 0])
+    if backwards:
+        h[:, :, -1], product[:, :, -1] = x[:, :, -1], 0
+        product[:, :-1, -1] = f[:, 1:, 0]
+        for k in reversed(range(inner - 1)):
+            torch.addcmul(x[:, :, k], f[:, :, k + 1], h[:, :, k + 1], out=h[:, :, k])
+            torch.mul(product[:, :, k + 1], f[:, :, k + 1], out=product[:, :, k])
+        for k in reversed(range(outer - 1)):
+            torch.addcmul(h[:, k + 1, 0], product[:, k + 1, 0], carry[:, k + 1], out=carry[:, k])
+    else:
+        h[:, :, 0], product[:, :, 0] = x[:, :, 0], f[:, :, 0]
+        for k in range(1, inner):
+            torch.addcmul(x[:, :, k], f[:, :, k], h[:, :, k - 1], out=h[:, :, k])
+            torch.mul(product[:, :, k - 1], f[:, :, k], out=product[:, :, k])
+        for k in range(1, outer):
+            torch.addcmul(h[:, k - 1, -1], product[:, k - 1, -1], carry[:, k - 1], out=carry[:, k])
     h.addcmul_(product, carry[:, :, None])
     return h.reshape(batch, outer * inner, width)[:, :length]
 
@@ -60,10 +68,9 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         f, h = ctx.saved_tensors
-        (out,) = grads
-        later = torch.cat([f.new_zeros(f[:, :1].shape), f.flip(1)[:, :-1]], dim=1)
-        g = _chunked(later, out.flip(1)).flip(1)
-        df = torch.zeros_like(f)
+        g = _chunked(f, grads[0], backwards=True)
+        df = torch.empty_like(f)
+        df[:, 0] = 0
         torch.mul(g[:, 1:], h[:, :-1], out=df[:, 1:])
         return df, g
 

@@ -63,6 +63,7 @@ def command(
     """
     _need_torch()
     from setun.firmware.errors import SetunError
+    from setun.train.allocator import keep_freed_memory
     from setun.train.files import write_card, write_model, write_plot
     from setun.train.loop import Trainer, run
     from setun.train.recipe import Recipe
@@ -81,6 +82,7 @@ def command(
     out.mkdir(parents=True, exist_ok=True)
     if device == "cuda":
         _need_cuda()
+    keep_freed_memory()
     trainer = Trainer(recipe, text, device)
     if there:
         trainer.restore(read_snapshot(out))

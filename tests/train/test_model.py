@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from setun.firmware.checkpoint import ModelConfig, expected_shapes, load_checkpoint  # noqa: E402
 from setun.sim.reference import FloatModel  # noqa: E402
-from setun.train import layers  # noqa: E402
+from setun.train import layers, plain  # noqa: E402
 from setun.train.model import HgrnBit  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "setun" / "models" / "shakespeare-small"
@@ -35,33 +35,44 @@ def test_logits_are_the_references() -> None:
     assert (ours.argmax(-1) == theirs.argmax(-1)).mean() > 0.95
 
 
-def plain_bit_linear(x, gain, weight):
-    """BitLinear with the straight-through estimator as detached differences, by autograd."""
-    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + layers.BITLINEAR_EPS) * gain
-    a = 127 / y.detach().abs().amax(-1, keepdim=True).clamp(min=layers.ABSMAX_FLOOR)
-    v = y.detach() * a
-    q = torch.trunc(v + torch.copysign(torch.full_like(v, 0.5), v)) / a
-    u, m = layers.ternary(weight.detach())
-    return (y + (q - y).detach()) @ (weight + (u * m - weight).detach()).T
-
-
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 0.0])
-def test_bit_linear_and_its_gradient(scale: float) -> None:
+def test_bit_linears_and_their_gradients(scale: float) -> None:
     """At zero and near it too: nothing is divided by."""
     draw = torch.Generator().manual_seed(1)
-    x, gain, weight = (
-        torch.randn(shape, dtype=torch.float64, generator=draw)
-        for shape in ((5, 12), (12,), (7, 12))
-    )
-    given = [t.requires_grad_() for t in ((scale * x).detach(), gain, weight)]
-    out = torch.randn(5, 7, dtype=torch.float64, generator=draw)
-    ours = layers.Project.apply(*given, torch.float64)
-    theirs = plain_bit_linear(*given)
-    torch.testing.assert_close(ours, theirs)
-    for a, b in zip(
-        torch.autograd.grad(ours, given, out), torch.autograd.grad(theirs, given, out), strict=True
-    ):
+    shapes = (5, 12), (12,), (7, 12), (12,), (3, 12)
+    x, *pairs = (torch.randn(s, dtype=torch.float64, generator=draw) for s in shapes)
+    given = [t.requires_grad_() for t in ((scale * x).detach(), *pairs)]
+    outs = [torch.randn(5, n, dtype=torch.float64, generator=draw) for n in (7, 3)]
+    ours = layers.Project.apply(given[0], torch.float64, *given[1:])
+    theirs = [plain.bit_linear(given[0], *given[k : k + 2]) for k in (1, 3)]
+    for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+    for a, b in zip(
+        torch.autograd.grad(ours, given, outs), torch.autograd.grad(theirs, given, outs),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("matmul", [torch.float32, torch.bfloat16])
+def test_whole_model_and_its_gradients(matmul) -> None:
+    """Against the plain one; bfloat16 leaves the forward pass of a CPU exact."""
+    torch.manual_seed(5)
+    config = ModelConfig(vocab_size=11, hidden_size=32, num_hidden_layers=3, intermediate_size=48)
+    model = HgrnBit(config, matmul=matmul)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    ids = torch.randint(11, (4, 19))
+    found = []
+    for logits in (model(ids), plain.logits(model, ids)):
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten())
+        found.append((logits, torch.autograd.grad(loss, list(model.parameters()))))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    bound = 0.02 if matmul == torch.bfloat16 else 1e-3
+    for a, b in zip(our_gradients, their_gradients, strict=True):
+        assert (a - b).norm() <= bound * b.norm() + 1e-7
 
 
 def doubles(*shapes: tuple[int, ...]):
