@@ -1,5 +1,6 @@
 """What a run leaves: a checkpoint in upstream's layout, its card, a plot of the losses."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, ModelConfig
+from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, ModelConfig
 from setun.firmware.container import write_atomically
 from setun.sim.studies.report import pyplot
 from setun.sim.studies.report import save as save_figure
-from setun.train.loop import WINDOW, Progress, Trainer
+from setun.train.loop import CHIP_HELD_OUT, WINDOW, Progress, Trainer
+from setun.train.recipe import Recipe
 
 MODEL, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 CARD, PLOT = "README.md", "losses.svg"
@@ -62,10 +64,19 @@ def write_plot(folder: Path, losses: Sequence[Sequence[float]]) -> None:
     save_figure(figure, folder / PLOT)
 
 
+def weights_hash(checkpoint: Checkpoint) -> str:
+    """SHA-256 of the tensors, by name."""
+    digest = hashlib.sha256()
+    for name in sorted(checkpoint.tensors):
+        digest.update(name.encode() + checkpoint.tensors[name].tobytes())
+    return digest.hexdigest()
+
+
 def write_card(
-    folder: Path, trainer: Trainer, *, name: str, command: str, golden: float | None
+    folder: Path, trainer: Trainer, *, name: str, command: str, golden: float, before: float | None
 ) -> None:
-    """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss."""
+    """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss, and
+    `before` that of the weights that it began with."""
     recipe, text, progress = trainer.recipe, trainer.text, trainer.progress
     weights = recipe.weights(text.vocab_size)
     rows = {
@@ -80,10 +91,14 @@ def write_card(
         "command": f"`{command}`",
         "best step": f"{progress.best_step} of {progress.step}",
         "held-out loss": f"{progress.best:.4f} nats per token, windows of {WINDOW} from a zero "
-        "state (float32)",
+        f"state ({_arithmetic(recipe)})",
+        "held-out loss, golden model": f"{golden:.4f} nats per token of the first 20,480 (the "
+        "chip's arithmetic)",
     }
-    if golden is not None:
-        rows["held-out loss, golden model"] = f"{golden:.4f} nats per token (the chip's arithmetic)"
+    if recipe.numerics is not None:
+        rows["numerics"] = f"`{json.dumps(recipe.numerics)}`, in the forward pass"
+    if before is not None:
+        rows["golden model, before"] = f"{before:.4f} nats per token, weights {recipe.init[:12]}"
     lines = [f"# {name}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
     lines += ["", f"![losses]({PLOT})", "", "| steps | training | held out | tokens/s |",
@@ -93,6 +108,12 @@ def write_card(
         for step, mean, held_out, rate in _thinned(progress)
     ]
     write_atomically(folder / CARD, ("\n".join(lines) + "\n").encode())
+
+
+def _arithmetic(recipe: Recipe) -> str:
+    if recipe.numerics is None:
+        return "float32"
+    return f"the chip's numerics, first {CHIP_HELD_OUT:,} tokens at most"
 
 
 def _thinned(progress: Progress, most: int = 24) -> Sequence[Sequence[float]]:

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from setun.firmware.checkpoint import Checkpoint
 from setun.firmware.errors import SetunError
-from setun.train.model import HgrnBit
+from setun.firmware.numerics import Numerics
+from setun.sim.evaluate import score_golden, windows
+from setun.train.chip import chip_values, image_of, taking_over
+from setun.train.model import HgrnBit, Take, as_computed
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
 from setun.train.text import Text
@@ -19,6 +23,8 @@ from setun.train.text import Text
 WINDOW = 256
 """Held-out tokens that follow each other from a zero state, as `setun eval` scores them."""
 ROWS = 16  # windows side by side
+CHIP_HELD_OUT = 16_384
+"""Held-out tokens scored in the chip's arithmetic, which is some tens of times slower."""
 BETAS = (0.9, 0.95)
 
 
@@ -59,6 +65,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
         self.recipe, self.text, self.device = recipe, text, torch.device(device)
+        self.numerics: Numerics | None = None
+        if recipe.numerics is not None:
+            self.numerics = Numerics.from_dict(recipe.numerics)
         torch.manual_seed(recipe.seed)
         shape = recipe.model(text.vocab_size)
         matmul = matmul_type(self.device)
@@ -81,7 +90,12 @@ class Trainer:
 
     def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
         ids = ids.to(self.device)
-        logits = self.model(ids[:, :-1])
+        take: Take = as_computed
+        if self.numerics is not None and self.model.training:
+            seed = int(torch.randint(1 << 32, (), generator=self.batches))
+            values = chip_values(self.model, ids[:, :-1], self.numerics, seed)
+            take = taking_over(values)
+        logits = self.model(ids[:, :-1], take)
         return functional.cross_entropy(
             logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction=reduction
         )
@@ -127,7 +141,13 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Held-out loss of `weights`, nats a token, over the whole held-out text."""
+        """Held-out loss of `weights`, nats a token: in float32 over the whole held-out text, or
+        in the chip's numerics over its first `CHIP_HELD_OUT` tokens."""
+        if self.numerics is not None:
+            image = image_of(self.model, self.averages or None)
+            count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
+            rows = windows(self.held_out.numpy(), WINDOW, count)
+            return score_golden(image, self.numerics, *rows).loss
         own = {n: p.detach().clone() for n, p in self.model.named_parameters()}
         if self.averages:
             self._put(self.averages)
@@ -139,6 +159,18 @@ class Trainer:
         if self.averages:
             self._put(own)
         return total / count
+
+    def begin_with(self, checkpoint: Checkpoint) -> None:
+        """Take the weights of `checkpoint`; SetunError when its shape is another."""
+        if checkpoint.config != self.model.config:
+            raise SetunError(
+                "sizes", "must be those of the weights to begin with", checkpoint.config,
+                "no sizes, or no --init",
+            )  # fmt: skip
+        tensors = {n: torch.from_numpy(np.array(t)) for n, t in checkpoint.tensors.items()}
+        self._put(tensors)
+        for name, average in self.averages.items():
+            average.copy_(tensors[name])
 
     def _put(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():

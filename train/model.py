@@ -1,16 +1,27 @@
 """The model that is trained: HGRNBit, its parameters named as in upstream's checkpoints."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from setun.firmware.checkpoint import ModelConfig
-from setun.train.layers import Gates, Project, RmsNorm, Swiglu
+from setun.train.layers import Gates, Project, RmsNorm, Swiglu, inverse_rms
 from setun.train.scan import scan
+
+Take = Callable[[str, Tensor, Tensor | None], Tensor]
+"""What goes on from a place: (projection whose kernel ends there, value, unit of the chip's value
+for it or None); see `setun.train.chip`."""
 
 INITIALISER_RANGE = 0.02
 MIXER_GAIN = 2**-2.5
 """Of Xavier's uniform distribution, for the matrices of the token mixer (upstream's)."""
+
+
+def as_computed(name: str, x: Tensor, unit: Tensor | None) -> Tensor:
+    """The value itself: a `Take` that changes nothing."""
+    return x
 
 
 class Gain(nn.Module):
@@ -65,12 +76,16 @@ class Mixer(nn.Module):
         for matrix in (self.i_proj, self.f_proj, self.g_proj, self.o_proj):
             nn.init.xavier_uniform_(matrix.weight, gain=MIXER_GAIN)
 
-    def forward(self, x: Tensor, bound: Tensor, batch: int) -> Tensor:
+    def forward(self, x: Tensor, bound: Tensor, batch: int, take: Take) -> Tensor:
         i, f, g = project(x, self.i_proj, self.f_proj, self.g_proj)
         forget, new = Gates.apply(i, f, bound)
         shape = batch, -1, i.shape[-1]
         o = scan(forget.reshape(shape), new.reshape(shape)).reshape(i.shape)
+        o = take("attn.f_proj", o, None)
         gated = Swiglu.apply(o, rms_norm(g, self.g_norm, self.eps))
+        if take is not as_computed:  # the chip norms g after its product with o
+            unit = inverse_rms(g.detach(), self.eps) * self.g_norm.weight.detach()
+            gated = take("attn.g_proj", gated, unit)
         out: Tensor = self.o_proj(gated)
         return out
 
@@ -86,9 +101,10 @@ class Glu(nn.Module):
         deep = (2 * config.num_hidden_layers) ** 0.5
         nn.init.normal_(self.down_proj.weight, std=INITIALISER_RANGE / deep)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, take: Take) -> Tensor:
         gate, up = self.gate_proj(x).chunk(2, -1)
-        out: Tensor = self.down_proj(Swiglu.apply(gate, up))
+        gated = take("mlp.gate_proj.up", Swiglu.apply(gate, up), None)
+        out: Tensor = self.down_proj(gated)
         return out
 
 
@@ -101,11 +117,12 @@ class Block(nn.Module):
         self.attn_norm, self.attn = Gain(config.hidden_size), Mixer(config)
         self.mlp_norm, self.mlp = Gain(config.hidden_size), Glu(config)
 
-    def forward(self, x: Tensor, bound: Tensor, batch: int, dropout: float) -> Tensor:
-        mixed = self.attn(rms_norm(x, self.attn_norm, self.eps), bound, batch)
+    def forward(self, x: Tensor, bound: Tensor, batch: int, dropout: float, take: Take) -> Tensor:
+        mixed = self.attn(rms_norm(x, self.attn_norm, self.eps), bound, batch, take)
+        x = take("attn.o_proj", x + functional.dropout(mixed, dropout, self.training), None)
+        mixed = self.mlp(rms_norm(x, self.mlp_norm, self.eps), take)
         x = x + functional.dropout(mixed, dropout, self.training)
-        mixed = self.mlp(rms_norm(x, self.mlp_norm, self.eps))
-        return x + functional.dropout(mixed, dropout, self.training)
+        return take("mlp.down_proj", x, None)
 
 
 class Body(nn.Module):
@@ -155,13 +172,20 @@ class HgrnBit(nn.Module):
             if isinstance(module, BitLinear):
                 module.matmul = matmul
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits [B, T, V] of ids [B, T], every row from a zero state."""
+    def forward(self, ids: Tensor, take: Take = as_computed) -> Tensor:
+        """Logits [B, T, V] of ids [B, T], every row from a zero state; `take` changes what goes on
+        from one part to the next."""
         batch, eps = len(ids), self.config.rms_norm_eps
         bounds = self.model.lower_bounds.softmax(0).cumsum(0)
         bounds = bounds - bounds[0]
         x = self.model.embeddings.weight[ids.flatten()]
-        for layer, bound in zip(self.model.layers, bounds, strict=True):
-            x = layer(x, bound, batch, self.dropout)
-        logits: Tensor = self.lm_head(rms_norm(x, self.model.norm, eps))
+        for k, (layer, bound) in enumerate(zip(self.model.layers, bounds, strict=True)):
+            x = layer(x, bound, batch, self.dropout, _within(f"model.layers.{k}.", take))
+        logits = take("lm_head", self.lm_head(rms_norm(x, self.model.norm, eps)), None)
         return logits.reshape(*ids.shape, -1)
+
+
+def _within(prefix: str, take: Take) -> Take:
+    if take is as_computed:
+        return take
+    return lambda name, x, unit: take(prefix + name, x, unit)

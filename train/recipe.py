@@ -44,6 +44,11 @@ class Recipe:
         Of initial weights, batches and dropout.
     every
         Steps between evaluations.
+    numerics
+        Options of the chip whose arithmetic the forward pass has (`Numerics.to_dict`), or None
+        for float32.
+    init
+        SHA-256 of the weights that it begins with; "" for random ones.
     """
 
     hidden: int = 128
@@ -63,6 +68,8 @@ class Recipe:
     average: float = 0.0
     seed: int = 1
     every: int = 250
+    numerics: dict[str, Any] | None = None
+    init: str = ""
 
     def __post_init__(self) -> None:
         least = {
@@ -80,6 +87,10 @@ class Recipe:
                 raise SetunError(name, f"must be from 0 to {high:g}", getattr(self, name))
         if not 0 <= self.average < math.inf:
             raise SetunError("average", "must not be negative", self.average)
+        if self.numerics is not None and self.dropout:
+            raise SetunError(
+                "dropout", "must be 0 with the chip's numerics", self.dropout, "no --numerics"
+            )
 
     def model(self, vocab_size: int) -> ModelConfig:
         """The model's shape."""

@@ -89,13 +89,14 @@ def read_text(path: Path) -> tuple[str, str]:
         raise SetunError(str(path), "must be UTF-8 text", error) from error
 
 
-def prepare(path: Path, kind: str, size: int, context: int) -> Text:
-    """Read, split, tokenise.
+def prepare(path: Path, kind: str, size: int, context: int, given: str | None = None) -> Text:
+    """Read, split, tokenise; `given` is a tokenizer to take instead of building one.
 
     Raises
     ------
     SetunError
-        The file is no UTF-8 text, is empty, or one of its parts is shorter than a context.
+        The file is no UTF-8 text, is empty, one of its parts is shorter than a context, or the
+        given tokenizer has no token for a character.
     """
     text, digest = read_text(path)
     if not text:
@@ -103,7 +104,7 @@ def prepare(path: Path, kind: str, size: int, context: int) -> Text:
     cut = int((1 - HELD_OUT) * len(text))
     first, rest = text[:cut], text[cut:]
     # A character that only the end has must have a token too, untrained as it stays.
-    built = BUILDERS[kind](text if kind == "char" else first, size).to_str()
+    built = given or BUILDERS[kind](text if kind == "char" else first, size).to_str()
     count = len(json.loads(built)["model"]["vocab"])
     tokenizer = Tokenizer.from_json(built, count)
     ids = [np.array(tokenizer.encode(part), np.int64) for part in (first, rest)]

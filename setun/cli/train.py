@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from setun.cli.common import emit, json_option, watched
+from setun.cli.options import numerics_option
 
 if TYPE_CHECKING:
+    from setun.firmware.checkpoint import Checkpoint
+    from setun.firmware.numerics import Numerics
     from setun.train.loop import Progress, Trainer
     from setun.train.recipe import Recipe
 
@@ -43,36 +46,49 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=1, show_default=True, help="Of weights and batches.")
 @click.option("--every", type=int, default=250, show_default=True, help="Steps to an evaluation.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--init", metavar="MODEL",
+              help="Checkpoint to begin with: its sizes, weights and tokenizer.")  # fmt: skip
+@numerics_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @json_option
 def command(
-    file: Path, out: Path, board: str | None, device: str, resume: bool, as_json: bool,
-    **options: Any,
+    file: Path, out: Path, board: str | None, device: str, init: str | None,
+    numerics: "Numerics | None", resume: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """A ternary model from a text file.
 
     Trains on the first nine tenths, quantising as the chip does, and keeps in the folder the model
     with the least loss on the last tenth: config.json, model.safetensors and tokenizer.json in
     upstream's layout, a card and a plot of the losses. Ctrl-C stops after a step; --resume, with
-    the same options, goes on as if nothing had happened.
+    the same options, goes on as if nothing had happened. With --numerics the forward pass is the
+    chip's, bit for bit, by the golden model: slow, and meant for a model's last steps (--init).
 
     \b
     setun train --text FILE -o DIR
     setun train --text FILE -o DIR --board icebreaker --steps 4000
     setun train --text FILE -o DIR --tokenizer bpe --vocabulary 2048 --resume
+    setun train --text FILE -o DIR --init MODEL --numerics fp8 --steps 200 --rate 2e-4
     """
     _need_torch()
     from setun.firmware.errors import SetunError
     from setun.train.allocator import keep_freed_memory
-    from setun.train.files import write_card, write_model, write_plot
+    from setun.train.files import weights_hash, write_card, write_model, write_plot
     from setun.train.loop import Trainer, run
     from setun.train.recipe import Recipe
     from setun.train.state import FILE, read_snapshot
     from setun.train.text import prepare
 
     sizes = {name: options.pop(name) for name in ("hidden", "layers", "intermediate")}
-    recipe = Recipe(**options)
-    text = prepare(file, recipe.tokenizer, recipe.vocabulary, recipe.context)
+    first = None if init is None else _checkpoint(init)
+    if first is not None:
+        options["init"] = weights_hash(first)
+        if not board:
+            shape = first.config
+            own = shape.hidden_size, shape.num_hidden_layers, shape.intermediate_size
+            sizes = {n: v or o for (n, v), o in zip(sizes.items(), own, strict=True)}
+    recipe = Recipe(numerics=None if numerics is None else numerics.to_dict(), **options)
+    tokenizer = None if first is None else first.tokenizer_json
+    text = prepare(file, recipe.tokenizer, recipe.vocabulary, recipe.context, tokenizer)
     recipe = _sized(recipe, sizes, board, text.vocab_size)
     there = (out / FILE).exists()
     if there and not resume:
@@ -86,6 +102,8 @@ def command(
     trainer = Trainer(recipe, text, device)
     if there:
         trainer.restore(read_snapshot(out))
+    elif first is not None:
+        trainer.begin_with(first)
     called = shlex.join(["setun", *sys.argv[1:]])
 
     def keep() -> None:
@@ -93,20 +111,22 @@ def command(
 
     with _display(trainer) as report:
         run(trainer, out, keep, report)
-    golden = _golden(out, file)
+    golden = _golden(out, file, numerics)
+    before = None if init is None else _golden(init, file, numerics)
     if _has_matplotlib():
         write_plot(out, trainer.progress.losses)
-    write_card(out, trainer, name=out.resolve().name, command=called, golden=golden)
+    write_card(out, trainer, name=out.resolve().name, command=called, golden=golden, before=before)
     progress = trainer.progress
     result = {
         "model": str(out), "weights": recipe.weights(text.vocab_size), "steps": progress.step,
         "held_out_loss": progress.best, "best_step": progress.best_step, "golden_loss": golden,
+        "golden_loss_before": before,
         "tokens_per_second": progress.losses[-1][3] if progress.losses else None,
         "vocab_size": text.vocab_size, "text_sha256": text.sha256,
     }  # fmt: skip
     emit(result, as_json, lambda: (
         f"{out}: {result['weights']:,} ternary weights, held-out loss {progress.best:.4f} at step "
-        f"{progress.best_step}, golden {golden:.4f}"
+        f"{progress.best_step}, golden {golden:.4f}" + (f" ({before:.4f} before)" if before else "")
     ))  # fmt: skip
 
 
@@ -157,16 +177,28 @@ def _sized(
     return replace(recipe, **given)
 
 
-def _golden(out: Path, file: Path) -> float:
-    """Held-out loss of the kept model in the chip's arithmetic."""
+def _checkpoint(name: str) -> "Checkpoint":
+    """The float weights of a shipped model or a folder."""
+    from setun.firmware.errors import SetunError
+    from setun.models.load import open_model
+
+    found = open_model(name).checkpoint
+    if found is None:
+        raise SetunError("--init", "must be a checkpoint, with float weights", name)
+    return found
+
+
+def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> float:
+    """Held-out loss of a model in the chip's arithmetic."""
     from setun.cli.eval import evaluate
     from setun.firmware.numerics import Numerics
     from setun.models.load import open_model
+    from setun.train.loop import WINDOW
     from setun.train.text import HELD_OUT, read_text
 
     text, _ = read_text(file)
-    model = open_model(out)
-    result = evaluate(model, text[int((1 - HELD_OUT) * len(text)) :], None, 256, Numerics())
+    model, rest = open_model(folder), text[int((1 - HELD_OUT) * len(text)) :]
+    result = evaluate(model, rest, None, WINDOW, numerics or Numerics())
     golden: dict[str, float] = result["golden"]  # type: ignore[assignment]
     return golden["loss"]
 

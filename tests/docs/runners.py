@@ -14,6 +14,7 @@ BUILDS = "tests/test_build_boards.py::test_bitstream"
 DASK = "tests/explore/test_dask.py::test_a_worker_that_dies_takes_no_result_along"
 MAKE = f"{HERE}::test_make_does_what_its_lines_say"
 INSTALL = "tests/test_first_contact.py::test_installed_as_the_docs_say"
+TRAIN = "tests/train/test_docs.py::test_commands_of_the_page"
 MEASURE = f"{HERE}::test_measuring_again_finds_nothing_to_do"
 
 # First words of a command, and the test that runs it; the first line that fits counts.
@@ -23,6 +24,7 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"python3 -m venv venv && \. venv/bin/activate$", INSTALL),
     (r"pip install ", INSTALL),
     (r"python -m setun\.estimate\.measure$", MEASURE),
+    (r"(setun train|setun run small|python -m setun\.train\.speed$)", TRAIN),
     (r"python -m ", INLINE),
     (r"dask (scheduler|worker)\b", DASK),
     (r"setun explore .*--scheduler ", DASK),

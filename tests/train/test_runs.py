@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,31 +15,12 @@ from setun.firmware.errors import SetunError
 from setun.train.recipe import Recipe
 from setun.train.state import FILE, read_snapshot
 
-TEXT = "the quick brown fox jumps over the lazy dog. " * 60
-TINY = (
-    "--hidden", "16", "--layers", "2", "--intermediate", "24", "--context", "16", "--batch", "4",
-    "--every", "5", "--dropout", "0.1", "--average", "4", "--warmup", "2",
-)  # fmt: skip
+from .runs import TEXT, contents, train, train_command, write_text
 
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    file = tmp_path / "text.txt"
-    file.write_text(TEXT)
-    return file
-
-
-def train(text: Path, out: Path, *more: str, check: bool = True, steps: int = 20):
-    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(out)]
-    done = subprocess.run(
-        [*command, *TINY, "--steps", str(steps), *more], capture_output=True, text=True
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    return write_text(tmp_path)
 
 
 def test_run_leaves_a_model_that_learnt(text: Path, tmp_path: Path) -> None:
@@ -74,12 +54,10 @@ def test_killed_and_gone_on_with_is_as_never_killed(text: Path, tmp_path: Path) 
     """SIGKILL at moments spread over the run, then once more to the end: every bit the same."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(text, whole, steps=200)
-    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(killed)]
     for number in range(3):
         resume = ["--resume"] if (killed / FILE).exists() else []
-        child = subprocess.Popen(
-            [*command, *TINY, "--steps", "200", *resume], stderr=subprocess.DEVNULL
-        )
+        command = train_command(text, killed, "--steps", "200", *resume)
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         seen = (killed / FILE).stat().st_mtime_ns if resume else 0
         limit = time.monotonic() + 60
         while child.poll() is None and time.monotonic() < limit:
@@ -99,8 +77,8 @@ def test_killed_and_gone_on_with_is_as_never_killed(text: Path, tmp_path: Path) 
 
 def test_interrupt_writes_the_run(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "setun", "train", "--text", str(text), "-o", str(out), *TINY]
-    child = subprocess.Popen([*command, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
+    command = train_command(text, out, "--steps", "100000")
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while not (out / FILE).exists() and time.monotonic() < limit:
         time.sleep(0.05)
