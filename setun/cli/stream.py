@@ -1,6 +1,7 @@
 """`setun stream`: talk to a chip on a serial port."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -78,7 +79,8 @@ def typed() -> Iterator[str]:
     while True:
         try:
             if sys.stdout.isatty():
-                line = input("> ")
+                with _interrupt_as_key():
+                    line = input("> ")
             else:
                 click.echo("> ", nl=False, err=True)
                 line = input()
@@ -88,6 +90,34 @@ def typed() -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise SetunError("line", "must be text in the terminal's encoding", error) from error
         yield line
+
+
+@contextlib.contextmanager
+def _interrupt_as_key() -> Iterator[None]:
+    """Ctrl-C as a key of GNU readline that clears the line and ends the input.
+
+    As a signal it is lost, until the next key, if it comes when the prompt is there and readline
+    does not wait yet.
+    """
+    try:
+        import readline
+        import termios
+    except ImportError:
+        yield
+        return
+    if not sys.stdin.isatty() or "libedit" in (readline.__doc__ or ""):
+        yield
+        return
+    readline.parse_and_bind(r'"\C-c": "\C-a\C-k\C-d"')
+    terminal = sys.stdin.fileno()
+    usual = termios.tcgetattr(terminal)
+    special = list(usual[6])
+    special[termios.VINTR] = bytes([os.fpathconf(terminal, "PC_VDISABLE")])
+    termios.tcsetattr(terminal, termios.TCSANOW, [*usual[:6], special])
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, usual)
 
 
 def piped() -> Iterator[str]:

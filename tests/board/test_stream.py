@@ -183,9 +183,11 @@ def test_a_person_at_a_terminal(
     assert terminal.status() == 0
 
 
-def test_ctrl_c_at_the_prompt_leaves(terminal: Terminal) -> None:
+@pytest.mark.parametrize("begun", ["", "half a line"])
+def test_ctrl_c_at_the_prompt_leaves(terminal: Terminal, begun: str) -> None:
+    """A key there, not a signal: one that came before readline waits would be lost."""
     terminal.until("> $")
-    terminal.type("\x03")
+    terminal.type(begun + "\x03")
     assert terminal.status() == 0
     assert "Traceback" not in terminal.screen
 
