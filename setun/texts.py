@@ -18,13 +18,15 @@ SLACK = 64
 """Last ids of a text cut short that are not used: the cut may have changed them."""
 
 HELD_OUT = 0.9
-"""Where the part of a text begins that the shipped models were not trained on."""
+"""Where the part of a text begins that `setun train` does not train on."""
 
 
 def read_text(path: Path, held_out: bool) -> str:
     """A UTF-8 text, or the last tenth of it; SetunError where it is none."""
     try:
         text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise SetunError(str(path), "must be readable", error.strerror or error) from error
     except UnicodeDecodeError as error:
         raise SetunError(str(path), "must be UTF-8 text", error) from error
     return text[int(HELD_OUT * len(text)) :] if held_out else text

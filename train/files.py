@@ -12,7 +12,8 @@ from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, Mode
 from setun.firmware.container import write_atomically
 from setun.sim.studies.report import pyplot
 from setun.sim.studies.report import save as save_figure
-from setun.train.loop import CHIP_HELD_OUT, WINDOW, Progress, Trainer
+from setun.texts import WINDOW
+from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
 
 MODEL, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"

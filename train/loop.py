@@ -14,14 +14,13 @@ from setun.firmware.checkpoint import Checkpoint
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import score_golden, windows
+from setun.texts import WINDOW
 from setun.train.chip import chip_values, image_of, taking_over
 from setun.train.model import HgrnBit, Take, as_computed
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
 from setun.train.text import Text
 
-WINDOW = 256
-"""Held-out tokens that follow each other from a zero state, as `setun eval` scores them."""
 ROWS = 16  # windows side by side
 CHIP_HELD_OUT = 16_384
 """Held-out tokens scored in the chip's arithmetic, which is some tens of times slower."""

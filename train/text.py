@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.tokenizer import Tokenizer
+from setun.texts import HELD_OUT, read_text
 
-HELD_OUT = 0.1
-"""Share of the text, its end, that is never trained on."""
 LARGEST_BPE = 16_384
 KINDS = ("char", "byte", "bpe")
 
@@ -78,17 +77,6 @@ BUILDERS: dict[str, Callable[[str, int], tokenizers.Tokenizer]] = {
 }
 
 
-def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file and the SHA-256 of its bytes; SetunError unless it is UTF-8."""
-    try:
-        data = path.read_bytes()
-        return data.decode("utf-8"), hashlib.sha256(data).hexdigest()
-    except OSError as error:
-        raise SetunError(str(path), "must be readable", error.strerror or error) from error
-    except UnicodeDecodeError as error:
-        raise SetunError(str(path), "must be UTF-8 text", error) from error
-
-
 def prepare(path: Path, kind: str, size: int, context: int, given: str | None = None) -> Text:
     """Read, split, tokenise; `given` is a tokenizer to take instead of building one.
 
@@ -98,10 +86,11 @@ def prepare(path: Path, kind: str, size: int, context: int, given: str | None = 
         The file is no UTF-8 text, is empty, one of its parts is shorter than a context, or the
         given tokenizer has no token for a character.
     """
-    text, digest = read_text(path)
+    text = read_text(path, held_out=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     if not text:
         raise SetunError(str(path), "must hold text", "an empty file")
-    cut = int((1 - HELD_OUT) * len(text))
+    cut = int(HELD_OUT * len(text))
     first, rest = text[:cut], text[cut:]
     # A character that only the end has must have a token too, untrained as it stays.
     built = given or BUILDERS[kind](text if kind == "char" else first, size).to_str()

@@ -193,12 +193,10 @@ def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> floa
     from setun.cli.eval import evaluate
     from setun.firmware.numerics import Numerics
     from setun.models.load import open_model
-    from setun.train.loop import WINDOW
-    from setun.train.text import HELD_OUT, read_text
+    from setun.texts import WINDOW, read_text
 
-    text, _ = read_text(file)
-    model, rest = open_model(folder), text[int((1 - HELD_OUT) * len(text)) :]
-    result = evaluate(model, rest, None, WINDOW, numerics or Numerics())
+    rest = read_text(file, held_out=True)
+    result = evaluate(open_model(folder), rest, None, WINDOW, numerics or Numerics())
     golden: dict[str, float] = result["golden"]  # type: ignore[assignment]
     return golden["loss"]
 

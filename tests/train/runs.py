@@ -1,8 +1,13 @@
 """Runs of the command on tiny sizes."""
 
-import subprocess
+import contextlib
+import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
+
+from setun.cli import run
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 SHAPE = ("--hidden", "16", "--layers", "2", "--intermediate", "24")
@@ -26,10 +31,24 @@ def train_command(text: Path, out: Path, *more: str) -> list[str]:
     return [*start, *shape, *TINY, *more]
 
 
-def train(text: Path, out: Path, *more: str, check: bool = True, steps: int = 20):
-    """Run it to its end."""
-    command = train_command(text, out, "--steps", str(steps), *more)
-    done = subprocess.run(command, capture_output=True, text=True)
+@dataclass
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def train(text: Path, out: Path, *more: str, check: bool = True, steps: int = 20) -> Done:
+    """Run it to its end, in this process: PyTorch takes seconds to load."""
+    words = train_command(text, out, "--steps", str(steps), *more)[2:]
+    with (
+        mock.patch.object(sys, "argv", words),
+        contextlib.redirect_stdout(io.StringIO()) as told,
+        contextlib.redirect_stderr(io.StringIO()) as said,
+    ):
+        done = Done(run(words[1:]), told.getvalue(), said.getvalue())
     assert not check or done.returncode == 0, done.stderr
     return done
 
