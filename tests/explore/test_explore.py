@@ -121,8 +121,11 @@ def test_the_report_has_every_point_and_needs_nothing(
     assert "<script" not in page and "url(http" not in page and "src=" not in page
 
 
-def test_a_table_for_people(explored: tuple[Path, dict[str, Any]]) -> None:
+def test_a_table_for_people(
+    explored: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, _ = explored
+    monkeypatch.setenv("COLUMNS", "120")
     code, text, _, _ = invoke(*SPACE, "-o", out)
     assert code == 0
     assert text.startswith("random-64x1 on ulx3s-25f: 16 points, 12 estimated, 4 refused\n")
