@@ -16,9 +16,9 @@ ABSMEAN_FLOOR = 1e-5
 
 
 def round_half_away(x: Tensor) -> Tensor:
-    """C's ``roundf`` of |x| < 128 to int8: what upstream's activation kernel uses."""
+    """C's ``roundf`` of |x| < 128 to int8, x taken over: what upstream's activation kernel uses."""
     half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
-    return (x + torch.copysign(half, x)).to(torch.int8)  # which truncates
+    return x.add_(torch.copysign(half, x)).to(torch.int8)  # which truncates
 
 
 def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,16 +32,17 @@ def codes_of(x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     y = x * gain
     top = torch.maximum(y.amax(-1, keepdim=True), -y.amin(-1, keepdim=True))
     unit = (top * r).clamp_(min=ABSMAX_FLOOR).div_(127)
-    return round_half_away(y * (r / unit)), unit
+    return round_half_away(y.mul_(r / unit)), unit
 
 
-def code_product(q: Tensor, u: Tensor, matmul: torch.dtype) -> Tensor:
-    """q [N, n] of int8 · uᵀ [n, m] of −1, 0, 1, both integers, as u's type; exact but in bfloat16
-    on CUDA, whose results are rounded to 8 bits."""
+def code_product(q: Tensor, u: Tensor, unit: Tensor, matmul: torch.dtype) -> Tensor:
+    """q [N, n] of int8 · uᵀ [n, m] of −1, 0, 1 · unit [N, 1]; the sums are exact but in bfloat16
+    on CUDA, where they are rounded to 8 bits."""
     if q.device.type == "cpu" and matmul == torch.bfloat16:
         product: Tensor = torch._int_mm(q, u.to(torch.int8).T)
-        return product.to(u.dtype)
-    return (q.to(matmul) @ u.to(matmul).T).to(u.dtype)
+    else:
+        product = q.to(matmul) @ u.to(matmul).T
+    return product * unit
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -86,7 +87,7 @@ class Project(torch.autograd.Function):
         for gain, weight in zip(pairs[::2], pairs[1::2], strict=True):
             q, unit = codes_of(x, r, gain)
             u, m = ternary(weight)
-            outs.append(code_product(q, u, matmul).mul_(unit * m))
+            outs.append(code_product(q, u, unit * m, matmul))
             kept += [gain, q, unit, u.to(matmul), m]
         ctx.save_for_backward(*kept)
         return tuple(outs)
