@@ -58,7 +58,10 @@ class Desk:
         patch.setattr(list_ports, "comports", lambda: [port])
         self._port = port
         self._image = load_model(self.board.model)
-        image_file.save(self._image, folder / "M.setun", Numerics())
+        filled = not usual_chip(self.board).external  # M has to be another model than the chip's
+        shape = self._image.config
+        other = load_model(f"random-{shape.hidden_size}x{shape.num_hidden_layers}") if filled else self._image
+        image_file.save(other, folder / "M.setun", Numerics())
 
     @property
     def programmed(self) -> list[str]:

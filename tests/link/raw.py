@@ -10,6 +10,7 @@ from setun.firmware.link.messages import CONTEXT
 
 
 async def begin(dut: Any) -> Line:
+    dut.rx.value = 1  # before the reset ends: it does not clear the synchroniser
     await context.start(dut)
     given = context.parameters()
     return Line(dut, given["divisor"], given.get("rate", 1.0))
