@@ -58,9 +58,9 @@ class Desk:
         patch.setattr(list_ports, "comports", lambda: [port])
         self._port = port
         self._image = load_model(self.board.model)
-        filled = not usual_chip(self.board).external  # M has to be another model than the chip's
-        shape = self._image.config
-        other = load_model(f"random-{shape.hidden_size}x{shape.num_hidden_layers}") if filled else self._image
+        other, shape = self._image, self._image.config
+        if not usual_chip(self.board).external:  # the chip has its own: M is another of its size
+            other = load_model(f"random-{shape.hidden_size}x{shape.num_hidden_layers}")
         image_file.save(other, folder / "M.setun", Numerics())
 
     @property
