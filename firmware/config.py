@@ -23,6 +23,7 @@ FLASH = 1 << 24  # bytes that a flash's addresses reach
 # weights of a small chip; one more holds its constants.
 SPRAM_BLOCK = 1 << 14
 SPRAM_WEIGHT_BLOCKS = 3
+SPRAM_TEXT = 1 << 10  # words behind the weights that a terminal's tables take
 SMALL_ROWS = 10  # of a small chip: two bytes of trits
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
@@ -78,7 +79,6 @@ class ChipConfig:
         Longest vector that can be quantised.
     terminal
         1: a character-level model talks to any terminal program, see `setun.hw.link.terminal`.
-        A small chip has no cells for it, and never has one.
     clock_hz, baud
         Clock of the core and bit rate of the UART; see `setun.firmware.baud.divisor_for`.
     """
@@ -106,7 +106,6 @@ class ChipConfig:
     def __post_init__(self) -> None:
         if self.small:
             self._check_small()
-            object.__setattr__(self, "terminal", 0)
         for name in ("columns", "rows", "lanes"):
             if not _power_of_two(getattr(self, name)) and not self.small:
                 raise SetunError(name, "must be a power of two", getattr(self, name))
@@ -172,6 +171,11 @@ class ChipConfig:
     def small(self) -> bool:
         """Whether the core is `setun.hw.small`'s."""
         return self.memory == "spram-16"
+
+    @property
+    def first_text(self) -> int:
+        """Words of 16 bits that a small chip has for weights; a terminal's tables lie behind."""
+        return SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK - SPRAM_TEXT * self.terminal
 
     @property
     def first_gate(self) -> int:

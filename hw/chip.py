@@ -1,5 +1,6 @@
 """The chip: link and core between two UART pins."""
 
+from math import log2
 from typing import Any
 
 from amaranth.hdl import Module, Signal
@@ -14,8 +15,11 @@ from setun.hw.dot import Technology
 from setun.hw.external import memory_pins
 from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
+from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import core_members
 from setun.hw.small.core import SmallCore
+from setun.hw.small.pulse import Pulse
+from setun.hw.watchdog import patience as usual_patience
 
 
 class Chip(wiring.Component):
@@ -48,7 +52,10 @@ class Chip(wiring.Component):
     Attributes
     ----------
     working
-        Signal, for a board's LED: some context works. None of a small chip.
+        Signal, for a board's LED: some context works.
+    beats
+        Of a small chip: a counter that runs freely, its highest bit at about 1 Hz or slower. Else
+        None.
     """
 
     def __init__(
@@ -63,14 +70,22 @@ class Chip(wiring.Component):
         self.config = config
         self.placement = placement
         self.core: Any
+        self.pulse: Pulse | None = None
+        self.beats: Signal | None = None
         if config.small:
             self.core, self.counters = SmallCore(config, placement, technology), 0
+            slow = (
+                usual_patience(config) if patience is None else patience,
+                silence_bits(config.divisor),
+            )
+            self.pulse = Pulse(max(round(log2(config.clock_hz)), 1 + max(slow)), slow)
+            self.beats = self.pulse.count
         else:
             self.core = Core(
                 config, placement, technology, round_trip=round_trip, patience=patience
             )
             self.counters = len(COUNTERS)
-        self.working = None if config.small else Signal()
+        self.working = Signal()
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
             members["memory"] = Out(memory_pins(config))
@@ -81,19 +96,25 @@ class Chip(wiring.Component):
         info = identity.encode(self.config)
         m.submodules.link = link = Link(
             info, self.config.divisor, self.counters, self.config.contexts,
-            terminal=bool(self.config.terminal),
+            terminal=bool(self.config.terminal), small=self.config.small,
         )  # fmt: skip
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-        for name, member in core_members(self.counters, bool(self.config.terminal)).items():
+        for name, member in core_members(
+            self.counters, bool(self.config.terminal), self.config.small
+        ).items():
             ours, theirs = getattr(link, name), getattr(core, name)
             if member.is_signature:
                 wiring.connect(m, ours, theirs)
             else:
                 outward = member.flow is Out
                 m.d.comb += theirs.eq(ours) if outward else ours.eq(theirs)
-        if self.working is not None:
-            m.d.comb += self.working.eq(core.running)
+        m.d.comb += self.working.eq(core.running)
+        if self.pulse is not None:
+            m.submodules.pulse = self.pulse
+            m.d.comb += core.strobe.eq(self.pulse.strobes[0])
+            if self.config.terminal:
+                m.d.comb += link.strobe.eq(self.pulse.strobes[1])
         return m

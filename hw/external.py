@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
+from setun.firmware.config import SPRAM_BLOCK, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.controllers.axi4 import BOUNDARY, Axi4Reader
@@ -55,7 +55,7 @@ def capacity(config: ChipConfig) -> int:
     if config.memory == "spram":
         return spram.CAPACITY
     if config.small:
-        return SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK * config.beat // 8
+        return config.first_text * config.beat // 8
     return -(-config.weight_bytes // BOUNDARY) * BOUNDARY
 
 

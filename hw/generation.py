@@ -54,7 +54,7 @@ class Generation(wiring.Component):
         Likewise: noise of `context`.
     passing : Out(1), hung : In(1)
         A pass is under way; it is given up, and the units start over until `hung` is low again.
-        All generations then end, and all contexts have been fed nothing. Not of a small chip.
+        All generations then end, and all contexts have been fed nothing.
 
     `done.reason`: 0 the count was reached, 1 stopped, 2 there is no prompt, 3 the program has an
     unknown operation (blank or damaged memory), 4 its pass did not end. `done.cycles` counts from
@@ -90,7 +90,8 @@ class Generation(wiring.Component):
                 "factor": Out(data.ArrayLayout(config.vector.width, contexts)),
                 "load_seed": Out(1),
                 "seed": Out(32),
-                **({} if config.small else {"passing": Out(1), "hung": In(1)}),
+                "passing": Out(1),
+                "hung": In(1),
             }
         )
 
@@ -114,7 +115,6 @@ class Generation(wiring.Component):
         wanted = self.active[at] & ~waiting & ~has_next
         over = self.faulty[at] | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
         m.d.comb += seat.eq(taken)
-        watched = not self.config.small
         given_up = Signal()  # the last pass was
         with m.If(self.sampled):
             m.d.sync += sampled.eq(1)
@@ -129,8 +129,7 @@ class Generation(wiring.Component):
             # Round after round over the contexts, until a round finds nothing or seats run out.
             with m.State("GATHER"):
                 next_context()
-                if watched:
-                    m.d.sync += given_up.eq(0)
+                m.d.sync += given_up.eq(0)
                 m.d.sync += idle_round.eq(last | (idle_round & ~(take | waiting)))
                 with m.If(take):
                     self._sit(m, at, seat, row_of, seated)
@@ -152,9 +151,8 @@ class Generation(wiring.Component):
                             m.d.sync += [self.fresh[k].eq(0), self.fed[k].eq(1)]
                     m.d.sync += [seated.eq(0), taken.eq(0)]
                     m.next = "PICK"
-                if watched:
-                    with m.If(self.hung):
-                        m.next = "HUNG"
+                with m.If(self.hung):
+                    m.next = "HUNG"
             # Whose logits are wanted, and whose generation has ended.
             with m.State("PICK"):
                 next_context()
@@ -190,9 +188,8 @@ class Generation(wiring.Component):
                 with m.Elif(self.idle & sampled):
                     m.d.sync += taken.eq(0)
                     m.next = "EMIT"
-                if watched:
-                    with m.If(self.hung):
-                        m.next = "HUNG"
+                with m.If(self.hung):
+                    m.next = "HUNG"
             with m.State("EMIT"):
                 whose = self.seating.seats[seat].context
                 m.d.comb += self.token.valid.eq(1)
@@ -207,15 +204,13 @@ class Generation(wiring.Component):
                     with m.If(seat == self.seating.last):
                         m.d.sync += [seated.eq(0), taken.eq(0)]
                         m.next = "GATHER"
-            if watched:
-                with m.State("HUNG"), m.If(~self.hung):
-                    m.d.sync += [seated.eq(0), taken.eq(0), at.eq(0), given_up.eq(1)]
-                    for k in every:
-                        m.d.sync += [self.has_next[k].eq(0), self.faulty[k].eq(0)]
-                        m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
-                    m.next = "PICK"
-        if watched:
-            m.d.comb += self.passing.eq(machine.ongoing("FEEDING") | machine.ongoing("SAMPLING"))
+            with m.State("HUNG"), m.If(~self.hung):
+                m.d.sync += [seated.eq(0), taken.eq(0), at.eq(0), given_up.eq(1)]
+                for k in every:
+                    m.d.sync += [self.has_next[k].eq(0), self.faulty[k].eq(0)]
+                    m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
+                m.next = "PICK"
+        m.d.comb += self.passing.eq(machine.ongoing("FEEDING") | machine.ongoing("SAMPLING"))
         done, emitted = self.done.payload, self.token.payload
         m.d.comb += [
             emitted.token.eq(self.sampled_token[seat]),
@@ -229,9 +224,8 @@ class Generation(wiring.Component):
                         Mux(self.left[at] == 0, REASON_COUNT, REASON_STOPPED)))
             ),
         ]  # fmt: skip
-        if watched:
-            with m.If(given_up):
-                m.d.comb += done.reason.eq(REASON_WATCHDOG)
+        with m.If(given_up):
+            m.d.comb += done.reason.eq(REASON_WATCHDOG)
         looking = machine.ongoing("GATHER") | machine.ongoing("PICK")
         here = self.context
         m.d.comb += [
@@ -245,7 +239,7 @@ class Generation(wiring.Component):
         """Prompt tokens of each context: whether any wait, one is readable, and that one."""
         queues = PromptQueues(self.config.contexts)
         # The rest of a prompt means nothing without its beginning.
-        m.submodules.prompts = queues if self.config.small else ResetInserter(self.hung)(queues)
+        m.submodules.prompts = ResetInserter(self.hung)(queues)
         wiring.connect(m, wiring.flipped(self.prompt), queues.i)
         m.d.comb += [
             queues.context.eq(self.context),

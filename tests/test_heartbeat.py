@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import pytest
+from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
 from setun.hw.build.heartbeat import FASTER, Heartbeat
 
 
-def test_beats() -> None:
-    heart = Heartbeat(1000.0)  # a blink in 1,024 cycles
+@pytest.mark.parametrize("shared", [False, True])
+def test_beats(shared: bool) -> None:
+    counter = Signal(12) if shared else None
+    heart = Heartbeat(1000.0, counter)  # a blink in 1,024 cycles
     assert heart.bits == 10 and Heartbeat(56.25e6).bits == 26
     blink = 1 << heart.bits
     edges: list[int] = []
@@ -24,7 +28,11 @@ def test_beats() -> None:
                 before = ctx.get(heart.led)
             edges.append(count)
 
-    simulator = Simulator(heart)
+    m = Module()
+    m.submodules.heart = heart
+    if counter is not None:
+        m.d.sync += counter.eq(counter + 1)
+    simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -1,6 +1,6 @@
 """A board's LED that tells a chip at rest, one at work, and one that is dead."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,8 @@ class Heartbeat(wiring.Component):
     ----------
     clock_hz
         Of the domain `sync`. A blink takes the power of two of cycles next to a second.
+    counter
+        That runs freely, at least as wide; None for one here.
 
     Members
     -------
@@ -25,18 +27,22 @@ class Heartbeat(wiring.Component):
     working: In(1)
     led: Out(1)
 
-    def __init__(self, clock_hz: float) -> None:
+    def __init__(self, clock_hz: float, counter: Value | None = None) -> None:
         self.bits = max(FASTER + 1, round(clock_hz).bit_length() - 1)
         if clock_hz > 2 ** (self.bits + 0.5):
             self.bits += 1
+        assert counter is None or len(counter) >= self.bits
+        self.counter = counter
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        count, before = Signal(self.bits), Signal()
+        count = Signal(self.bits) if self.counter is None else self.counter[: self.bits]
+        before = Signal()
         working, seen, shown = Signal(), Signal(), Signal()
+        if self.counter is None:
+            m.d.sync += count.eq(count + 1)
         m.d.sync += [
-            count.eq(count + 1),
             before.eq(count[-1]),
             working.eq(self.working),
             seen.eq(seen | working),

@@ -7,6 +7,7 @@ from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, R
 from amaranth.lib import io
 
 from setun.firmware.errors import SetunError
+from setun.hw.build.heartbeat import Heartbeat
 from setun.hw.build.top import Board
 
 # SB_PLL40 of the UltraPlus (Lattice FPGA-DS-02008, FPGA-TN-02052), in MHz.
@@ -77,11 +78,13 @@ class Ice40Top(Elaboratable):
     clock_mhz
         Clock of the chip: the oscillator's, or made of it. SetunError when the PLL cannot make it.
 
-    The chip is held in reset until the clock is stable, and `HOLD` cycles more.
+    The chip is held in reset until the clock is stable, and `HOLD` cycles more. The first LED is
+    lit while a serial line carries a 0, the second one is a `Heartbeat` of the chip's `working`.
     """
 
     def __init__(self, chip: Any, board: Board, clock_mhz: float) -> None:
         self.chip, self.board = chip, board
+        self.clock_mhz = clock_mhz
         self.pll = ice40_pll(board.clock_mhz, clock_mhz)
 
     def elaborate(self, platform: Any) -> Module:
@@ -132,4 +135,12 @@ class Ice40Top(Elaboratable):
         m.d.comb += [self.chip.rx.eq(rx_pin.i), tx_pin.o.eq(self.chip.tx)]
         m.submodules.led_pin = led_pin = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.comb += led_pin.o.eq(~rx_pin.i | ~self.chip.tx)
+        m.submodules.beat_pin = beat_pin = io.Buffer("o", platform.request("led", 1, dir="-"))
+        m.submodules.heartbeat = heartbeat = Heartbeat(
+            self.clock_mhz * 1e6, getattr(self.chip, "beats", None)
+        )
+        working = getattr(self.chip, "working", None)
+        m.d.comb += beat_pin.o.eq(heartbeat.led)
+        if working is not None:
+            m.d.comb += heartbeat.working.eq(working)
         return m

@@ -31,6 +31,8 @@ class Link(wiring.Component):
         Of the core, ≤ 4.
     terminal
         Whether a person at a terminal may take the host's place.
+    small
+        Of a small chip: the space TEXT lies where others read too, time comes from outside.
 
     Members
     -------
@@ -48,7 +50,8 @@ class Link(wiring.Component):
         Free entries of that queue now. A PROMPT with more tokens is refused whole.
     generate : Out(stream of {count: 16, greedy: 1, inv_temperature: 32, seed: 32})
         One request, which the core takes at once and begins when the queued prompt is consumed.
-        No second one comes before the context's `done`.
+        No second one comes before the context's `done`; of one context, the payload stays until
+        then.
     stop : Out(1)
         Strobe: end the generation, if there is one.
     reset_state : Out(1)
@@ -67,6 +70,9 @@ class Link(wiring.Component):
         Sampled one by one while the reply is sent.
     text_address : Out(10), text : In(9)
         With a terminal: its read port of the space TEXT, a word up to three cycles later.
+    text_wanted : Out(1), text_found : In(1), strobe : In(1)
+        Of a small chip with a terminal: see `setun.hw.link.signature.text_members` and
+        `setun.hw.link.sharing.LineSharing`.
 
     Throughput: replies and events wait for the wire, 10 · divisor cycles per byte; up to 1,023
     bytes of frames queue meanwhile (a frame takes its payload + 3 bytes), further ones are
@@ -81,6 +87,7 @@ class Link(wiring.Component):
         contexts: int = 1,
         *,
         terminal: bool = False,
+        small: bool = False,
     ) -> None:
         if not 0 <= counters <= 59:
             raise ValueError(f"at most 59 counters fit a frame: {counters}")
@@ -90,9 +97,11 @@ class Link(wiring.Component):
         self.divisor = divisor
         self.counter_count = counters
         self.contexts = contexts
-        self.terminal = terminal
+        self.terminal, self.small = terminal, small
         pins = {"rx": In(1, init=1), "tx": Out(1, init=1)}
-        super().__init__({**pins, **core_members(counters, terminal)})
+        if terminal and small:
+            pins["strobe"] = In(1)
+        super().__init__({**pins, **core_members(counters, terminal, small)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -138,9 +147,9 @@ class Link(wiring.Component):
         processor: CommandProcessor, encoder: CobsEncoder, transmitter: UartTransmitter,
     ) -> None:  # fmt: skip
         """The wire between two: frames, and the terminal, which makes frames of its own."""
-        m.submodules.sharing = sharing = LineSharing(self.divisor)
+        m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.small)
         typing = sharing.typing
-        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal())
+        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal(self.small))
         wiring.connect(m, receiver.o, sharing.i)
         wiring.connect(m, sharing.frames, frames.i)
         wiring.connect(m, sharing.key, terminal.key)
@@ -182,3 +191,9 @@ class Link(wiring.Component):
             self.text_address.eq(terminal.text_address),
             terminal.text.eq(self.text),
         ]
+        if self.small:
+            m.d.comb += [
+                sharing.strobe.eq(self.strobe),
+                self.text_wanted.eq(terminal.text_wanted),
+                terminal.text_found.eq(self.text_found),
+            ]

@@ -9,6 +9,11 @@ SILENCE = 1 << 14  # byte times, at least
 CR, LF, BACKSPACE = 0x0D, 0x0A, 0x08
 
 
+def silence_bits(divisor: int) -> int:
+    """Exponent of the cycles of a silence, the UART's bits taking so many."""
+    return ceil_log2(SILENCE * 10 * divisor)
+
+
 class LineSharing(wiring.Component):
     """Gives each byte to the frame receiver or to the terminal.
 
@@ -21,6 +26,8 @@ class LineSharing(wiring.Component):
     ----------
     divisor
         Clock cycles per UART bit.
+    timed
+        A strobe from outside tells the time, and a silence is one to two of its periods.
 
     Members
     -------
@@ -36,23 +43,30 @@ class LineSharing(wiring.Component):
         To the frame receiver, which is always ready; a byte that changes turns comes as 0x00.
     key : Out(stream of 8)
         To the terminal, one deep; a key that comes while one waits is lost.
+    strobe : In(1)
+        If `timed`, once in 2**`silence_bits` cycles.
     """
 
-    i: In(stream.Signature(8))
-    idle: In(1)
-    typing: Out(1)
-    turns: Out(1)
-    frames: Out(stream.Signature(8))
-    key: Out(stream.Signature(8))
-
-    def __init__(self, divisor: int) -> None:
-        self.silence_bits = ceil_log2(SILENCE * 10 * divisor)
-        super().__init__()
+    def __init__(self, divisor: int, timed: bool = False) -> None:
+        self.silence_bits, self.timed = silence_bits(divisor), timed
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "idle": In(1),
+                "typing": Out(1),
+                "turns": Out(1),
+                "frames": Out(stream.Signature(8)),
+                "key": Out(stream.Signature(8)),
+                **({"strobe": In(1)} if timed else {}),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         byte, came = self.i.payload, self.i.valid
-        silence = Signal(self.silence_bits + 1, init=1 << self.silence_bits)
+        # Strobes of a silence, or its cycles.
+        count = 1 if self.timed else self.silence_bits
+        silence = Signal(count + 1, init=1 << count)
         undecided, text, zero = silence[-1], Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(1),
@@ -69,7 +83,8 @@ class LineSharing(wiring.Component):
         with m.If(came):
             m.d.sync += silence.eq(0)
         with m.Elif(~undecided):
-            m.d.sync += silence.eq(Mux(self.idle, silence + 1, 0))
+            more = self.strobe if self.timed else 1
+            m.d.sync += silence.eq(Mux(self.idle, silence + more, 0))
         with m.If(self.key.ready | (self.turns & zero)):
             m.d.sync += self.key.valid.eq(0)
         with m.If(came & Mux(self.typing, ~zero & (~self.key.valid | self.key.ready), self.turns)):

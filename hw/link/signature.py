@@ -9,15 +9,21 @@ TOKEN = data.StructLayout({"token": 16, "context": 2})
 DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32, "context": 2})
 
 
-def text_members() -> dict[str, wiring.Member]:
-    """The terminal's read port of the space TEXT; a word comes up to three cycles later."""
-    return {"text_address": Out(10), "text": In(9)}
+def text_members(small: bool = False) -> dict[str, wiring.Member]:
+    """The terminal's read port of the space TEXT; a word comes up to three cycles later.
+
+    In a small chip when `text_found` strobes, the address and `text_wanted` held till then.
+    """
+    asking = {"text_wanted": Out(1), "text_found": In(1)} if small else {}
+    return {"text_address": Out(10), "text": In(9), **asking}
 
 
-def core_members(counters: int, terminal: bool = False) -> dict[str, wiring.Member]:
+def core_members(
+    counters: int, terminal: bool = False, small: bool = False
+) -> dict[str, wiring.Member]:
     """Members towards the core, shared by `CommandProcessor` and `Link` (documented there)."""
     return {
-        **(text_members() if terminal else {}),
+        **(text_members(small) if terminal else {}),
         "bus_req": Out(stream.Signature(BUS_REQUEST)),
         "bus_rsp": In(stream.Signature(32)),
         "context": Out(2),

@@ -38,6 +38,11 @@ class Terminal(wiring.Component):
 
     Held in reset while the wire belongs to frames.
 
+    Parameters
+    ----------
+    small
+        Of a small chip: words of the space TEXT come when its memory has time.
+
     Members
     -------
     key : In(stream of 8)
@@ -48,11 +53,12 @@ class Terminal(wiring.Component):
         Characters for the UART.
     typed, rewind, kept : Out
         To the frame receiver.
-    text_address, text
+    text_address, text, text_wanted, text_found
         See `setun.firmware.text` and `setun.hw.link.signature.text_members`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, small: bool = False) -> None:
+        self.small = small
         members = {name: member.flip() for name, member in typing_members().items()}
         del members["typing"]
         super().__init__(
@@ -61,7 +67,7 @@ class Terminal(wiring.Component):
                 "reply": In(stream.Signature(ENCODER_INPUT)),
                 "o": Out(stream.Signature(8)),
                 **members,
-                **text_members(),
+                **text_members(small),
             }
         )
 
@@ -78,7 +84,14 @@ class Terminal(wiring.Component):
         char, word = Signal(8), Signal(9)  # the key or token that is looked up; what was found
         out, outs = Signal(24), Signal(2)
         is_newline, present, finish = Signal(), Signal(), Signal()
-        m.d.sync += word.eq(self.text)
+        if self.small:
+            there = Signal()
+            m.d.sync += there.eq(self.text_found)
+            with m.If(self.text_found):
+                m.d.sync += word.eq(self.text)
+        else:
+            there = wait == 0
+            m.d.sync += word.eq(self.text)
         m.d.comb += [
             present.eq(word[8]),
             is_newline.eq(char == LF),
@@ -93,7 +106,15 @@ class Terminal(wiring.Component):
             m.next = "SAY"
 
         def look(address: Value | int) -> None:
-            m.d.sync += [self.text_address.eq(address), wait.eq(LOOKUP - 1)]
+            m.d.sync += self.text_address.eq(address)
+            if not self.small:
+                m.d.sync += wait.eq(LOOKUP - 1)
+
+        def await_word() -> None:
+            if self.small:
+                m.d.comb += self.text_wanted.eq(~there)
+            else:
+                m.d.sync += wait.eq(wait - 1)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -119,8 +140,8 @@ class Terminal(wiring.Component):
                     with m.If(refused):
                         say("?\r\n")
             with m.State("ANSWER"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
+                await_word()
+                with m.If(there):
                     m.next = "IDLE"
                     with m.If(present):
                         m.d.sync += [out.eq(word[:8]), outs.eq(1)]
@@ -128,8 +149,8 @@ class Terminal(wiring.Component):
                         with m.If(word[:8] == LF):
                             say("\r\n")
             with m.State("KEY"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
+                await_word()
+                with m.If(there):
                     with m.If(is_newline):
                         say("\r\n")
                         m.d.sync += ending.eq(1)
@@ -179,8 +200,8 @@ class Terminal(wiring.Component):
                 with m.If(ending):
                     m.next = "PAD"
             with m.State("SETTING"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
+                await_word()
+                with m.If(there):
                     m.d.comb += [typed.valid.eq(1), typed.token.data.eq(word[:8])]
                     # Each answer has its own noise: the seed's last byte differs.
                     with m.If(left == 0):

@@ -1,7 +1,7 @@
 """Ternary array of the small core: ten rows, one column a cycle."""
 
 import numpy as np
-from amaranth.hdl import Array, Cat, Module, Signal, Value, signed
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,9 +9,12 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.functions import Ints
 from setun.firmware.ternary import TRIT_DECODE, TRITS_PER_BYTE
 from setun.hw.arith.bits import pipe, rom
+from setun.hw.dot import Technology
 
 BYTES = 2  # of a weight word
 ROWS = BYTES * TRITS_PER_BYTE
+MULTIPLIERS = 2  # of an iCE40UP5K, left over by the other units
+HALF = 16  # bits of each of a multiplier's two accumulators
 
 
 def decoded() -> Ints:
@@ -21,14 +24,49 @@ def decoded() -> Ints:
     return np.asarray((bits << (2 * np.arange(TRITS_PER_BYTE))).sum(1), np.int64)
 
 
+def mac16_sums(m: Module, name: str, add: list[Value], negative: list[Value], code: Value,
+               clear: Value) -> list[Value]:  # fmt: skip
+    """Two sums in the accumulators of one SB_MAC16, whose multiplier idles.
+
+    In a cycle with `add` the code is added or, if `negative`, taken away; `clear` comes without.
+    """
+    out = Signal(2 * HALF, name=name)
+    ports: dict[str, Value] = {f"i_{key}": Const(0, HALF) for key in "CD"}
+    ports |= {f"i_{key}": code.as_signed() for key in "AB"}
+    for key in ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT",
+                "CI", "ACCUMCI", "SIGNEXTIN"):  # fmt: skip
+        ports[f"i_{key}"] = Const(0, 1)
+    for key, adds, minus in zip(("TOP", "BOT"), add, negative, strict=True):
+        ports[f"i_ADDSUB{key}"] = minus
+        ports[f"i_OHOLD{key}"] = ~(clear | adds)
+        ports[f"i_OLOAD{key}"] = clear
+    m.submodules[name] = Instance(
+        "SB_MAC16",
+        p_TOPOUTPUT_SELECT=1,
+        p_BOTOUTPUT_SELECT=1,
+        i_CLK=ClockSignal(),
+        i_CE=Const(1, 1),
+        o_O=out,
+        **ports,
+    )
+    return [out[HALF:].as_signed(), out[:HALF].as_signed()]
+
+
 class RowSums(wiring.Component):
     """Sums of ten rows over a vector's codes.
+
+    Parameters
+    ----------
+    technology
+        "ice40" keeps some of the sums in multipliers' accumulators, if they are wide enough.
 
     Members
     -------
     start : In(1)
         Strobe while not `busy`: sums begin at 0 and go over `columns` codes.
     columns : In
+    give_up : In(1)
+        Ends what is under way within 2 cycles; the sums mean nothing then.
     busy : Out(1)
         From the cycle after `start` until the sums stand.
     take : Out(1)
@@ -42,13 +80,16 @@ class RowSums(wiring.Component):
     Latency: `columns` + 4 cycles from `start`.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
         self.config = config
+        fits = technology == "ice40" and config.sum_width <= HALF
+        self.multipliers = MULTIPLIERS if fits else 0
         self.columns_range = range(config.max_columns + 1)
         super().__init__(
             {
                 "start": In(1),
                 "columns": In(self.columns_range),
+                "give_up": In(1),
                 "busy": Out(1),
                 "take": Out(1),
                 "column": Out(range(config.max_columns)),
@@ -70,7 +111,7 @@ class RowSums(wiring.Component):
             m.d.sync += [self.take.eq(1), column.eq(0)]
         with m.Elif(self.take):
             m.d.sync += column.eq(column + 1)
-            with m.If(column + 1 == self.columns):
+            with m.If((column + 1 == self.columns) | self.give_up):
                 m.d.sync += self.take.eq(0)
         code = pipe(m, self.code, "code_then", signed(8))
         trits: list[Value] = []
@@ -78,8 +119,14 @@ class RowSums(wiring.Component):
             word = self.weights.word_select(k, 8)
             found = rom(m, decoded(), 2 * TRITS_PER_BYTE, word, name=f"trits{k}")
             trits += [found.word_select(j, 2) for j in range(TRITS_PER_BYTE)]
-        sums = []
-        for k, trit in enumerate(trits):
+        sums: list[Value] = []
+        for k in range(self.multipliers):
+            pair = trits[2 * k : 2 * k + 2]
+            sums += mac16_sums(
+                m, f"multiplier{k}", [looked & trit[0] for trit in pair],
+                [trit[1] for trit in pair], Cat(code, code[-1].replicate(HALF - 8)), self.start,
+            )  # fmt: skip
+        for k, trit in enumerate(trits[len(sums) :], len(sums)):
             total = Signal(signed(self.config.sum_width), name=f"sum{k}")
             term = Signal(signed(8), name=f"term{k}")
             counts, negative = trit[0], trit[1]

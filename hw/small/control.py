@@ -58,7 +58,7 @@ class Control(wiring.Component):
                 "run_head": In(1),
                 "idle": Out(1),
                 "fault": Out(1),
-                "token": In(16),
+                "token": In(place),
                 "program_address": Out(range(4 * config.instructions)),
                 "program": In(32),
                 "word": Out(WORD),
@@ -86,7 +86,7 @@ class Control(wiring.Component):
         op, kernel = Signal(Op), Signal(Kernel)
         mean_square = Signal(2)
         count = Signal(pointer(c))
-        tokens = Signal(16)
+        tokens = Signal(pointer(c))
         first, running = Signal(), Signal()
         low, high = self.program[:16], self.program[16:]
         m.d.comb += [

@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
+from setun.firmware.config import SPRAM_BLOCK, SPRAM_TEXT, SPRAM_WEIGHT_BLOCKS, ChipConfig
 from setun.firmware.placement import Placement, Space
 from setun.hw.dot import Technology
 from setun.hw.external import check_capacity, memory_pins
-from setun.hw.generation import Generation
 from setun.hw.link.signature import core_members
 from setun.hw.small.array import RowSums
 from setun.hw.small.candidates import Candidates
 from setun.hw.small.control import Control
 from setun.hw.small.datapath import Datapath
+from setun.hw.small.generation import SmallGeneration
 from setun.hw.small.microcode import Next, Scalar, To, Where
+from setun.hw.small.pulse import Deadline
 from setun.hw.small.store import WIDTH, SingleStore, Store
+
+TEXT_BITS = SPRAM_TEXT.bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ def contents(config: ChipConfig, placement: Placement | None) -> dict[str, Conte
     """
     spaces = placement.spaces if placement else {}
     weights = [int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)]
+    if Space.TEXT in spaces:
+        weights += [0] * (config.first_text - len(weights))
+        weights += [int(word) for word in spaces[Space.TEXT]]
     constants = [int(word) for word in spaces.get(Space.CONSTANTS, ())]
     constants += [0] * (config.first_gate - len(constants))
     constants += [int(word) for word in spaces.get(Space.GATES, ())]
@@ -64,7 +70,7 @@ class SmallCore(wiring.Component):
         Cells of the memories, see `SingleStore`.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there, without counters;
-    `memory` has no pins.
+    `memory` has no pins; `strobe`: In(1), a pass is given up at its second one.
     """
 
     def __init__(
@@ -75,8 +81,9 @@ class SmallCore(wiring.Component):
     ) -> None:
         check_capacity(config)
         self.config = config
-        members = {name: member.flip() for name, member in core_members(0).items()}
-        super().__init__({**members, "memory": Out(memory_pins(config))})
+        terminal = bool(config.terminal)
+        members = {name: member.flip() for name, member in core_members(0, terminal, True).items()}
+        super().__init__({**members, "memory": Out(memory_pins(config)), "strobe": In(1)})
         self._first_scalar = config.first_state - len(Scalar)
         self.technology = technology
         self.contents = contents(config, placement)
@@ -84,11 +91,12 @@ class SmallCore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        m.submodules.control = control = Control(c)
+        m.submodules.generation = generation = SmallGeneration(c)
+        m.submodules.control = control = ResetInserter(generation.give_up)(Control(c))
         m.submodules.datapath = datapath = Datapath(c)
-        m.submodules.sums = sums = RowSums(c)
+        m.submodules.sums = sums = RowSums(c, self.technology)
         m.submodules.candidates = candidates = Candidates(c)
-        m.submodules.generation = generation = Generation(c)
+        m.submodules.deadline = deadline = Deadline()
         found = self.contents
         weights = SingleStore(SPRAM_WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
         constants = SingleStore(1, self.technology, found["constants_store"].words)
@@ -101,30 +109,33 @@ class SmallCore(wiring.Component):
         m.submodules.codes_store = codes = Store(8, c.max_columns)
         for name in ("prompt", "generate", "token", "done"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(generation, name))
-        word = control.word
+        word, request = control.word, self.generate.payload
         m.d.comb += [
-            generation.context.eq(self.context),
             generation.stop.eq(self.stop),
             generation.reset_state.eq(self.reset_state),
             self.prompt_space.eq(generation.prompt_space),
             self.running.eq(generation.running),
             self.generating.eq(generation.generating),
             self.occupied.eq(generation.occupied),
-            generation.idle.eq(control.idle),
+            generation.idle.eq(control.idle & ~sums.busy),
             generation.fault.eq(control.fault),
             generation.sampled.eq(control.sampled),
-            generation.sampled_token[0].eq(candidates.token),
+            generation.sampled_token.eq(candidates.token),
+            deadline.busy.eq(generation.passing),
+            deadline.strobe.eq(self.strobe),
+            generation.hung.eq(deadline.late),
             control.run_body.eq(generation.run_body),
             control.run_head.eq(generation.run_head),
-            control.token.eq(generation.body_token[0]),
+            control.token.eq(generation.body_token),
             control.program.eq(program.o),
             control.array_busy.eq(sums.busy),
             datapath.word.eq(word),
             datapath.row.eq(sums.o),
             datapath.shift.eq(control.shift),
             datapath.constant.eq(constants.o),
-            datapath.immediate.eq(Mux(word.factor, generation.factor[0], program.o)),
+            datapath.immediate.eq(Mux(word.factor, request.inv_temperature, program.o)),
             sums.start.eq(control.group),
+            sums.give_up.eq(generation.give_up),
             sums.columns.eq(control.columns),
             sums.row.eq(control.row),
             sums.weights.eq(weights.o),
@@ -134,7 +145,7 @@ class SmallCore(wiring.Component):
             codes.write_address.eq(datapath.code_address),
             codes.data.eq(datapath.code),
             candidates.late.eq(datapath.late),
-            candidates.greedy.eq(generation.greedy[0]),
+            candidates.greedy.eq(request.greedy),
             candidates.take_greedy.eq(word.to == To.KEY_GREEDY),
             candidates.take_random.eq(word.to == To.KEY_RANDOM),
             candidates.index.eq(control.element),
@@ -154,7 +165,7 @@ class SmallCore(wiring.Component):
                 m.d.comb += base.eq(control.destination)
         within = (Cat(Const(1, 1), base) + Cat(step, element))[1:]
         fresh = Signal()
-        m.d.sync += fresh.eq((word.where == Where.STATE) & generation.seating.seats[0].fresh)
+        m.d.sync += fresh.eq((word.where == Where.STATE) & generation.fresh)
         m.d.comb += datapath.memory.eq(Mux(fresh, 0, numbers.o))
         with m.Switch(word.where):
             with m.Case(Where.STATE):
@@ -185,6 +196,8 @@ class SmallCore(wiring.Component):
         ]
         self._bus(m, control.idle, weights, constants, numbers, program)
         m.d.comb += generation.loading.eq(self.bus_req.valid & self.bus_req.payload.write)
+        if c.terminal:
+            self._text(m, sums.take, weights)
         assert Next.ON == 0
         return m
 
@@ -198,10 +211,14 @@ class SmallCore(wiring.Component):
         half, low = Signal(), Signal(WIDTH)
         turn, answering = Signal(), Signal.like(space)
         writing = turn & request.write
-        of_weights = space == Space.WEIGHTS
+        of_weights, of_text = space == Space.WEIGHTS, Const(0, 1)
+        weight: Value = Cat(half, address)
+        if self.config.terminal:
+            of_text = space == Space.TEXT
+            weight = Mux(of_text, self.config.first_text | address[:TEXT_BITS], weight)
         with m.If(idle):
             m.d.comb += [
-                weights.address.eq(Cat(half, address)),
+                weights.address.eq(weight),
                 constants.address.eq(
                     Mux(space == Space.GATES, self.config.first_gate | address, address)
                 ),
@@ -212,7 +229,7 @@ class SmallCore(wiring.Component):
             ]
         m.d.comb += [
             weights.data.eq(data.word_select(half, WIDTH)),
-            weights.write.eq(writing & of_weights),
+            weights.write.eq(writing & (of_weights | of_text)),
             constants.data.eq(data),
             constants.write.eq(writing & ((space == Space.CONSTANTS) | (space == Space.GATES))),
             program.write_address.eq(address),
@@ -244,7 +261,24 @@ class SmallCore(wiring.Component):
                 m.d.comb += self.bus_rsp.payload.eq(program.o)
             with m.Case(Space.WEIGHTS):
                 m.d.comb += self.bus_rsp.payload.eq(Cat(low, weights.o))
+            if self.config.terminal:
+                with m.Case(Space.TEXT):
+                    m.d.comb += self.bus_rsp.payload.eq(low)
             with m.Case(Space.CONSTANTS, Space.GATES):
                 m.d.comb += self.bus_rsp.payload.eq(constants.o)
             with m.Default():
                 m.d.comb += self.bus_rsp.payload.eq(numbers.o)
+
+    def _text(self, m: Module, taking: Value, weights: SingleStore) -> None:
+        """The terminal's words lie behind the weights: looked up while the array takes none."""
+        turn = Signal()
+        m.d.comb += turn.eq(self.text_wanted & ~self.text_found & ~taking & ~self.bus_req.valid)
+        m.d.sync += self.text_found.eq(turn)
+        with m.If(turn):
+            m.d.comb += weights.address.eq(self.config.first_text | self.text_address)
+        # Single-port RAM starts with anything, which no model has written.
+        written = Signal(init=self.technology != "ice40")
+        if self.technology == "ice40":
+            with m.If(weights.write & (self.bus_req.payload.space == Space.TEXT)):
+                m.d.sync += written.eq(1)
+        m.d.comb += self.text.eq(Cat(weights.o[:8], weights.o[8] & written))

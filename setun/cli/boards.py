@@ -14,7 +14,7 @@ BLOCK_BITS = 18_432  # of a DP16KD
 
 def _room(board: Board) -> dict[str, int | None]:
     """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
-    from setun.firmware.config import SMALL_ROWS, SPRAM_BLOCK, SPRAM_WEIGHT_BLOCKS, ChipConfig
+    from setun.firmware.config import SMALL_ROWS, ChipConfig
     from setun.firmware.placement import sized_for
     from setun.hw.resources import block_ram
     from setun.models.load import load_model
@@ -23,7 +23,7 @@ def _room(board: Board) -> dict[str, int | None]:
         return {"on_chip": None, "external": None}
     plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
     if plain.small:
-        return {"on_chip": SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK * SMALL_ROWS, "external": 0}
+        return {"on_chip": plain.first_text * SMALL_ROWS, "external": 0}
     used = block_ram(sized_for(load_model("shakespeare"), plain))
     free = board.capacity["DP16KD"] - sum(n for name, n in used.items() if name != "weights")
     beside = max((chip.bits for chip in board.memory), default=0)

@@ -14,18 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_chip_small import OPTIONS
 
 from board.conftest import LETTERS, Socket, tokenizer_json
 from board.golden import GoldenConversation
 from setun.backends import Sampling
+from setun.backends.simulated import simulated_config
 from setun.firmware import image as image_file
 from setun.firmware import text
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
+from setun.firmware.formats import Format
 from setun.firmware.link import ChipClient, open_port
 from setun.firmware.link.port import Port
 from setun.firmware.numerics import Numerics
-from setun.firmware.placement import Space
+from setun.firmware.placement import Space, sized_for
 from setun.hw.link.sharing import SILENCE
 from setun.sim.golden import GoldenModel, Sampler
 
@@ -39,8 +42,15 @@ def character_image(images: dict[str, Image]) -> Image:
     return replace(images["a"], tokenizer_json=tokenizer_json(len(LETTERS)))
 
 
-@pytest.fixture
-def talking(character_image: Image, config: ChipConfig, tmp_path: Path) -> Iterator[Socket]:
+@pytest.fixture(params=["big", "small"])
+def talking(
+    request: pytest.FixtureRequest, character_image: Image, config: ChipConfig, tmp_path: Path
+) -> Iterator[Socket]:
+    """With the usual core, and with that of an iCE40UP5K."""
+    if request.param == "small":
+        base = ChipConfig(**OPTIONS, numerics=Numerics(vector=Format(6, 9)))
+        config = simulated_config(sized_for(character_image, base))
+    assert config.terminal
     socket = Socket(tmp_path / "ttyCHIP", character_image, config)
     socket.plug()
     yield socket
@@ -132,7 +142,7 @@ def test_miniterm(talking: Socket, tmp_path: Path) -> None:
         miniterm.shows("\rTo bee\x7f\r", "\nTo bee\b \b\n" + golden.answer("To be") + "\n")
 
     file = tmp_path / "a.setun"
-    image_file.save(talking.image, file, Numerics())
+    image_file.save(talking.image, file, talking.config.numerics)
     said = subprocess.run(
         [sys.executable, "-m", "setun", "stream", "--port", str(talking.path), "--baud",
          str(talking.config.baud), "--model", str(file), "-n", "12", "--prompt", "Hi"],

@@ -36,7 +36,7 @@ async def silent(line: Line, bits: int = 400) -> None:
 
 
 async def silence(line: Line) -> None:
-    await line.level(1, SILENCE * 20)
+    await line.level(1, SILENCE * context.parameters().get("silence", 20))
 
 
 @cocotb.test()

@@ -8,14 +8,17 @@ from link.toy import ToyChip
 from setun.firmware.text import SETTINGS, WORDS
 
 
-def run(case: str, seed: int, text: list[int], *, divisor: int = 4, **more: int) -> None:
+def run(
+    case: str, seed: int, text: list[int], *, divisor: int = 4, small: bool = False, **more: int
+) -> None:
     parameters = {"divisor": divisor, "text": text, **more}
-    chip = ToyChip(divisor, 1, text)
+    chip = ToyChip(divisor, 1, text, small=small)
     run_bench(chip, "link.bench_terminal", parameters=parameters, testcase=case, seed=seed)
 
 
-def test_lines() -> None:
-    run("lines", 31, text_words(9, 31), lines=12)
+@pytest.mark.parametrize("small", [False, True])
+def test_lines(small: bool) -> None:
+    run("lines", 31, text_words(9, 31), small=small, lines=12)
 
 
 @pytest.mark.slow
@@ -25,8 +28,10 @@ def test_many_lines(newline: bool) -> None:
 
 
 @pytest.mark.slow
-def test_turns() -> None:
-    run("turns", 33, text_words(9, 33))
+@pytest.mark.parametrize("small", [False, True])
+def test_turns(small: bool) -> None:
+    # The small chip's is up to twice as long.
+    run("turns", 33, text_words(9, 33), small=small, silence=40 if small else 20)
 
 
 def test_stops() -> None:

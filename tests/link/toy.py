@@ -9,7 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.link import Link
+from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.small.pulse import Pulse
 
 INFO = bytes(range(1, 100)) + bytes(30)
 COUNTERS = 6
@@ -140,14 +142,17 @@ class ToyChip(wiring.Component):
     """`Link` with every core-side port answered, each after a random number of cycles.
 
     Its counters: state resets, stops, prompt tokens, tokens, ends, broken promises of the link.
-    With `text`, words of the space TEXT, it has a terminal.
+    With `text`, words of the space TEXT, it has a terminal; `small` is the link's.
     """
 
     rx: In(1, init=1)
     tx: Out(1, init=1)
 
-    def __init__(self, divisor: int, contexts: int = 1, text: Sequence[int] = ()) -> None:
+    def __init__(
+        self, divisor: int, contexts: int = 1, text: Sequence[int] = (), *, small: bool = False
+    ) -> None:
         self.divisor = divisor
+        self.small = small
         self.contexts = contexts
         self.text = text
         super().__init__()
@@ -155,7 +160,7 @@ class ToyChip(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.link = link = Link(
-            INFO, self.divisor, COUNTERS, self.contexts, terminal=bool(self.text)
+            INFO, self.divisor, COUNTERS, self.contexts, terminal=bool(self.text), small=self.small
         )
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
 
@@ -164,9 +169,7 @@ class ToyChip(wiring.Component):
         self._memory(m, link, noise)
         if self.text:
             m.submodules.text = text = Memory(shape=9, depth=1024, init=self.text)
-            port, address = text.read_port(), Signal(10)
-            m.d.sync += address.eq(link.text_address)
-            m.d.comb += [port.addr.eq(address), link.text.eq(port.data)]
+            self._lookup(m, link, text.read_port(), noise)
 
         toys = [ToyContext(k) for k in range(self.contexts)]
         for k, toy in enumerate(toys):
@@ -193,6 +196,11 @@ class ToyChip(wiring.Component):
         self._merge(m, [toy.done for toy in toys], link.done)
 
         broken = Cat(toy.violated for toy in toys).any() | (link.bus_req.valid & link.running)
+        if self.contexts == 1:
+            asked = Signal.like(link.generate.payload)
+            with m.If(link.generate.valid):
+                m.d.sync += asked.eq(link.generate.payload)
+            broken |= link.generating & (asked != link.generate.payload)
         reaches = link.context < self.contexts
         strobes = link.prompt.valid | link.generate.valid | link.stop | link.reset_state
         events = [
@@ -208,6 +216,22 @@ class ToyChip(wiring.Component):
             m.d.comb += counter.eq(count)
             m.d.sync += count.eq(count + event)
         return m
+
+    def _lookup(self, m: Module, link: Link, port: Any, noise: Signal) -> None:
+        """Words of the space TEXT, three cycles late; of a small chip whenever it likes."""
+        if not self.small:
+            address = Signal(10)
+            m.d.sync += address.eq(link.text_address)
+            m.d.comb += [port.addr.eq(address), link.text.eq(port.data)]
+            return
+        m.submodules.pulse = pulse = Pulse(32, (silence_bits(self.divisor),))
+        found = link.text_found
+        m.d.sync += found.eq(link.text_wanted & ~found & noise[2] & noise[9])
+        m.d.comb += [
+            port.addr.eq(link.text_address),
+            link.text.eq(Mux(found, port.data, noise)),
+            link.strobe.eq(pulse.strobes),
+        ]
 
     def _memory(self, m: Module, link: Link, noise: Signal) -> None:
         m.submodules.memory = memory = Memory(shape=32, depth=SPACES * WORDS, init=[])
