@@ -19,9 +19,9 @@ from setun.models.load import load_model
 LETTERS = [chr(c) for c in range(ord(" "), ord("~") + 1)] + ["\n"]
 
 
-def tokenizer_json(vocabulary: int) -> str:
+def tokenizer_json(vocabulary: int, known: list[str] = LETTERS) -> str:
     """Single characters: those that can be typed, then others up to the vocabulary's size."""
-    letters = LETTERS + [chr(0x4E00 + k) for k in range(vocabulary - len(LETTERS))]
+    letters = known + [chr(0x4E00 + k) for k in range(vocabulary - len(known))]
     model = {
         "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
         "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,

@@ -30,28 +30,30 @@ from setun.firmware.link.port import Port
 from setun.firmware.numerics import Numerics
 from setun.firmware.placement import Space, sized_for
 from setun.hw.link.sharing import SILENCE
+from setun.models.random import random_image
 from setun.sim.golden import GoldenModel, Sampler
 
 pytestmark = pytest.mark.timeout(900)
 MINITERM = (sys.executable, "-m", "serial.tools.miniterm", "--raw")
 
 
-@pytest.fixture(scope="module")
-def character_image(images: dict[str, Image]) -> Image:
-    """Model a with an alphabet of what can be typed; its other ids have no character."""
-    return replace(images["a"], tokenizer_json=tokenizer_json(len(LETTERS)))
-
-
 @pytest.fixture(params=["big", "small"])
 def talking(
-    request: pytest.FixtureRequest, character_image: Image, config: ChipConfig, tmp_path: Path
+    request: pytest.FixtureRequest, images: dict[str, Image], config: ChipConfig, tmp_path: Path
 ) -> Iterator[Socket]:
-    """With the usual core, and with that of an iCE40UP5K."""
+    """The usual core with model a, and that of an iCE40UP5K with one that it holds.
+
+    With an alphabet of what can be typed; other ids have no character.
+    """
+    image, letters = images["a"], LETTERS
     if request.param == "small":
+        image = random_image((64, 1, 64), seed=6)
+        letters = [c for c in LETTERS if c.isalnum() or c in " \n"]
         base = ChipConfig(**OPTIONS, numerics=Numerics(vector=Format(6, 9)))
-        config = simulated_config(sized_for(character_image, base))
+        config = simulated_config(sized_for(image, base))
     assert config.terminal
-    socket = Socket(tmp_path / "ttyCHIP", character_image, config)
+    image = replace(image, tokenizer_json=tokenizer_json(len(letters), letters))
+    socket = Socket(tmp_path / "ttyCHIP", image, config)
     socket.plug()
     yield socket
     socket.unplug()
