@@ -41,6 +41,8 @@ class Chip(wiring.Component):
         `setun.hw.controllers.sdram.SdramController`.
     patience
         Of the watchdog, see `setun.hw.watchdog`; None for the configuration's.
+    accumulators
+        Of a small chip: for the flow of `setun.hw.build`, see `setun.hw.small.array.RowSums`.
 
     Members
     -------
@@ -66,6 +68,7 @@ class Chip(wiring.Component):
         *,
         round_trip: int = 1,
         patience: int | None = None,
+        accumulators: bool = False,
     ) -> None:
         self.config = config
         self.placement = placement
@@ -73,7 +76,8 @@ class Chip(wiring.Component):
         self.pulse: Pulse | None = None
         self.beats: Signal | None = None
         if config.small:
-            self.core, self.counters = SmallCore(config, placement, technology), 0
+            self.core = SmallCore(config, placement, technology, accumulators=accumulators)
+            self.counters = 0
             slow = (
                 usual_patience(config) if patience is None else patience,
                 silence_bits(config.divisor),

@@ -47,7 +47,10 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     contents = place(image, config)
     placement = contents if config.memory in ("onchip", "qspi") else None
     technology: Technology = "ice40" if board.family == "ice40" else "generic"
-    make = partial(Chip, config, technology=technology, round_trip=ROUND_TRIP)
+    make = partial(
+        Chip, config, technology=technology, round_trip=ROUND_TRIP,
+        accumulators=technology == "ice40",
+    )  # fmt: skip
     model = None
     if in_bitstream(config) and board.family == "ecp5":
         shape = asdict(image.config)

@@ -39,7 +39,7 @@ def running(gates: str, kind: str, made: ChipConfig) -> Iterator[ChipClient]:
 def test_ice40_equals_golden(tmp_path: Path) -> None:
     """Loaded over the link: a bitstream does not fill single-port RAM."""
     small, image = config(), load_model(MODEL)
-    gates = synthesised(Chip(small, None, "ice40"), "setun", "ice40", tmp_path)
+    gates = synthesised(Chip(small, None, "ice40", accumulators=True), "setun", "ice40", tmp_path)
     counts = cells(gates)
     print(dict(sorted(counts.items())))
     assert {"SB_LUT4", "SB_RAM40_4K", "SB_SPRAM256KA"} <= counts.keys()

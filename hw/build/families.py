@@ -18,11 +18,22 @@ synth_ecp5 -top {name}
 tee -q -o stat.json stat -json
 write_json {name}.json
 """
+# Yosys takes every SB_MAC16 that it finds for a product and sets its options anew, so accumulators
+# come under another name until it is done.
 _ICE40_SYNTHESIS = """\
+read_verilog -lib <<EOT
+module SETUN_MAC16(input CLK, CE, input [15:0] C, A, B, D, input AHOLD, BHOLD, CHOLD, DHOLD,
+  input IRSTTOP, IRSTBOT, ORSTTOP, ORSTBOT, OLOADTOP, OLOADBOT, ADDSUBTOP, ADDSUBBOT,
+  input OHOLDTOP, OHOLDBOT, CI, ACCUMCI, SIGNEXTIN, output [31:0] O);
+  parameter [1:0] TOPOUTPUT_SELECT = 0;
+  parameter [1:0] BOTOUTPUT_SELECT = 0;
+endmodule
+EOT
 read_rtlil {name}.il
 rename -hide */w:*\\[*\\]
 setparam -set COLLISION_X_MASK 1'1 *_store/t:$memrd_v2
 synth_ice40 -top {name} -dsp -abc9 -device u
+chtype -set SB_MAC16 t:SETUN_MAC16
 tee -q -o stat.json stat -json
 write_json {name}.json
 """

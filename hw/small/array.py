@@ -9,7 +9,6 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.functions import Ints
 from setun.firmware.ternary import TRIT_DECODE, TRITS_PER_BYTE
 from setun.hw.arith.bits import pipe, rom
-from setun.hw.dot import Technology
 
 BYTES = 2  # of a weight word
 ROWS = BYTES * TRITS_PER_BYTE
@@ -28,6 +27,8 @@ def mac16_sums(m: Module, name: str, add: list[Value], negative: list[Value], co
                clear: Value) -> list[Value]:  # fmt: skip
     """Two sums in the accumulators of one SB_MAC16, whose multiplier idles.
 
+    The instance has a name that only the script of `setun.hw.build.families` knows.
+
     In a cycle with `add` the code is added or, if `negative`, taken away; `clear` comes without.
     """
     out = Signal(2 * HALF, name=name)
@@ -41,9 +42,9 @@ def mac16_sums(m: Module, name: str, add: list[Value], negative: list[Value], co
         ports[f"i_OHOLD{key}"] = ~(clear | adds)
         ports[f"i_OLOAD{key}"] = clear
     m.submodules[name] = Instance(
-        "SB_MAC16",
-        p_TOPOUTPUT_SELECT=1,
-        p_BOTOUTPUT_SELECT=1,
+        "SETUN_MAC16",
+        p_TOPOUTPUT_SELECT=Const(1, 2),
+        p_BOTOUTPUT_SELECT=Const(1, 2),
         i_CLK=ClockSignal(),
         i_CE=Const(1, 1),
         o_O=out,
@@ -57,8 +58,8 @@ class RowSums(wiring.Component):
 
     Parameters
     ----------
-    technology
-        "ice40" keeps some of the sums in multipliers' accumulators, if they are wide enough.
+    accumulators
+        Some of the sums lie in those of multipliers, if they are wide enough: see `mac16_sums`.
 
     Members
     -------
@@ -80,9 +81,9 @@ class RowSums(wiring.Component):
     Latency: `columns` + 4 cycles from `start`.
     """
 
-    def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
+    def __init__(self, config: ChipConfig, accumulators: bool = False) -> None:
         self.config = config
-        fits = technology == "ice40" and config.sum_width <= HALF
+        fits = accumulators and config.sum_width <= HALF
         self.multipliers = MULTIPLIERS if fits else 0
         self.columns_range = range(config.max_columns + 1)
         super().__init__(

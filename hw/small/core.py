@@ -68,6 +68,8 @@ class SmallCore(wiring.Component):
         Initial memory contents in simulation; the single-port RAM of an FPGA starts with anything.
     technology
         Cells of the memories, see `SingleStore`.
+    accumulators
+        For the flow of `setun.hw.build`: see `RowSums`.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there, without counters;
     `memory` has no pins; `strobe`: In(1), a pass is given up at its second one.
@@ -78,9 +80,11 @@ class SmallCore(wiring.Component):
         config: ChipConfig,
         placement: Placement | None = None,
         technology: Technology = "generic",
+        *,
+        accumulators: bool = False,
     ) -> None:
         check_capacity(config)
-        self.config = config
+        self.config, self.accumulators = config, accumulators
         terminal = bool(config.terminal)
         members = {name: member.flip() for name, member in core_members(0, terminal, True).items()}
         super().__init__({**members, "memory": Out(memory_pins(config)), "strobe": In(1)})
@@ -94,7 +98,7 @@ class SmallCore(wiring.Component):
         m.submodules.generation = generation = SmallGeneration(c)
         m.submodules.control = control = ResetInserter(generation.give_up)(Control(c))
         m.submodules.datapath = datapath = Datapath(c)
-        m.submodules.sums = sums = RowSums(c, self.technology)
+        m.submodules.sums = sums = RowSums(c, self.accumulators)
         m.submodules.candidates = candidates = Candidates(c)
         m.submodules.deadline = deadline = Deadline()
         found = self.contents

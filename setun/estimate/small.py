@@ -6,7 +6,7 @@ from setun.firmware.isa import Kernel, MeanSquare, Op
 from setun.hw.resources import block_ram
 
 # Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
-CELLS = {"ICESTORM_LC": 4_929, "ICESTORM_DSP": 6, "ICESTORM_SPRAM": 4, "ICESTORM_PLL": 1}
+CELLS = {"ICESTORM_LC": 4_993, "ICESTORM_DSP": 8, "ICESTORM_SPRAM": 4, "ICESTORM_PLL": 1}
 FETCH = 8  # cycles of an instruction around its words
 GROUP = 5  # around the columns of a row group
 ROW = {Kernel.COPY: 6, Kernel.SILU: 15, Kernel.MLGRU: 33, Kernel.GLU: 14, Kernel.ADD: 10,
