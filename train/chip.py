@@ -23,10 +23,9 @@ KEPT = {Kernel.MLGRU.name, Kernel.GLU.name, Kernel.ADD.name, Kernel.SAMPLE.name}
 """Kernels whose results are taken over: state, both products of gates, residual stream, logits."""
 
 
-def image_of(model: HgrnBit, weights: Mapping[str, Tensor] | None = None) -> Image:
-    """`model`, or other `weights` of its shape, compiled."""
-    tensors = weights or dict(model.named_parameters())
-    arrays = {n: t.detach().cpu().numpy() for n, t in tensors.items()}
+def image_of(model: HgrnBit) -> Image:
+    """`model` compiled."""
+    arrays = {n: t.detach().cpu().numpy() for n, t in model.named_parameters()}
     return compile_checkpoint(Checkpoint(model.config, arrays, None))
 
 

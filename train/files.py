@@ -80,6 +80,7 @@ def write_card(
     `before` that of the weights that it began with."""
     recipe, text, progress = trainer.recipe, trainer.text, trainer.progress
     weights = recipe.weights(text.vocab_size)
+    aside = recipe.set_aside(len(text.train))
     rows = {
         "architecture": "MatMul-free LM (HGRNBit layout): MLGRU token mixer, GLU channel mixer, "
         "every projection a BitLinear",
@@ -87,9 +88,12 @@ def write_card(
         f"{recipe.intermediate}, vocabulary of {text.vocab_size} ({recipe.tokenizer})",
         "weights": f"{weights:,} ternary, plus embedding, gains and lower bounds; the file holds "
         "the latent float weights that absmean turns into {−1, 0, +1}",
-        "data": f"SHA-256 {text.sha256}, {len(text.train):,} tokens trained on, "
+        "data": f"SHA-256 {text.sha256}, {len(text.train) - aside:,} tokens trained on, "
         f"{len(text.held_out):,} held out (the last tenth of the characters)",
         "command": f"`{command}`",
+        "logits": f"times {progress.scale:.3f}, fitted on {aside:,} of the tokens that no step saw"
+        if aside
+        else "as trained",
         "best step": f"{progress.best_step} of {progress.step}",
         "held-out loss": f"{progress.best:.4f} nats per token, windows of {WINDOW} from a zero "
         f"state ({_arithmetic(recipe)})",

@@ -15,6 +15,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import score_golden, windows
 from setun.texts import WINDOW
+from setun.train.calibrate import HEAD, fitted
 from setun.train.chip import chip_values, image_of, taking_over
 from setun.train.model import HgrnBit, Take, as_computed
 from setun.train.recipe import Recipe
@@ -31,7 +32,8 @@ BETAS = (0.9, 0.95)
 class Progress:
     """A run so far; plain JSON by `vars`.
 
-    `losses` has [step, training loss since the last, held-out loss, tokens/s] of each evaluation.
+    `losses` has [step, training loss since the last, held-out loss, tokens/s] of each evaluation;
+    `scale` is the logits' of the last one.
     """
 
     step: int = 0
@@ -39,6 +41,7 @@ class Progress:
     best_step: int = 0
     total: float = 0.0  # of training losses since the last evaluation
     counted: int = 0
+    scale: float = 1.0
     losses: list[list[float]] = field(default_factory=list)
 
 
@@ -72,10 +75,10 @@ class Trainer:
         matmul = matmul_type(self.device)
         self.model = HgrnBit(shape, recipe.dropout, matmul).to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
-        self.train_ids, self.held_out = (
-            torch.from_numpy(text.train),
-            torch.from_numpy(text.held_out),
-        )
+        learnt = torch.from_numpy(text.train)
+        end = len(learnt) - recipe.set_aside(len(learnt))
+        self.train_ids, self.held_out = learnt[:end], torch.from_numpy(text.held_out)
+        self.aside = [rows.to(self.device) for rows in _windows(learnt[end:])]
         named = dict(self.model.named_parameters())
         matrices = [p for p in named.values() if p.ndim == 2]
         others = [p for p in named.values() if p.ndim != 2]
@@ -135,28 +138,35 @@ class Trainer:
         return value
 
     def weights(self) -> dict[str, Tensor]:
-        """What is evaluated and kept: the average, or the parameters, by upstream's names."""
-        return self.averages or {n: p.detach() for n, p in self.model.named_parameters()}
+        """What is evaluated and kept, by upstream's names: the average, or the parameters, the
+        logits scaled as at the last evaluation."""
+        found = self.averages or {n: p.detach() for n, p in self.model.named_parameters()}
+        return found | {HEAD: found[HEAD] * self.progress.scale}
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Held-out loss of `weights`, nats a token: in float32 over the whole held-out text, or
-        in the chip's numerics over its first `CHIP_HELD_OUT` tokens."""
+        """Fit the logits' scale; the held-out loss of `weights`, nats a token: in float32 over
+        the whole held-out text, or in the chip's numerics over its first `CHIP_HELD_OUT` tokens."""
+        own = {n: p.detach().clone() for n, p in self.model.named_parameters()}
+        self.model.eval()
+        self._put(self.averages)
+        if self.aside:
+            self.progress.scale = fitted(self.model, self.aside, self.progress.scale)
+        self._put(self.weights())
+        loss = self._held_out_loss()
+        self._put(own)
+        return loss
+
+    def _held_out_loss(self) -> float:
         if self.numerics is not None:
-            image = image_of(self.model, self.averages or None)
+            image = image_of(self.model)
             count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
             rows = windows(self.held_out.numpy(), WINDOW, count)
             return score_golden(image, self.numerics, *rows).loss
-        own = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        if self.averages:
-            self._put(self.averages)
-        self.model.eval()
         total, count = 0.0, 0
         for rows in _windows(self.held_out):
             total += self._loss(rows, "sum").item()
             count += rows.shape[0] * (rows.shape[1] - 1)
-        if self.averages:
-            self._put(own)
         return total / count
 
     def begin_with(self, checkpoint: Checkpoint) -> None:
@@ -173,7 +183,8 @@ class Trainer:
 
     def _put(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():
-            parameter.data.copy_(tensors[name])
+            if name in tensors:
+                parameter.data.copy_(tensors[name])
 
     def snapshot(self) -> Snapshot:
         """Everything that the next step depends on."""
@@ -212,11 +223,12 @@ class Trainer:
 
 def _windows(ids: Tensor) -> Iterator[Tensor]:
     """Rows [≤ ROWS, WINDOW + 1] that cover the text, its rest in a shorter row of its own."""
-    whole = (len(ids) - 1) // WINDOW
+    told = max(0, len(ids) - 1)
+    whole = told // WINDOW
     starts = torch.arange(whole)[:, None] * WINDOW
-    for part in starts.split(ROWS):
+    for part in starts.split(ROWS) if whole else ():
         yield ids[part + torch.arange(WINDOW + 1)]
-    if (len(ids) - 1) % WINDOW:
+    if told % WINDOW:
         yield ids[whole * WINDOW :][None]
 
 

@@ -40,6 +40,8 @@ class Recipe:
     average
         Half-life, in steps, of the exponential average of the weights that is evaluated and kept;
         0 for the weights themselves.
+    calibrate
+        Share of the text to learn, its end, that no step sees: the logits' scale is fitted on it.
     seed
         Of initial weights, batches and dropout.
     every
@@ -66,6 +68,7 @@ class Recipe:
     clip: float = 1.0
     dropout: float = 0.0
     average: float = 0.0
+    calibrate: float = 0.02
     seed: int = 1
     every: int = 250
     numerics: dict[str, Any] | None = None
@@ -82,7 +85,7 @@ class Recipe:
         for name in ("rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SetunError(name, "must be above 0", getattr(self, name))
-        for name, high in (("final", 1.0), ("decay", 10.0), ("dropout", 0.9)):
+        for name, high in (("final", 1.0), ("decay", 10.0), ("dropout", 0.9), ("calibrate", 0.5)):
             if not 0 <= getattr(self, name) <= high:
                 raise SetunError(name, f"must be from 0 to {high:g}", getattr(self, name))
         if not 0 <= self.average < math.inf:
@@ -91,6 +94,11 @@ class Recipe:
             raise SetunError(
                 "dropout", "must be 0 with the chip's numerics", self.dropout, "no --numerics"
             )
+
+    def set_aside(self, tokens: int) -> int:
+        """How many of the tokens to learn are for `calibrate`; 0 where they would be too few."""
+        aside = round(self.calibrate * tokens)
+        return aside if aside > 1 and tokens - aside > self.context else 0
 
     def model(self, vocab_size: int) -> ModelConfig:
         """The model's shape."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Of mixers' outputs.")
 @click.option("--average", type=float, default=0.0, show_default=True,
               help="Half-life, in steps, of the weights' average; 0 for none.")  # fmt: skip
+@click.option("--calibrate", type=float, default=0.02, show_default=True,
+              help="Share of the text set aside to fit the logits' scale; 0 for none.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Of weights and batches.")
 @click.option("--every", type=int, default=250, show_default=True, help="Steps to an evaluation.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
