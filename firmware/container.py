@@ -143,7 +143,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, ValueError) as error:
-        raise SetunError(str(path), "must be writable", error) from error
+        reason = getattr(error, "strerror", None) or error
+        raise SetunError(str(path), "must be writable", reason) from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)

@@ -7,13 +7,32 @@ so that a checkpoint, and a chip, have it for nothing.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from setun.texts import WINDOW
 
 HEAD = "lm_head.weight"
 """Its mean magnitude scales the logits, its codes do not change with it."""
 ROUNDS = 2  # of Newton's method: one evaluation begins where the last one ended
 FARTHEST = 2.0  # change in a round
+STRETCHES = 16
+"""Of a text: each gives a piece of its middle. One end of a play says little about another play,
+and what comes just before the held-out text is worth the most in learning."""
+
+
+def split(ids: NDArray[np.int64], aside: int) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Ids without those set aside, in a row, and the pieces of these, `aside` ids in all."""
+    pieces = max(1, min(STRETCHES, aside // WINDOW))
+    learnt, apart = [], []
+    for number, stretch in enumerate(np.array_split(ids, pieces)):
+        length = aside // pieces + (number < aside % pieces)
+        begin = (len(stretch) - length) // 2
+        learnt += [stretch[:begin], stretch[begin + length :]]
+        apart.append(stretch[begin : begin + length])
+    return np.concatenate(learnt), apart
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import score_golden, windows
 from setun.texts import WINDOW
-from setun.train.calibrate import HEAD, fitted
+from setun.train.calibrate import HEAD, fitted, split
 from setun.train.chip import chip_values, image_of, taking_over
 from setun.train.model import HgrnBit, Take, as_computed
 from setun.train.recipe import Recipe
@@ -75,10 +75,11 @@ class Trainer:
         matmul = matmul_type(self.device)
         self.model = HgrnBit(shape, recipe.dropout, matmul).to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
-        learnt = torch.from_numpy(text.train)
-        end = len(learnt) - recipe.set_aside(len(learnt))
-        self.train_ids, self.held_out = learnt[:end], torch.from_numpy(text.held_out)
-        self.aside = [rows.to(self.device) for rows in _windows(learnt[end:])]
+        learnt, apart = split(text.train, recipe.set_aside(len(text.train)))
+        self.train_ids, self.held_out = torch.from_numpy(learnt), torch.from_numpy(text.held_out)
+        self.aside = [
+            rows.to(self.device) for piece in apart for rows in _windows(torch.from_numpy(piece))
+        ]
         named = dict(self.model.named_parameters())
         matrices = [p for p in named.values() if p.ndim == 2]
         others = [p for p in named.values() if p.ndim != 2]
@@ -235,10 +236,13 @@ def _windows(ids: Tensor) -> Iterator[Tensor]:
 def run(trainer: Trainer, folder: Path, keep: Callable[[], None], report: Report) -> None:
     """Train to the last step, evaluating as the recipe says.
 
-    `keep` writes the model when it is the best so far; `report` is called after each step and
-    each evaluation. On KeyboardInterrupt the run is written first.
+    The run is written at its beginning, where a full disk costs nothing yet, and after each
+    evaluation; on KeyboardInterrupt too. `keep` writes the model when it is the best so far;
+    `report` is called after each step and each evaluation.
     """
     recipe, progress = trainer.recipe, trainer.progress
+    if progress.step == 0:
+        write_snapshot(folder, trainer.snapshot())
     begun, since = time.monotonic(), progress.step
     try:
         while progress.step < recipe.steps:

@@ -41,7 +41,7 @@ class Recipe:
         Half-life, in steps, of the exponential average of the weights that is evaluated and kept;
         0 for the weights themselves.
     calibrate
-        Share of the text to learn, its end, that no step sees: the logits' scale is fitted on it.
+        Share of the text to learn that no step sees: the logits' scale is fitted on it.
     seed
         Of initial weights, batches and dropout.
     every

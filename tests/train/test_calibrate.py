@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from setun.firmware.checkpoint import load_checkpoint
-from setun.train.calibrate import HEAD, fitted
+from setun.train.calibrate import HEAD, fitted, split
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.text import Text, prepare
@@ -45,6 +45,17 @@ def test_logits_all_alike_have_any_factor() -> None:
     assert fitted(lambda x: torch.zeros((*x.shape, 4)), [ids], 0.7) == 0.7
 
 
+@given(length=st.integers(1, 30_000), share=st.floats(0, 0.5))
+def test_pieces_and_the_rest_are_the_whole(length: int, share: float) -> None:
+    aside = round(share * length)
+    learnt, apart = split(np.arange(length), aside)
+    assert sum(map(len, apart)) == aside and len(apart) in range(1, 17)
+    assert max(map(len, apart)) - min(map(len, apart)) <= 1
+    assert np.array_equal(np.sort(np.concatenate([learnt, *apart])), np.arange(length))
+    assert (np.diff(learnt) > 0).all() and learnt[-1] == length - 1
+    assert all((np.diff(piece) == 1).all() for piece in apart)
+
+
 def trained(text: Text, recipe: Recipe = TINY) -> Trainer:
     trainer = Trainer(recipe, text)
     for _ in range(recipe.steps):
@@ -57,7 +68,8 @@ def test_no_step_sees_what_is_set_aside(tmp_path: Path) -> None:
     aside = TINY.set_aside(len(text.train))
     assert aside == round(0.1 * len(text.train))
     other = text.train.copy()
-    other[-aside:] = np.random.default_rng(5).permutation(other[-aside:])
+    middle = slice((len(other) - aside) // 2, (len(other) - aside) // 2 + aside)  # of one stretch
+    other[middle] = np.random.default_rng(5).permutation(other[middle])
     ran = [trained(text), trained(Text(**{**vars(text), "train": other}))]
     for ours, theirs in zip(*(each.weights().values() for each in ran), strict=True):
         assert torch.equal(ours, theirs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.errors import SetunError
+from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import FILE, read_snapshot
 
@@ -80,13 +82,55 @@ def test_interrupt_writes_the_run(text: Path, tmp_path: Path) -> None:
     command = train_command(text, out, "--steps", "100000")
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
-    while not (out / FILE).exists() and time.monotonic() < limit:
+    while not (out / "config.json").exists() and time.monotonic() < limit:  # an evaluation
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=60)
     # The line's end before it is for the ^C that a terminal shows.
     assert (child.returncode, said.strip()) == (130, "setun: error: interrupted")
     assert read_snapshot(out).facts["progress"]["step"] > 0
+
+
+def test_a_full_disk_loses_nothing(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file may grow from the second evaluation on: one line; going on ends as ever."""
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    train(text, whole)
+    usual, evaluate, count = resource.getrlimit(resource.RLIMIT_FSIZE), Trainer.evaluate, 0
+
+    def fill(self: Trainer) -> float:
+        nonlocal count
+        count += 1
+        if count == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, usual[1]))
+        return evaluate(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "evaluate", fill)
+        try:
+            done = train(text, full, check=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "must be writable; found File too large" in done.stderr
+    assert read_snapshot(full).facts["progress"]["step"] == 5
+    assert not [path for path in full.iterdir() if path.suffix == ".tmp"]
+    train(text, full, "--resume")
+    assert contents(full)["model.safetensors"] == contents(whole)["model.safetensors"]
+    assert without_speed(full) == without_speed(whole)
+
+
+def test_no_room_at_the_start(text: Path, tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, usual[1]))
+        done = train(text, tmp_path / "out", check=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert done.returncode == 1 and f"{FILE}: must be writable" in done.stderr
+    assert not list((tmp_path / "out").iterdir())
+    train(text, tmp_path / "out")  # and again, when there is some
 
 
 def test_refusals_lose_nothing(text: Path, tmp_path: Path) -> None:
