@@ -129,7 +129,7 @@ class Trainer:
             )
         self.optimiser.step()
         if self.averages:
-            kept = 0.5 ** (1 / recipe.average)
+            kept = recipe.kept_at(progress.step)
             torch._foreach_lerp_(
                 list(self.averages.values()), list(self.model.parameters()), 1 - kept
             )

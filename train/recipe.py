@@ -39,7 +39,7 @@ class Recipe:
         Share of the mixers' outputs left out.
     average
         Half-life, in steps, of the exponential average of the weights that is evaluated and kept;
-        0 for the weights themselves.
+        0 for the weights themselves. Of the first steps it is shorter.
     calibrate
         Share of the text to learn that no step sees: the logits' scale is fitted on it.
     seed
@@ -58,8 +58,8 @@ class Recipe:
     intermediate: int = 384
     tokenizer: str = "char"
     vocabulary: int = 1024
-    context: int = 128
-    batch: int = 32
+    context: int = 256
+    batch: int = 16
     steps: int = 5000
     rate: float = 4e-3
     warmup: int = 100
@@ -67,7 +67,7 @@ class Recipe:
     decay: float = 0.1
     clip: float = 1.0
     dropout: float = 0.0
-    average: float = 0.0
+    average: float = 100.0
     calibrate: float = 0.02
     seed: int = 1
     every: int = 250
@@ -120,6 +120,11 @@ class Recipe:
             return self.rate * (step + 1) / self.warmup
         share = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def kept_at(self, step: int) -> float:
+        """Share of the average that a step, from 0, leaves: a half over `average` steps, less at
+        first, when a tenth of the steps so far is all that a long average should look back to."""
+        return float(min(0.5 ** (1 / self.average), (1 + step) / (10 + step)))
 
     def to_json(self) -> str:
         """Text that `from_json` reads."""

@@ -53,8 +53,8 @@ def measure(recipe: Recipe, device: str, seconds: float) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--batch", type=int, default=32, show_default=True)
-@click.option("--context", type=int, default=128, show_default=True)
+@click.option("--batch", type=int, default=16, show_default=True)
+@click.option("--context", type=int, default=256, show_default=True)
 @click.option("--threads", type=int, help="Of PyTorch.")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="For each way.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)

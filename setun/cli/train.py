@@ -33,15 +33,15 @@ if TYPE_CHECKING:
               show_default=True, help="What a token is.")  # fmt: skip
 @click.option("--vocabulary", type=int, default=1024, show_default=True, help="Most tokens of bpe.")
 @click.option("--steps", type=int, default=5000, show_default=True, help="Optimiser steps.")
-@click.option("--batch", type=int, default=32, show_default=True, help="Rows of a step.")
-@click.option("--context", type=int, default=128, show_default=True, help="Tokens of a row.")
+@click.option("--batch", type=int, default=16, show_default=True, help="Rows of a step.")
+@click.option("--context", type=int, default=256, show_default=True, help="Tokens of a row.")
 @click.option("--rate", type=float, default=4e-3, show_default=True, help="Peak learning rate.")
 @click.option("--warmup", type=int, default=100, show_default=True, help="Steps until then.")
 @click.option("--final", type=float, default=0.02, show_default=True, help="Its share at the end.")
 @click.option("--decay", type=float, default=0.1, show_default=True, help="Of matrices' weights.")
 @click.option("--clip", type=float, default=1.0, show_default=True, help="Largest gradient norm.")
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Of mixers' outputs.")
-@click.option("--average", type=float, default=0.0, show_default=True,
+@click.option("--average", type=float, default=100.0, show_default=True,
               help="Half-life, in steps, of the weights' average; 0 for none.")  # fmt: skip
 @click.option("--calibrate", type=float, default=0.02, show_default=True,
               help="Share of the text set aside to fit the logits' scale; 0 for none.")  # fmt: skip

@@ -173,5 +173,7 @@ def test_rate_rises_and_falls() -> None:
     recipe = Recipe(steps=100, warmup=10, rate=1.0, final=0.1)
     rates = [recipe.rate_at(step) for step in range(100)]
     assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    kept = [Recipe(average=10).kept_at(step) for step in range(200)]
+    assert kept == sorted(kept) and kept[0] == 0.1 and kept[-1] == 0.5**0.1
     assert rates[10] == 1 and rates[-1] == pytest.approx(0.1, abs=0.001)
     assert rates[10:] == sorted(rates[10:], reverse=True)
