@@ -113,7 +113,7 @@ def command(
 
     with _display(trainer) as report:
         run(trainer, out, keep, report)
-    golden = _golden(out, file, numerics)
+    golden = _golden(out.resolve(), file, numerics)  # not a shipped model of that name
     before = None if init is None else _golden(init, file, numerics)
     if _has_matplotlib():
         write_plot(out, trainer.progress.losses)

@@ -41,6 +41,17 @@ def test_run_leaves_a_model_that_learnt(text: Path, tmp_path: Path) -> None:
     assert min(row[2] for row in losses) == told["held_out_loss"]
 
 
+def test_a_folder_named_as_a_shipped_model_is_itself(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = [
+        json.loads(train(text, Path(name), "--json").stdout)["golden_loss"]
+        for name in ("shakespeare", "other")
+    ]
+    assert told[0] == told[1]
+
+
 def test_equal_runs_are_equal_and_seeds_differ(text: Path, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         train(text, tmp_path / name, "--seed", seed)
