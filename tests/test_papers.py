@@ -204,8 +204,7 @@ def test_loss_of_presets(text: fidelity.Text, loss: Loss, name: str) -> None:
 
 
 SHIPPED_BOUNDS = BOUNDS | {"lmul": 0.01}
-"""The shipped model remembers more, and what L-Mul gets wrong with it; training in its arithmetic
-buys that back (docs/train.md)."""
+"""The shipped model remembers more, and what L-Mul gets wrong with it."""
 
 
 @pytest.mark.parametrize("name", list(SHIPPED_BOUNDS))
