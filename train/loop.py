@@ -243,6 +243,10 @@ def run(trainer: Trainer, folder: Path, keep: Callable[[], None], report: Report
     recipe, progress = trainer.recipe, trainer.progress
     if progress.step == 0:
         write_snapshot(folder, trainer.snapshot())
+        if recipe.init:  # what it begins with may be better than all that comes of it
+            progress.best = trainer.evaluate()
+            keep()
+            write_snapshot(folder, trainer.snapshot())
     begun, since = time.monotonic(), progress.step
     try:
         while progress.step < recipe.steps:

@@ -8,11 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.errors import SetunError
+from setun.train.calibrate import HEAD
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import FILE, read_snapshot
@@ -50,6 +52,18 @@ def test_a_folder_named_as_a_shipped_model_is_itself(
         for name in ("shakespeare", "other")
     ]
     assert told[0] == told[1]
+
+
+def test_steps_that_only_harm_leave_what_it_began_with(text: Path, tmp_path: Path) -> None:
+    first, out = tmp_path / "first", tmp_path / "out"
+    train(text, first, steps=40)
+    told = json.loads(
+        train(text, out, "--init", str(first), "--rate", "3", "--json", steps=10).stdout
+    )
+    before, after = load_checkpoint(first).tensors, load_checkpoint(out).tensors
+    assert told["best_step"] == 0 and told["golden_loss"] < told["golden_loss_before"] + 0.01
+    assert all(np.array_equal(before[n], after[n]) for n in before if n != HEAD)
+    assert min(row[2] for row in read_snapshot(out).facts["progress"]["losses"]) > 2
 
 
 def test_equal_runs_are_equal_and_seeds_differ(text: Path, tmp_path: Path) -> None:
