@@ -90,6 +90,7 @@ class Trainer:
         )  # fmt: skip
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
+        self.teacher: HgrnBit | None = None
 
     def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
         ids = ids.to(self.device)
@@ -99,9 +100,11 @@ class Trainer:
             values = chip_values(self.model, ids[:, :-1], self.numerics, seed)
             take = taking_over(values)
         logits = self.model(ids[:, :-1], take)
-        return functional.cross_entropy(
-            logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction=reduction
-        )
+        targets = ids[:, 1:].flatten()
+        if self.teacher is not None and self.model.training:
+            with torch.no_grad():
+                targets = self.teacher(ids[:, :-1]).float().flatten(0, 1).softmax(-1)
+        return functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction=reduction)
 
     def step(self) -> float:
         """One optimiser step; its loss, nats a token.
@@ -181,6 +184,15 @@ class Trainer:
         self._put(tensors)
         for name, average in self.averages.items():
             average.copy_(tensors[name])
+
+    def learn_from(self, checkpoint: Checkpoint) -> None:
+        """Let `checkpoint` in float32 tell what comes next, not the text: distillation (Hinton et
+        al., arXiv 1503.02531). A model that has learnt its text is overdone by more of it; what an
+        arithmetic costs it is learnt back from itself."""
+        teacher = HgrnBit(checkpoint.config, 0.0, matmul_type(self.device))
+        for name, parameter in teacher.named_parameters():
+            parameter.data.copy_(torch.from_numpy(np.array(checkpoint.tensors[name])))
+        self.teacher = teacher.to(self.device).eval()
 
     def _put(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():

@@ -63,7 +63,8 @@ def command(
     with the least loss on the last tenth: config.json, model.safetensors and tokenizer.json in
     upstream's layout, a card and a plot of the losses. Ctrl-C stops after a step; --resume, with
     the same options, goes on as if nothing had happened. With --numerics the forward pass is the
-    chip's, bit for bit, by the golden model: slow, and meant for a model's last steps (--init).
+    chip's, bit for bit, by the golden model: slow, and meant for a model's last steps. With --init
+    too, what is learnt is not the text but what that model says of it in float32.
 
     \b
     setun train --text FILE -o DIR
@@ -106,6 +107,8 @@ def command(
         trainer.restore(read_snapshot(out))
     elif first is not None:
         trainer.begin_with(first)
+    if first is not None and numerics is not None:
+        trainer.learn_from(first)
     called = shlex.join(["setun", *sys.argv[1:]])
 
     def keep() -> None:
