@@ -22,7 +22,7 @@ from setun.estimate import measure
 # Names in the docs that stand for what a reader has.
 STANDS_FOR = {
     "FILE": ROOT.parent / "shared/data/tinyshakespeare.txt",
-    "DIR": ROOT.parent / "shared/models/shakespeare-1.3m",
+    "DIR": ROOT / "setun/models/shakespeare",
 }
 LIMIT = 3600  # s
 
