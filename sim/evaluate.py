@@ -42,6 +42,8 @@ class Score:
     """Tokens of the text by wall-clock time."""
     top: Ids
     """Likeliest next token at every predicted place, in text order."""
+    of_rows: NDArray[np.float64]
+    """`loss` of each window."""
 
 
 def windows(ids: Ids, window: int, tokens: int) -> tuple[Ids, NDArray[np.bool_]]:
@@ -148,7 +150,17 @@ class _Tally:
     def score(self, seconds: float) -> Score:
         loss = float(self.loss[self.counted].mean())
         speed = self.counted.sum() / max(seconds, 1e-9)
-        return Score(loss, float(speed), self.top[self.counted])
+        of_rows = self.loss.mean(-1, where=self.counted)
+        return Score(loss, float(speed), self.top[self.counted], of_rows)
+
+
+def standard_error(a: Score, b: Score) -> float:
+    """Of the difference of two losses on one text: what another text as long would change it by;
+    NaN for a single window."""
+    differences = a.of_rows - b.of_rows
+    if len(differences) < 2:
+        return float("nan")
+    return float(differences.std(ddof=1) / len(differences) ** 0.5)
 
 
 def agreement(a: Score, b: Score) -> float:

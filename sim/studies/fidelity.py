@@ -11,7 +11,14 @@ from typing import Any
 
 from setun.firmware.formats import Format
 from setun.firmware.numerics import EXACT, PRESETS, Numerics
-from setun.sim.evaluate import Score, agreement, score_float, score_golden, windows
+from setun.sim.evaluate import (
+    Score,
+    agreement,
+    score_float,
+    score_golden,
+    standard_error,
+    windows,
+)
 from setun.sim.golden import GoldenModel
 from setun.sim.reference import FloatModel
 from setun.sim.studies.demo import Demo, Ids, shipped
@@ -52,6 +59,8 @@ class Fidelity:
 
     loss: float
     """More than float's, nats a token."""
+    error: float
+    """Standard error of `loss`, over the windows."""
     agreement: float
     """Share of places with the same likeliest token."""
 
@@ -71,7 +80,8 @@ class Text:
         """Of the numerics that VARIANTS has under a name."""
         kind = NaiveModel if name == NAIVE else GoldenModel
         score = score_golden(self.image, VARIANTS[name], self.rows, self.counted, kind=kind)
-        return Fidelity(score.loss - self.real.loss, agreement(self.real, score))
+        error = standard_error(score, self.real)
+        return Fidelity(score.loss - self.real.loss, error, agreement(self.real, score))
 
 
 def measured(text: Text, names: Iterable[str]) -> Iterator[tuple[str, Fidelity]]:
@@ -90,10 +100,13 @@ def main() -> None:
     demo = shipped()
     text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
     print(f"Float: {text.real.loss:.4f} nat a token.\n")
-    print(table(["numerics", "loss over float", "same likeliest token"], ()), flush=True)
+    print(
+        table(["numerics", "loss over float", "standard error", "same likeliest token"], ()),
+        flush=True,
+    )
     for name, found in measured(text, VARIANTS):
-        figures = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
-        print(line([name, *figures]), flush=True)
+        loss, agreed = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
+        print(line([name, loss, f"{found.error:.4f}", agreed]), flush=True)
 
 
 if __name__ == "__main__":

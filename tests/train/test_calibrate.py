@@ -15,6 +15,7 @@ from setun.firmware.checkpoint import load_checkpoint
 from setun.train.calibrate import HEAD, fitted, split
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
+from setun.train.state import read_snapshot
 from setun.train.text import Text, prepare
 
 from .runs import TEXT, train, write_text
@@ -94,12 +95,18 @@ def test_only_the_heads_scale_is_kept(tmp_path: Path, average: float) -> None:
 
 
 def test_the_kept_model_has_the_scale(tmp_path: Path) -> None:
-    """With and without: the same steps, so the same codes, and the card tells the factor."""
+    """The head in the folder is the run's times the factor, which the card tells."""
     text = write_text(tmp_path)
     for name, share in (("with", "0.1"), ("without", "0")):
-        train(text, tmp_path / name, "--calibrate", share)
-    head = load_checkpoint(tmp_path / "with").tensors[HEAD]
-    assert np.isfinite(head).all()
+        train(text, tmp_path / name, "--calibrate", share, "--average", "0")
+        snapshot = read_snapshot(tmp_path / name)
+        progress, kept = snapshot.facts["progress"], load_checkpoint(tmp_path / name)
+        assert progress["best_step"] == progress["step"], "what is kept is the run's last"
+        assert (progress["scale"] == 1.0) == (name == "without")
+        for parameter, tensor in kept.tensors.items():
+            factor = progress["scale"] if parameter == HEAD else 1.0
+            ran = snapshot.tensors[f"model.{parameter}"] * factor
+            np.testing.assert_array_equal(tensor, ran.numpy())
     card = (tmp_path / "with" / "README.md").read_text()
     assert "| logits | times " in card and f"fitted on {round(0.1 * 0.9 * len(TEXT)):,} of" in card
     assert "| logits | as trained |" in (tmp_path / "without" / "README.md").read_text()
