@@ -1,69 +1,118 @@
-"""The chip's own values for a forward pass, from the golden model, bit for bit.
+"""What a chip's numerics make of a forward pass, in float32 tensors: L-Mul, FP8 codes, the state's
+rounding.
 
-Numerics-aware training takes them over wherever a vector is complete; gradients go straight through
-to what was computed in float32.
+Numerics-aware training computes with these; gradients go straight through to what float32 has. Each
+is the chip's own operation, on numbers that are not rounded to its vector format and with exact
+statistics of norms and sums of FP8 codes: what those add to a loss is less than an evaluation can
+tell. The golden model, which has them all, scores the result.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from setun.firmware.checkpoint import Checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
-from setun.firmware.isa import Kernel
+from setun.firmware.lmul import offset_bits
 from setun.firmware.numerics import Numerics
-from setun.sim.golden import GoldenModel
-from setun.train.model import HgrnBit, Take
+from setun.train.layers import ABSMAX_FLOOR, RANGE, round_half_away
+from setun.train.scan import scan
 
-KEPT = {Kernel.MLGRU.name, Kernel.GLU.name, Kernel.ADD.name, Kernel.SAMPLE.name}
-"""Kernels whose results are taken over: state, both products of gates, residual stream, logits."""
-
-
-def image_of(model: HgrnBit) -> Image:
-    """`model` compiled."""
-    arrays = {n: t.detach().cpu().numpy() for n, t in model.named_parameters()}
-    return compile_checkpoint(Checkpoint(model.config, arrays, None))
+MANTISSA, ONE = 23, 127 << 23  # of float32's bits
 
 
-def chip_values(
-    model: HgrnBit, ids: Tensor, numerics: Numerics, seed: int = 1
-) -> dict[str, Tensor]:
-    """What a chip of `numerics` computes for ids [B, T], every row from a zero state.
+class Chip:
+    """Operations of one set of numerics; tensors are float32, N = B · T tokens.
 
     Parameters
     ----------
-    seed
-        Of the noise that rounds the state, if it is rounded at random: 32 bits.
-
-    Returns
-    -------
-    dict
-        [B · T, n] by the projection whose kernel made it: "model.layers.0.attn.f_proj" has the
-        state, "…g_proj" silu(o) · g before its norm, "…mlp.gate_proj.up" the GLU's product,
-        "…o_proj" and "…down_proj" the residual stream, "lm_head" the logits.
+    numerics
+        Of the chip.
     """
-    if numerics.stochastic:
-        numerics = replace(numerics, state_seed=seed)
-    steps: dict[str, list[Any]] = {}
 
-    def keep(name: str, unit: str, values: np.ndarray[Any, Any]) -> None:
-        if unit in KEPT:
-            kept = golden.arithmetic.r(values) if unit == Kernel.MLGRU.name else values
-            steps.setdefault(name, []).append(kept.astype(np.float32))
+    def __init__(self, numerics: Numerics) -> None:
+        self.numerics = numerics
+        self.offset = (1 << MANTISSA - offset_bits(numerics.vector.mantissa)) - ONE
+        self.dropped = MANTISSA - numerics.state.mantissa  # bits of the state
 
-    golden = GoldenModel(image_of(model), numerics, batch=len(ids), trace=keep)
-    for tokens in ids.cpu().numpy().T:
-        golden.feed(tokens)
-        golden.logits()
-    device = next(model.parameters()).device
-    return {
-        name: torch.from_numpy(np.stack(rows, 1)).flatten(0, 1).to(device)
-        for name, rows in steps.items()
-    }
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """a · b, or L-Mul: one addition of their bits (`setun.firmware.lmul`); broadcast.
+
+        L-Mul's products below 2⁻⁷⁴ are zero, so that no exponent wraps; magnitudes stay below 2⁶³.
+        """
+        exact = a * b
+        if not self.numerics.lmul:
+            return exact
+        bits = a.view(torch.int32) + (b.view(torch.int32) + self.offset)  # signs add up, modulo 2
+        return torch.where(exact.square_() > 0, bits.view(torch.float32), 0.0)
+
+    def gated(self, x: Tensor, y: Tensor) -> Tensor:
+        """silu(x) · y."""
+        return self.mul(self.mul(x, x.sigmoid()), y)
+
+    def gates(self, i: Tensor, f: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
+        """MLGRU's forget gate and new input, as `layers.Gates` has them."""
+        u = self.mul(1 - bound, (-f).sigmoid())
+        return 1 - u, self.mul(u, self.mul(i, i.sigmoid()))
+
+    def rounded(self, forget: Tensor, new: Tensor) -> Tensor:
+        """New input [B, T, D] such that the recurrence with `forget`, in float32, has the state of
+        the chip: what its product f · h and its rounding make of h is added.
+
+        Both are taken at the state without them, which they change by less than a percent.
+        """
+        numerics = self.numerics
+        rounds = numerics.stochastic or numerics.state.mantissa < numerics.vector.mantissa
+        if not (numerics.lmul or rounds):
+            return new
+        before = scan(forget, new).roll(1, 1)
+        before[:, 0] = 0
+        exact = forget * before
+        kept = exact
+        if numerics.lmul:  # from the smaller of f and 1 − f, see `Arithmetic.remember`
+            u = 1 - forget
+            kept = torch.where(u <= 0.5, before - self.mul(u, before), self.mul(forget, before))
+        total = kept + new
+        if rounds:
+            bits, unit = total.view(torch.int32), 1 << self.dropped
+            noise: Any = unit >> 1
+            if numerics.stochastic:
+                noise = torch.randint_like(bits, unit)
+            total = ((bits + noise) & -unit).view(torch.float32)
+        return total - exact
+
+
+@dataclass(frozen=True)
+class Quantiser:
+    """What a chip's quantiser is given for a BitLinear: its input before the norms around it.
+
+    The input is `value` [N, n] times `gain` [n] times `unit` [N, 1]; None stands for ones.
+    """
+
+    chip: Chip
+    value: Tensor
+    gain: Tensor | None = None
+    unit: Tensor | None = None
+
+    def codes(self, gain: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes q of the input times r [N, 1] and `gain`, and their unit: `layers.codes_of`.
+
+        int8, or for fp8 (1,5,2) of the input over the power of two in its largest magnitude.
+        """
+        own = gain if self.gain is None else self.gain * gain
+        y = self.chip.mul(self.value, own)
+        top = torch.maximum(y.amax(-1, keepdim=True), -y.amin(-1, keepdim=True))
+        r = r if self.unit is None else self.unit * r
+        if not self.chip.numerics.fp8:
+            unit = self.chip.mul(top, r).div_(RANGE)
+            return round_half_away(y.mul_(RANGE / top.clamp(min=ABSMAX_FLOOR / RANGE))), unit
+        power = torch.ldexp(torch.full_like(top, 0.5), torch.frexp(top).exponent)
+        q = y.div_(power).to(torch.float8_e5m2).to(torch.float32)
+        return q.mul_(q.abs() >= SMALLEST), power * r
+
+
+SMALLEST = 2.0**-14
+"""Code of (1,5,2) that the chip does not flush to zero."""
 
 
 class _Straight(torch.autograd.Function):
@@ -78,12 +127,7 @@ class _Straight(torch.autograd.Function):
         return grads[0], None
 
 
-def taking_over(values: Mapping[str, Tensor]) -> Take:
-    """What `HgrnBit` is given to go on with `values`, of `chip_values`, instead of its own."""
-
-    def take(name: str, x: Tensor, unit: Tensor | None) -> Tensor:
-        value = values[name]
-        out: Tensor = _Straight.apply(x, value if unit is None else value * unit)
-        return out
-
-    return take
+def straight(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, with the gradient of `x`."""
+    out: Tensor = _Straight.apply(x, value)
+    return out

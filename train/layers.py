@@ -4,15 +4,20 @@ By hand because most of a step's time on a CPU is passes over activations, and b
 straight-through estimator ignores is then visible: both roundings, and nothing else.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from setun.train.chip import Quantiser
 
 BITLINEAR_EPS = 1e-6
 """Of the norm inside BitLinear, whatever rms_norm_eps says (upstream's function default)."""
 ABSMAX_FLOOR = 1e-5
 ABSMEAN_FLOOR = 1e-5
+RANGE = 127
+"""Largest code."""
 
 
 def round_half_away(x: Tensor) -> Tensor:
@@ -31,18 +36,19 @@ def codes_of(x: Tensor, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     """int8 codes q of x · r · gain, and their unit 1/a [N, 1]: x · r · gain ≈ q / a."""
     y = x * gain
     top = torch.maximum(y.amax(-1, keepdim=True), -y.amin(-1, keepdim=True))
-    unit = (top * r).clamp_(min=ABSMAX_FLOOR).div_(127)
+    unit = (top * r).clamp_(min=ABSMAX_FLOOR).div_(RANGE)
     return round_half_away(y.mul_(r / unit)), unit
 
 
-def code_product(q: Tensor, u: Tensor, unit: Tensor, matmul: torch.dtype) -> Tensor:
-    """q [N, n] of int8 · uᵀ [n, m] of −1, 0, 1 · unit [N, 1]; the sums are exact but in bfloat16
-    on CUDA, where they are rounded to 8 bits."""
+def code_sums(q: Tensor, u: Tensor, matmul: torch.dtype) -> Tensor:
+    """q [N, n] · uᵀ [n, m] of −1, 0, 1. Exact but on CUDA, where bfloat16 rounds sums to 8 bits,
+    and for codes that are no int8, which are summed in float32."""
+    if q.dtype != torch.int8:
+        return q @ u.to(q.dtype).T
     if q.device.type == "cpu" and matmul == torch.bfloat16:
-        product: Tensor = torch._int_mm(q, u.to(torch.int8).T)
-    else:
-        product = q.to(matmul) @ u.to(matmul).T
-    return product * unit
+        sums: Tensor = torch._int_mm(q, u.to(torch.int8).T)
+        return sums
+    return q.to(matmul) @ u.to(matmul).T
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -77,17 +83,25 @@ class Project(torch.autograd.Function):
     codes → [N, m] for each pair of a gain [n] and a weight.
 
     Straight through (upstream's LayerNormLinearQuantFn): dx goes by way of the ternary weights, dW
-    by way of the codes of x, and neither sees a rounding or a scale's own gradient.
+    by way of the codes of x, and neither sees a rounding or a scale's own gradient. With a
+    `quantiser` codes and products are a chip's; it is given what x was before its norms.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matmul: torch.dtype, *pairs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, x: Tensor, quantiser: "Quantiser | None", matmul: torch.dtype, *pairs: Tensor
+    ) -> tuple[Tensor, ...]:
         r = inverse_rms(x, BITLINEAR_EPS)
         outs, kept = [], [x, r]
         for gain, weight in zip(pairs[::2], pairs[1::2], strict=True):
-            q, unit = codes_of(x, r, gain)
             u, m = ternary(weight)
-            outs.append(code_product(q, u, unit * m, matmul))
+            if quantiser is None:
+                q, unit = codes_of(x, r, gain)
+                outs.append(code_sums(q, u, matmul) * (unit * m))
+            else:
+                q, unit = quantiser.codes(gain, r)
+                mul, sums = quantiser.chip.mul, code_sums(q, u, matmul).to(x.dtype)
+                outs.append(mul(sums, mul(unit, m)))
             kept += [gain, q, unit, u.to(matmul), m]
         ctx.save_for_backward(*kept)
         return tuple(outs)
@@ -109,7 +123,7 @@ class Project(torch.autograd.Function):
             inner = inner + dyx @ scaled
             dz = dy.mul_(scaled) if dz is None else dz.addcmul_(dy, scaled)
         assert dz is not None
-        return _norm_backward(dz, x, r, inner), None, *found
+        return _norm_backward(dz, x, r, inner), None, None, *found
 
 
 class Gates(torch.autograd.Function):

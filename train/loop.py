@@ -11,20 +11,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from setun.firmware.checkpoint import Checkpoint
+from setun.firmware.compiler import compile_checkpoint
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import score_golden, windows
 from setun.texts import WINDOW
 from setun.train.calibrate import HEAD, fitted, split
-from setun.train.chip import chip_values, image_of, taking_over
-from setun.train.model import HgrnBit, Take, as_computed
+from setun.train.chip import Chip
+from setun.train.model import HgrnBit
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
 from setun.train.text import Text
 
 ROWS = 16  # windows side by side
-CHIP_HELD_OUT = 16_384
-"""Held-out tokens scored in the chip's arithmetic, which is some tens of times slower."""
+CHIP_HELD_OUT = 1 << 17
+"""Held-out tokens scored by the golden model, which is some tens of times slower."""
 BETAS = (0.9, 0.95)
 
 
@@ -67,9 +68,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
         self.recipe, self.text, self.device = recipe, text, torch.device(device)
-        self.numerics: Numerics | None = None
+        self.chip: Chip | None = None
         if recipe.numerics is not None:
-            self.numerics = Numerics.from_dict(recipe.numerics)
+            self.chip = Chip(Numerics.from_dict(recipe.numerics))
         torch.manual_seed(recipe.seed)
         shape = recipe.model(text.vocab_size)
         matmul = matmul_type(self.device)
@@ -90,21 +91,15 @@ class Trainer:
         )  # fmt: skip
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
-        self.teacher: HgrnBit | None = None
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.model(ids, self.chip)
+        return out
 
     def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
         ids = ids.to(self.device)
-        take: Take = as_computed
-        if self.numerics is not None and self.model.training:
-            seed = int(torch.randint(1 << 32, (), generator=self.batches))
-            values = chip_values(self.model, ids[:, :-1], self.numerics, seed)
-            take = taking_over(values)
-        logits = self.model(ids[:, :-1], take)
-        targets = ids[:, 1:].flatten()
-        if self.teacher is not None and self.model.training:
-            with torch.no_grad():
-                targets = self.teacher(ids[:, :-1]).float().flatten(0, 1).softmax(-1)
-        return functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction=reduction)
+        logits = self._logits(ids[:, :-1]).float().flatten(0, 1)
+        return functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction=reduction)
 
     def step(self) -> float:
         """One optimiser step; its loss, nats a token.
@@ -150,23 +145,24 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self) -> float:
         """Fit the logits' scale; the held-out loss of `weights`, nats a token: in float32 over
-        the whole held-out text, or in the chip's numerics over its first `CHIP_HELD_OUT` tokens."""
+        the whole held-out text, or by the golden model over its first `CHIP_HELD_OUT` tokens."""
         own = {n: p.detach().clone() for n, p in self.model.named_parameters()}
         self.model.eval()
         self._put(self.averages)
         if self.aside:
-            self.progress.scale = fitted(self.model, self.aside, self.progress.scale)
+            self.progress.scale = fitted(self._logits, self.aside, self.progress.scale)
         self._put(self.weights())
         loss = self._held_out_loss()
         self._put(own)
         return loss
 
     def _held_out_loss(self) -> float:
-        if self.numerics is not None:
-            image = image_of(self.model)
+        if self.chip is not None:
+            arrays = {n: p.detach().cpu().numpy() for n, p in self.model.named_parameters()}
+            image = compile_checkpoint(Checkpoint(self.model.config, arrays, None))
             count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
             rows = windows(self.held_out.numpy(), WINDOW, count)
-            return score_golden(image, self.numerics, *rows).loss
+            return score_golden(image, self.chip.numerics, *rows).loss
         total, count = 0.0, 0
         for rows in _windows(self.held_out):
             total += self._loss(rows, "sum").item()
@@ -184,15 +180,6 @@ class Trainer:
         self._put(tensors)
         for name, average in self.averages.items():
             average.copy_(tensors[name])
-
-    def learn_from(self, checkpoint: Checkpoint) -> None:
-        """Let `checkpoint` in float32 tell what comes next, not the text: distillation (Hinton et
-        al., arXiv 1503.02531). A model that has learnt its text is overdone by more of it; what an
-        arithmetic costs it is learnt back from itself."""
-        teacher = HgrnBit(checkpoint.config, 0.0, matmul_type(self.device))
-        for name, parameter in teacher.named_parameters():
-            parameter.data.copy_(torch.from_numpy(np.array(checkpoint.tensors[name])))
-        self.teacher = teacher.to(self.device).eval()
 
     def _put(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():

@@ -1,27 +1,17 @@
 """The model that is trained: HGRNBit, its parameters named as in upstream's checkpoints."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from setun.firmware.checkpoint import ModelConfig
+from setun.train.chip import Chip, Quantiser, straight
 from setun.train.layers import Gates, Project, RmsNorm, Swiglu, inverse_rms
 from setun.train.scan import scan
-
-Take = Callable[[str, Tensor, Tensor | None], Tensor]
-"""What goes on from a place: (projection whose kernel ends there, value, unit of the chip's value
-for it or None); see `setun.train.chip`."""
 
 INITIALISER_RANGE = 0.02
 MIXER_GAIN = 2**-2.5
 """Of Xavier's uniform distribution, for the matrices of the token mixer (upstream's)."""
-
-
-def as_computed(name: str, x: Tensor, unit: Tensor | None) -> Tensor:
-    """The value itself: a `Take` that changes nothing."""
-    return x
 
 
 class Gain(nn.Module):
@@ -46,15 +36,26 @@ class BitLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.norm = Gain(inputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return project(x, self)[0]
 
-
-def project(x: Tensor, *linears: BitLinear) -> tuple[Tensor, ...]:
-    """x through each of the projections: one pass over what they share."""
+def project(
+    x: Tensor, *linears: BitLinear, quantiser: Quantiser | None = None
+) -> tuple[Tensor, ...]:
+    """x through each of the projections: one pass over what they share. With a `quantiser`, which
+    is given what x was before its norms, as a chip does it."""
     pairs = [t for linear in linears for t in (linear.norm.weight, linear.weight)]
-    out: tuple[Tensor, ...] = Project.apply(x, linears[0].matmul, *pairs)
+    out: tuple[Tensor, ...] = Project.apply(x, quantiser, linears[0].matmul, *pairs)
     return out
+
+
+def normed_projections(
+    x: Tensor, norm: "Gain", eps: float, chip: Chip | None, *linears: BitLinear
+) -> tuple[Tensor, ...]:
+    """x normed, then through each of the projections. A chip has both norms' gains in one."""
+    quantiser = None
+    if chip is not None:
+        gain, value = norm.weight.detach(), x.detach()
+        quantiser = Quantiser(chip, value, gain, inverse_rms(value, eps))
+    return project(rms_norm(x, norm, eps), *linears, quantiser=quantiser)
 
 
 def rms_norm(x: Tensor, gain: Gain, eps: float) -> Tensor:
@@ -76,18 +77,26 @@ class Mixer(nn.Module):
         for matrix in (self.i_proj, self.f_proj, self.g_proj, self.o_proj):
             nn.init.xavier_uniform_(matrix.weight, gain=MIXER_GAIN)
 
-    def forward(self, x: Tensor, bound: Tensor, batch: int, take: Take) -> Tensor:
-        i, f, g = project(x, self.i_proj, self.f_proj, self.g_proj)
+    def forward(
+        self, x: Tensor, norm: Gain, bound: Tensor, batch: int, chip: Chip | None
+    ) -> Tensor:
+        linears = self.i_proj, self.f_proj, self.g_proj
+        i, f, g = normed_projections(x, norm, self.eps, chip, *linears)
         forget, new = Gates.apply(i, f, bound)
+        if chip is not None:
+            values = chip.gates(i.detach(), f.detach(), bound.detach())
+            forget, new = map(straight, (forget, new), values)
         shape = batch, -1, i.shape[-1]
-        o = scan(forget.reshape(shape), new.reshape(shape)).reshape(i.shape)
-        o = take("attn.f_proj", o, None)
+        forget, new = forget.reshape(shape), new.reshape(shape)
+        if chip is not None:
+            new = straight(new, chip.rounded(forget.detach(), new.detach()))
+        o = scan(forget, new).reshape(i.shape)
         gated = Swiglu.apply(o, rms_norm(g, self.g_norm, self.eps))
-        if take is not as_computed:  # the chip norms g after its product with o
-            unit = inverse_rms(g.detach(), self.eps) * self.g_norm.weight.detach()
-            gated = take("attn.g_proj", gated, unit)
-        out: Tensor = self.o_proj(gated)
-        return out
+        quantiser = None
+        if chip is not None:  # it norms g after its product with o
+            value, unit = chip.gated(o.detach(), g.detach()), inverse_rms(g.detach(), self.eps)
+            quantiser = Quantiser(chip, value, self.g_norm.weight.detach(), unit)
+        return project(gated, self.o_proj, quantiser=quantiser)[0]
 
 
 class Glu(nn.Module):
@@ -101,11 +110,12 @@ class Glu(nn.Module):
         deep = (2 * config.num_hidden_layers) ** 0.5
         nn.init.normal_(self.down_proj.weight, std=INITIALISER_RANGE / deep)
 
-    def forward(self, x: Tensor, take: Take) -> Tensor:
-        gate, up = self.gate_proj(x).chunk(2, -1)
-        gated = take("mlp.gate_proj.up", Swiglu.apply(gate, up), None)
-        out: Tensor = self.down_proj(gated)
-        return out
+    def forward(self, x: Tensor, norm: Gain, eps: float, chip: Chip | None) -> Tensor:
+        gate, up = normed_projections(x, norm, eps, chip, self.gate_proj)[0].chunk(2, -1)
+        gated, quantiser = Swiglu.apply(gate, up), None
+        if chip is not None:
+            quantiser = Quantiser(chip, chip.gated(gate.detach(), up.detach()))
+        return project(gated, self.down_proj, quantiser=quantiser)[0]
 
 
 class Block(nn.Module):
@@ -117,12 +127,13 @@ class Block(nn.Module):
         self.attn_norm, self.attn = Gain(config.hidden_size), Mixer(config)
         self.mlp_norm, self.mlp = Gain(config.hidden_size), Glu(config)
 
-    def forward(self, x: Tensor, bound: Tensor, batch: int, dropout: float, take: Take) -> Tensor:
-        mixed = self.attn(rms_norm(x, self.attn_norm, self.eps), bound, batch, take)
-        x = take("attn.o_proj", x + functional.dropout(mixed, dropout, self.training), None)
-        mixed = self.mlp(rms_norm(x, self.mlp_norm, self.eps), take)
+    def forward(
+        self, x: Tensor, bound: Tensor, batch: int, dropout: float, chip: Chip | None
+    ) -> Tensor:
+        mixed = self.attn(x, self.attn_norm, bound, batch, chip)
         x = x + functional.dropout(mixed, dropout, self.training)
-        return take("mlp.down_proj", x, None)
+        mixed = self.mlp(x, self.mlp_norm, self.eps, chip)
+        return x + functional.dropout(mixed, dropout, self.training)
 
 
 class Body(nn.Module):
@@ -172,20 +183,14 @@ class HgrnBit(nn.Module):
             if isinstance(module, BitLinear):
                 module.matmul = matmul
 
-    def forward(self, ids: Tensor, take: Take = as_computed) -> Tensor:
-        """Logits [B, T, V] of ids [B, T], every row from a zero state; `take` changes what goes on
-        from one part to the next."""
+    def forward(self, ids: Tensor, chip: Chip | None = None) -> Tensor:
+        """Logits [B, T, V] of ids [B, T], every row from a zero state; in float32, or with what
+        the numerics of `chip` make of it."""
         batch, eps = len(ids), self.config.rms_norm_eps
         bounds = self.model.lower_bounds.softmax(0).cumsum(0)
         bounds = bounds - bounds[0]
         x = self.model.embeddings.weight[ids.flatten()]
-        for k, (layer, bound) in enumerate(zip(self.model.layers, bounds, strict=True)):
-            x = layer(x, bound, batch, self.dropout, _within(f"model.layers.{k}.", take))
-        logits = take("lm_head", self.lm_head(rms_norm(x, self.model.norm, eps)), None)
+        for layer, bound in zip(self.model.layers, bounds, strict=True):
+            x = layer(x, bound, batch, self.dropout, chip)
+        logits = normed_projections(x, self.model.norm, eps, chip, self.lm_head)[0]
         return logits.reshape(*ids.shape, -1)
-
-
-def _within(prefix: str, take: Take) -> Take:
-    if take is as_computed:
-        return take
-    return lambda name, x, unit: take(prefix + name, x, unit)

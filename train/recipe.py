@@ -47,8 +47,8 @@ class Recipe:
     every
         Steps between evaluations.
     numerics
-        Options of the chip whose arithmetic the forward pass has (`Numerics.to_dict`), or None
-        for float32.
+        Options of the chip whose products, codes and state the forward pass has
+        (`Numerics.to_dict`), or None for float32.
     init
         SHA-256 of the weights that it begins with; "" for random ones.
     """
@@ -90,10 +90,6 @@ class Recipe:
                 raise SetunError(name, f"must be from 0 to {high:g}", getattr(self, name))
         if not 0 <= self.average < math.inf:
             raise SetunError("average", "must not be negative", self.average)
-        if self.numerics is not None and self.dropout:
-            raise SetunError(
-                "dropout", "must be 0 with the chip's numerics", self.dropout, "no --numerics"
-            )
 
     def set_aside(self, tokens: int) -> int:
         """How many of the tokens to learn are for `calibrate`; 0 where they would be too few."""

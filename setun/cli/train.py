@@ -62,15 +62,14 @@ def command(
     Trains on the first nine tenths, quantising as the chip does, and keeps in the folder the model
     with the least loss on the last tenth: config.json, model.safetensors and tokenizer.json in
     upstream's layout, a card and a plot of the losses. Ctrl-C stops after a step; --resume, with
-    the same options, goes on as if nothing had happened. With --numerics the forward pass is the
-    chip's, bit for bit, by the golden model: slow, and meant for a model's last steps. With --init
-    too, what is learnt is not the text but what that model says of it in float32.
+    the same options, goes on as if nothing had happened. With --numerics the forward pass has the
+    chip's L-Mul, FP8 codes or rounding of the state, and the golden model scores what comes of it.
 
     \b
     setun train --text FILE -o DIR
     setun train --text FILE -o DIR --board icebreaker --steps 4000
     setun train --text FILE -o DIR --tokenizer bpe --vocabulary 2048 --resume
-    setun train --text FILE -o DIR --init MODEL --numerics fp8 --steps 200 --rate 2e-4
+    setun train --text FILE -o DIR --init MODEL --numerics lmul --steps 1000 --rate 1e-3
     """
     _need_torch()
     from setun.firmware.errors import SetunError
@@ -107,8 +106,6 @@ def command(
         trainer.restore(read_snapshot(out))
     elif first is not None:
         trainer.begin_with(first)
-    if first is not None and numerics is not None:
-        trainer.learn_from(first)
     called = shlex.join(["setun", *sys.argv[1:]])
 
     def keep() -> None:

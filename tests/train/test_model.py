@@ -43,7 +43,7 @@ def test_bit_linears_and_their_gradients(scale: float) -> None:
     x, *pairs = (torch.randn(s, dtype=torch.float64, generator=draw) for s in shapes)
     given = [t.requires_grad_() for t in ((scale * x).detach(), *pairs)]
     outs = [torch.randn(5, n, dtype=torch.float64, generator=draw) for n in (7, 3)]
-    ours = layers.Project.apply(given[0], torch.float64, *given[1:])
+    ours = layers.Project.apply(given[0], None, torch.float64, *given[1:])
     theirs = [plain.bit_linear(given[0], *given[k : k + 2]) for k in (1, 3)]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
