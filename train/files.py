@@ -73,11 +73,8 @@ def weights_hash(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def write_card(
-    folder: Path, trainer: Trainer, *, name: str, command: str, golden: float, before: float | None
-) -> None:
-    """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss, and
-    `before` that of the weights that it began with."""
+def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golden: float) -> None:
+    """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss."""
     recipe, text, progress = trainer.recipe, trainer.text, trainer.progress
     weights = recipe.weights(text.vocab_size)
     aside = recipe.set_aside(len(text.train))
@@ -102,8 +99,11 @@ def write_card(
     }
     if recipe.numerics is not None:
         rows["numerics"] = f"`{json.dumps(recipe.numerics)}`, in the forward pass"
-    if before is not None:
-        rows["golden model, before"] = f"{before:.4f} nats per token, weights {recipe.init[:12]}"
+    if progress.begun:
+        given, exact = progress.begun
+        rows["held-out loss, before"] = (
+            f"{given:.4f}, in float32 {exact:.4f}, weights {recipe.init[:12]}"
+        )
     lines = [f"# {name}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
     lines += ["", f"![losses]({PLOT})", "", "| steps | training | held out | tokens/s |",
@@ -118,7 +118,7 @@ def write_card(
 def _arithmetic(recipe: Recipe) -> str:
     if recipe.numerics is None:
         return "float32"
-    return f"the chip's numerics, first {CHIP_HELD_OUT:,} tokens at most"
+    return f"the golden model, first {CHIP_HELD_OUT:,} tokens at most"
 
 
 def _thinned(progress: Progress, most: int = 24) -> Sequence[Sequence[float]]:

@@ -34,7 +34,8 @@ class Progress:
     """A run so far; plain JSON by `vars`.
 
     `losses` has [step, training loss since the last, held-out loss, tokens/s] of each evaluation;
-    `scale` is the logits' of the last one.
+    `scale` is the logits' of the last one. `begun` has the held-out loss of the weights that it
+    began with, if not random: as the run evaluates, and in float32.
     """
 
     step: int = 0
@@ -43,6 +44,7 @@ class Progress:
     total: float = 0.0  # of training losses since the last evaluation
     counted: int = 0
     scale: float = 1.0
+    begun: list[float] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
 
 
@@ -92,13 +94,9 @@ class Trainer:
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
 
-    def _logits(self, ids: Tensor) -> Tensor:
-        out: Tensor = self.model(ids, self.chip)
-        return out
-
-    def _loss(self, ids: Tensor, reduction: str = "mean") -> Tensor:
+    def _loss(self, ids: Tensor, chip: Chip | None, reduction: str = "mean") -> Tensor:
         ids = ids.to(self.device)
-        logits = self._logits(ids[:, :-1]).float().flatten(0, 1)
+        logits = self.model(ids[:, :-1], chip).float().flatten(0, 1)
         return functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction=reduction)
 
     def step(self) -> float:
@@ -117,7 +115,7 @@ class Trainer:
             group["lr"] = recipe.rate_at(progress.step)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self._loss(ids)
+        loss = self._loss(ids, self.chip)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         value = loss.item()
@@ -150,22 +148,34 @@ class Trainer:
         self.model.eval()
         self._put(self.averages)
         if self.aside:
-            self.progress.scale = fitted(self._logits, self.aside, self.progress.scale)
+            self.progress.scale = fitted(
+                lambda ids: self.model(ids, self.chip), self.aside, self.progress.scale
+            )
         self._put(self.weights())
         loss = self._held_out_loss()
         self._put(own)
         return loss
 
+    @torch.no_grad()
+    def losses_as_given(self) -> list[float]:
+        """`Progress.begun` of the weights as they are."""
+        self.model.eval()
+        exact = self._exact_loss()
+        return [exact if self.chip is None else self._held_out_loss(), exact]
+
     def _held_out_loss(self) -> float:
-        if self.chip is not None:
-            arrays = {n: p.detach().cpu().numpy() for n, p in self.model.named_parameters()}
-            image = compile_checkpoint(Checkpoint(self.model.config, arrays, None))
-            count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
-            rows = windows(self.held_out.numpy(), WINDOW, count)
-            return score_golden(image, self.chip.numerics, *rows).loss
+        if self.chip is None:
+            return self._exact_loss()
+        arrays = {n: p.detach().cpu().numpy() for n, p in self.model.named_parameters()}
+        image = compile_checkpoint(Checkpoint(self.model.config, arrays, None))
+        count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
+        rows = windows(self.held_out.numpy(), WINDOW, count)
+        return score_golden(image, self.chip.numerics, *rows).loss
+
+    def _exact_loss(self) -> float:
         total, count = 0.0, 0
         for rows in _windows(self.held_out):
-            total += self._loss(rows, "sum").item()
+            total += self._loss(rows, None, "sum").item()
             count += rows.shape[0] * (rows.shape[1] - 1)
         return total / count
 
@@ -243,6 +253,7 @@ def run(trainer: Trainer, folder: Path, keep: Callable[[], None], report: Report
     if progress.step == 0:
         write_snapshot(folder, trainer.snapshot())
         if recipe.init:  # what it begins with may be better than all that comes of it
+            progress.begun = trainer.losses_as_given()
             progress.best = trainer.evaluate()
             keep()
             write_snapshot(folder, trainer.snapshot())

@@ -114,22 +114,30 @@ def command(
     with _display(trainer) as report:
         run(trainer, out, keep, report)
     golden = _golden(out.resolve(), file, numerics)  # not a shipped model of that name
-    before = None if init is None else _golden(init, file, numerics)
     if _has_matplotlib():
         write_plot(out, trainer.progress.losses)
-    write_card(out, trainer, name=out.resolve().name, command=called, golden=golden, before=before)
+    write_card(out, trainer, name=out.resolve().name, command=called, golden=golden)
     progress = trainer.progress
+    begun = dict(zip(("held_out_loss_before", "float_loss_before"), progress.begun, strict=False))
     result = {
         "model": str(out), "weights": recipe.weights(text.vocab_size), "steps": progress.step,
         "held_out_loss": progress.best, "best_step": progress.best_step, "golden_loss": golden,
-        "golden_loss_before": before,
+        **begun,
         "tokens_per_second": progress.losses[-1][3] if progress.losses else None,
         "vocab_size": text.vocab_size, "text_sha256": text.sha256,
     }  # fmt: skip
     emit(result, as_json, lambda: (
         f"{out}: {result['weights']:,} ternary weights, held-out loss {progress.best:.4f} at step "
-        f"{progress.best_step}, golden {golden:.4f}" + (f" ({before:.4f} before)" if before else "")
+        f"{progress.best_step}{_before(progress)}, golden {golden:.4f}"
     ))  # fmt: skip
+
+
+def _before(progress: "Progress") -> str:
+    """What the run's held-out loss was, and is in float32 if that is another."""
+    if not progress.begun:
+        return ""
+    given, exact = progress.begun
+    return f" ({given:.4f} before" + (")" if given == exact else f", {exact:.4f} in float32)")
 
 
 def _need_torch() -> None:

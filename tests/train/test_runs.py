@@ -61,7 +61,8 @@ def test_steps_that_only_harm_leave_what_it_began_with(text: Path, tmp_path: Pat
         train(text, out, "--init", str(first), "--rate", "3", "--json", steps=10).stdout
     )
     before, after = load_checkpoint(first).tensors, load_checkpoint(out).tensors
-    assert told["best_step"] == 0 and told["golden_loss"] < told["golden_loss_before"] + 0.01
+    assert told["best_step"] == 0 and told["held_out_loss"] < told["held_out_loss_before"] + 0.01
+    assert told["held_out_loss_before"] == told["float_loss_before"]
     assert all(np.array_equal(before[n], after[n]) for n in before if n != HEAD)
     assert min(row[2] for row in read_snapshot(out).facts["progress"]["losses"]) > 2
 
