@@ -15,7 +15,7 @@ from setun.models.load import open_model
 from setun.sim.studies.report import run
 
 COMMAND = "setun demo"
-MODEL, PROMPT, TEMPERATURE, SEED = "shakespeare", "ROMEO:", 0.7, 1  # of the demo
+MODEL, PROMPT, TEMPERATURE, SEED = "shakespeare", "ROMEO:", 0.7, 2  # of the demo
 TOKENS = 300
 WIDTH = 72  # columns of the terminal
 # Rich's own asks a server for a font.

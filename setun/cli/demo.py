@@ -12,7 +12,7 @@ PROMPT = "ROMEO:"
 @click.command()
 @click.option("-n", "count", type=int, default=300, show_default=True, help="Tokens.")
 @click.option("--temperature", type=float, default=0.7, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the sampling noise.")
+@click.option("--seed", type=int, default=2, show_default=True, help="Of the sampling noise.")
 @json_option
 def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
     """Shipped model on the simulated chip, each token checked.
