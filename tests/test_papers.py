@@ -13,6 +13,7 @@ import pytest
 from setun.firmware.formats import Format
 from setun.firmware.lmul import lmul
 from setun.firmware.numerics import ACCUMULATOR, EXACT, PRESETS, Numerics
+from setun.sim import evaluate
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 from setun.sim.studies import fidelity, memory, products, sums
@@ -236,6 +237,17 @@ def test_no_rounding_of_exact_sums_is_none() -> None:
 
 
 # ------------------------------------------------------------------- reports
+def test_standard_errors_are_over_windows() -> None:
+    """Two windows, the second of two targets only: their mean differences are 1 and 3."""
+    counted = np.array([[True] * 4, [True, True, False, False]])
+    losses = np.array([[1.0, 0.0, 2.0, 1.0], [3.0, 3.0, 9.0, 9.0]])
+    one, zero = (evaluate._Tally(counted) for _ in range(2))
+    one.loss[:] = losses
+    found = one.score(1.0)
+    assert found.of_rows.tolist() == [1.0, 3.0] and found.loss == pytest.approx(10 / 6)
+    assert evaluate.standard_error(found, zero.score(1.0)) == pytest.approx(1.0)
+
+
 def test_tables_and_figures() -> None:
     assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
     assert [figure(x) for x in (0.0, 0.01234, 1.0, 3.21e-7, 26.0)] == [

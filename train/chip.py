@@ -15,7 +15,7 @@ from torch import Tensor
 
 from setun.firmware.lmul import offset_bits
 from setun.firmware.numerics import Numerics
-from setun.train.layers import ABSMAX_FLOOR, RANGE, round_half_away
+from setun.train.layers import RANGE, round_half_away
 from setun.train.scan import scan
 
 MANTISSA, ONE = 23, 127 << 23  # of float32's bits
@@ -59,7 +59,8 @@ class Chip:
         """New input [B, T, D] such that the recurrence with `forget`, in float32, has the state of
         the chip: what its product f · h and its rounding make of h is added.
 
-        Both are taken at the state without them, which they change by less than a percent.
+        Both are taken at the state without them, which they change by less than a percent. A narrow
+        state rounded to nearest errs by a sixth more on the chip, where it comes to stand still.
         """
         numerics = self.numerics
         rounds = numerics.stochastic or numerics.state.mantissa < numerics.vector.mantissa
@@ -105,7 +106,7 @@ class Quantiser:
         r = r if self.unit is None else self.unit * r
         if not self.chip.numerics.fp8:
             unit = self.chip.mul(top, r).div_(RANGE)
-            return round_half_away(y.mul_(RANGE / top.clamp(min=ABSMAX_FLOOR / RANGE))), unit
+            return round_half_away(y.mul_(RANGE / (top + (top == 0)))), unit
         power = torch.ldexp(torch.full_like(top, 0.5), torch.frexp(top).exponent)
         q = y.div_(power).to(torch.float8_e5m2).to(torch.float32)
         return q.mul_(q.abs() >= SMALLEST), power * r

@@ -69,7 +69,7 @@ def command(
     setun train --text FILE -o DIR
     setun train --text FILE -o DIR --board icebreaker --steps 4000
     setun train --text FILE -o DIR --tokenizer bpe --vocabulary 2048 --resume
-    setun train --text FILE -o DIR --init MODEL --numerics lmul --steps 1000 --rate 1e-3
+    setun train --text FILE -o DIR --init MODEL --numerics lmul --steps 1000 --rate 2e-4
     """
     _need_torch()
     from setun.firmware.errors import SetunError

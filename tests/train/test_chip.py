@@ -1,6 +1,7 @@
 """Numerics-aware training: its operations are the chip's, its errors the golden model's."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,16 +74,19 @@ def test_a_quantiser_norms_what_the_chip_norms() -> None:
         torch.testing.assert_close(units, bare_units * unit * r)
 
 
-STATES = ["lmul", "stochastic", "lmul, stochastic"]
+STATES = {
+    "lmul": PRESETS["lmul"],
+    "stochastic": PRESETS["stochastic"],
+    "lmul, stochastic": replace(PRESETS["stochastic"], multiplier="lmul"),
+    "nearest": replace(PRESETS["stochastic"], state_rounding="nearest"),
+}
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_states_err_as_the_chips(name: str) -> None:
     """Against the state without rounding: as large an error as the chip's over 300 tokens, and
-    where it is not drawn at random the same one."""
-    options = {k: v for part in name.split(", ") for k, v in PRESETS[part].to_dict().items()
-               if v != Numerics().to_dict().get(k)}  # fmt: skip
-    numerics = Numerics.from_dict(Numerics().to_dict() | options)
+    with L-Mul alone the same one."""
+    numerics = STATES[name]
     rng, tokens, width = np.random.default_rng(3), 300, 96
     u = numerics.vector.round(1 / (1 + np.exp(rng.normal(2.0, 1.0, (tokens, width)))))
     a = numerics.vector.round(rng.standard_normal((tokens, width)))
@@ -98,8 +102,9 @@ def test_states_err_as_the_chips(name: str) -> None:
     ours = scan(forget, chip.rounded(forget, new))[0].numpy()
     exact = scan(forget, new)[0].numpy()
     error, theirs = ours - exact, np.array(golden) - exact
-    assert error[-200:].std() == pytest.approx(theirs[-200:].std(), rel=0.1)
-    if not numerics.stochastic:
+    still = name == "nearest"  # the chip's state comes to stand still, which one look ahead misses
+    assert error[-200:].std() == pytest.approx(theirs[-200:].std(), rel=0.25 if still else 0.1)
+    if name == "lmul":
         assert np.corrcoef(error[-200:].ravel(), theirs[-200:].ravel())[0, 1] > 0.95
     if not numerics.lmul:  # as often up as down
         assert abs(error.mean()) < 0.1 * error.std()
@@ -142,7 +147,8 @@ def test_gradients_go_straight_through(model) -> None:
 
 
 def test_noise_of_the_state_follows_the_seed(model) -> None:
-    ids, chip = torch.randint(65, (2, 5)), Chip(PRESETS["stochastic"])
+    ids = torch.randint(65, (2, 5), generator=torch.Generator().manual_seed(6))
+    chip = Chip(PRESETS["stochastic"])
     logits = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
