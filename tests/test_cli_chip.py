@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from serial.tools import list_ports
 
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
@@ -71,12 +72,15 @@ def test_run_streams_text() -> None:
             "context: must be from 0 to 1; found 2",
         ),
         (["--prompt", "a", "--backend", "sim", "--context", "-1"], "context: must be 0"),
-        (["--prompt", "a", "--backend", "serial"], "--port"),
+        (["--prompt", "a", "--backend", "serial"], "must be on USB or named"),
+        (["--prompt", "a", "--port", "/nowhere"], "need --backend serial; found golden"),
+        (["--prompt", "a", "--backend", "sim", "--baud", "9600"], "need --backend serial"),
         (["--prompt", "a", "--backend", "serial", "--port", "/nowhere"], "/nowhere"),
         (["--prompt", "a", "--set", "rows"], "KEY=VALUE"),
     ],
 )
-def test_run_refusals(args: list[str], words: str) -> None:
+def test_run_refusals(args: list[str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_ports, "comports", list)  # a board of ours may be plugged in
     code, out, error = invoke("run", "shakespeare", *args, "--json")
     assert code != 0 and out == ""
     assert words in error and "\n" not in error

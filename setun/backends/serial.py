@@ -21,7 +21,7 @@ class SerialBackend:
     Weights outside block RAM are read through for that, unless they are known to be `placed`:
     the program may be a bitstream's, and they from before.
 
-    `patience`, in seconds, is that of the client; `context` that of `generate`.
+    `port`, `baud` and `patience` are those of `ConnectedChip`; `context` that of `generate`.
 
     Errors: no chip answers, the model does not fit it, or its number format differs from the one
     asked for.
@@ -31,8 +31,8 @@ class SerialBackend:
         self,
         image: Image,
         port: str,
+        baud: int | Sequence[int],
         *,
-        baud: int = 1_000_000,
         patience: float = 60.0,
         context: int = 0,
         progress: Progress = lambda n, of: None,

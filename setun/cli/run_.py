@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
-from setun.cli.common import bar, json_option, stages
+from setun.cli.common import bar, json_option, port_options, stages
 from setun.cli.streaming import play
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Golden model, compiled simulation of the chip, or a board.",
 )
-@click.option("--port", metavar="PORT", help="Serial port of the board.")
-@click.option("--baud", type=int, default=1_000_000, show_default=True, help="Its bit rate.")
+@port_options
 @click.option(
     "--context",
     metavar="K",
@@ -49,7 +48,7 @@ def command(
     count: int,
     backend: str,
     port: str | None,
-    baud: int,
+    baud: int | None,
     context: int,
     temperature: float,
     seed: int,
@@ -66,12 +65,13 @@ def command(
     \b
     setun run shakespeare --prompt "ROMEO:" -n 300 --temperature 0.8
     setun run M.setun --prompt "ROMEO:" --backend sim
-    setun run M.setun --prompt "ROMEO:" --backend serial --port /dev/ttyUSB0
+    setun run M.setun --prompt "ROMEO:" --backend serial
     """
     from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
+    from setun.ports import find_port, usual_rates
     from setun.session import prompt_ids as to_ids
 
     sampling = Sampling(temperature=temperature, seed=seed)
@@ -81,6 +81,8 @@ def command(
     options = chosen_options(config_file, numerics, settings)
     if waves is not None and backend != "sim":
         raise SetunError("--waves", "needs --backend sim", backend)
+    if backend != "serial" and (port, baud) != (None, None):
+        raise SetunError("--port and --baud", "need --backend serial", backend)
     if context and backend == "golden":
         raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":
@@ -93,10 +95,11 @@ def command(
             chip = SimulatedBackend(image, config, context=context, waves=waves, progress=start)
         play(image, chip, config.numerics, tokens, count, sampling, as_json)
     else:
-        if port is None:
-            raise SetunError("--backend serial", "needs --port", "none", "e.g. --port /dev/ttyUSB0")
+        rates = [baud] if baud else usual_rates()
         with bar("load model", 1) as step:
-            board = SerialBackend(image, port, baud=baud, context=context, progress=_fraction(step))
+            board = SerialBackend(
+                image, port or find_port(), rates, context=context, progress=_fraction(step)
+            )
         if numerics not in (None, board.config.numerics):
             board.close()
             found = ", ".join(f"{k} {v}" for k, v in board.config.numerics.to_dict().items())

@@ -67,16 +67,14 @@ class Desk:
     def programmed(self) -> list[str]:
         return self._log.read_text().splitlines() if self._log.exists() else []
 
-    def build(self, board: str) -> None:
-        """What `setun build` leaves in `out` and `--reuse` in `other`, but for the bits."""
-        target = boards.get(board)
-        for name in ("out", "other"):
-            out = self.folder / name
-            out.mkdir(exist_ok=True)
-            (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
-            report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
-                      "config": usual_chip(target).to_dict()}  # fmt: skip
-            (out / "report.json").write_text(json.dumps(report))
+    def build(self, board: str, name: str) -> None:
+        """What `setun build` of the board's usual chip leaves in a folder, but for the bits."""
+        target, out = boards.get(board), self.folder / name
+        out.mkdir(exist_ok=True)
+        (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
+        report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
+                  "config": usual_chip(target).to_dict()}  # fmt: skip
+        (out / "report.json").write_text(json.dumps(report))
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[None]:

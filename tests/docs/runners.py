@@ -15,6 +15,7 @@ DASK = "tests/explore/test_dask.py::test_a_worker_that_dies_takes_no_result_alon
 MAKE = f"{HERE}::test_make_does_what_its_lines_say"
 INSTALL = "tests/test_first_contact.py::test_installed_as_the_docs_say"
 TRAIN = "tests/train/test_docs.py::test_commands_of_the_page"
+REPORT = "tests/docs/test_figures.py::test_a_report_goes_into_the_table"
 MEASURE = f"{HERE}::test_measuring_again_finds_nothing_to_do"
 
 # First words of a command, and the test that runs it; the first line that fits counts.
@@ -24,6 +25,7 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"python3 -m venv venv && \. venv/bin/activate$", INSTALL),
     (r"pip install ", INSTALL),
     (r"python -m setun\.estimate\.measure$", MEASURE),
+    (r"python -m setun\.estimate\.measure --report ", REPORT),
     (r"(setun train|setun run small|python -m setun\.train\.speed$)", TRAIN),
     (r"python -m ", INLINE),
     (r"dask (scheduler|worker)\b", DASK),
@@ -35,11 +37,12 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"setun build --board [\w-]+ (--model shakespeare(-small)? )?-o out$", BUILDS),
     (r"setun (build|bench|demo)\b", SLOW),
     (r"setun eval (?!.*--tokens)", SLOW),
-    (r"setun run .*--backend (sim|serial)\b", SLOW),
+    (r"setun run .*--backend serial\b", CHIP),
+    (r"setun run .*--backend sim\b", SLOW),
     (r"setun (-h|--help|--version|[a-z]+)\b", QUICK),
 )
 # Words that stand for what a reader has, in commands between back quotes: forms, not commands.
-PLACEHOLDERS = {"B", "M", "NAME", "PROGRAMMER"}
+PLACEHOLDERS = {"B", "M", "NAME", "PROGRAMMER", "FOLDER"}
 
 
 def runner(command: Shown) -> str | None:

@@ -88,9 +88,15 @@ def run(command: Shown, folder: Path) -> None:
 
 def of(test: str) -> dict[str, list[Shown]]:
     """Commands of each page that this test runs, in their order; what they need, before them."""
+    reused = {
+        (command.page, command.words[command.words.index("--reuse") + 1])
+        for command in shown()
+        if runner(command) == test and "--reuse" in command.words
+    }
     found: dict[str, list[Shown]] = {}
     for command in shown():
-        if runner(command) in (test, QUICK):
+        needed = runner(command) == BUILDS and (command.page, command.words[-1]) in reused
+        if needed or runner(command) in (test, QUICK):
             found.setdefault(command.page, []).append(command)
     return {page: all_ for page, all_ in found.items() if test in map(runner, all_)}
 
@@ -151,6 +157,7 @@ def inlined() -> list[Shown]:
 )
 def test_inline_commands_run(command: Shown, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()  # into which plots go
+    shutil.copy(ROOT / "README.md", tmp_path)  # into which tables go
     run(command, tmp_path)
 
 

@@ -81,8 +81,8 @@ def test_boards_are_called_built_where_a_build_is_recorded() -> None:
             assert (name in built) is (board.status in ("builds", "runs")), name
 
 
-def test_a_report_goes_into_the_table(tmp_path: Path) -> None:
-    """Of a board's usual chip; another chip's does not."""
+def test_a_report_goes_into_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a board's usual chip, by `python -m setun.estimate.measure --report FILE`."""
     from setun.quickstart import usual_chip
 
     for name in ("builds.json", measured.FILE):
@@ -96,10 +96,12 @@ def test_a_report_goes_into_the_table(tmp_path: Path) -> None:
                         "DP16KD": [80, 108], "MULT18X18D": [49, 72]},
     }  # fmt: skip
     file = tmp_path / "report.json"
+    monkeypatch.setattr(measure, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["measure", "--report", str(file)])
 
     def rows() -> list[dict[str, object]]:
         file.write_text(json.dumps(report))
-        measure.add_report(tmp_path, file)
+        measure.main()
         found: list[dict[str, object]] = json.loads((tmp_path / measured.FILE).read_text())
         return [row for row in found if row["board"] == board.name]
 
