@@ -122,6 +122,27 @@ def test_estimate_chooses_what_build_takes(tmp_path: Path) -> None:
     assert plan["estimate"]["utilisation"] == told["utilisation"]
 
 
+def test_estimate_tells_of_a_faster_chip(tmp_path: Path) -> None:
+    """A small model leaves room on a large board; what is told is what `--best` chooses."""
+    small = ("estimate", "--board", "ulx3s-45f", "--model", "shakespeare-small")
+    told, best_ = run(*small), run(*small, "--best")
+    assert told["chosen"] is None and best_["faster"] is None
+    assert told["faster"]["chosen"] == best_["chosen"]
+    assert told["faster"]["tokens_per_second"] == best_["tokens_per_second"]
+    assert best_["tokens_per_second"] > 1.03 * told["tokens_per_second"]
+    assert run(*small, "--set", "lanes=4")["faster"] is None
+    text = CliRunner().invoke(cli, list(small)).stdout
+    assert f"tokens/s with {' '.join(best_['chosen'])}" in text
+
+
+@pytest.mark.parametrize("name", [n for n in boards.names() if boards.get(n).has_fpga])
+def test_each_boards_chip_is_among_the_fastest_for_its_model(name: str) -> None:
+    """Within 3 %, of which `--best` takes the smallest."""
+    told, best_ = run("estimate", "--board", name), run("estimate", "--board", name, "--best")
+    assert told["fits"] and told["faster"] is None and best_["fits"]
+    assert best_["tokens_per_second"] > told["tokens_per_second"] / 1.03
+
+
 def test_estimate_says_what_is_short() -> None:
     told = run("estimate", "--board", "ulx3s-25f", "--set", "lanes=4")
     assert not told["fits"] and told["chosen"] is None

@@ -1,7 +1,7 @@
 """`setun estimate`: what a chip costs and how fast it is, before any tool runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,9 +33,10 @@ def command(
     """LUTs, RAM, cycles, tokens a second, and whether it fits; no tool runs.
 
     The chip is the board's, with what is set. Where nothing is set and the model does not fit it,
-    or with --best, it is the one that makes most tokens a second of those that fit, and the options
-    that ask `setun build` for it are told; what is set stays. Whether the clock is reached only
-    place and route knows.
+    or with --best, it is the one that makes most tokens a second of those that fit (the smallest of
+    those within 3 %), and the options that ask `setun build` for it are told; what is set stays.
+    Where nothing is set and a faster chip fits, that one is told too. Whether the clock is reached
+    only place and route knows.
 
     \b
     setun estimate --board ulx3s-85f --model shakespeare
@@ -43,7 +44,7 @@ def command(
     setun estimate --board ulx3s-45f --model M.setun --best
     """
     from setun import boards
-    from setun.estimate.best import best
+    from setun.estimate.best import best, faster
     from setun.estimate.best import settings as told
     from setun.estimate.chip import estimate
     from setun.firmware.config import ChipConfig
@@ -63,18 +64,28 @@ def command(
     if telling:
         found = best(image, found.config, target, set(options))
     chosen = told(found.config, target) if telling else None
+    other = None if telling or options or not target.has_fpga else faster(found, image, target)
+    better = None
+    if other is not None:
+        better = {**other.to_dict(), "chosen": told(other.config, target)}
     result = {
         "board": board,
         "model": model,
         "clock_mhz": mhz,
         **found.to_dict(),
         "chosen": chosen,
+        "faster": better,
         "config": found.config.to_dict(),
     }
-    emit(result, as_json, lambda: _text(result, found, chosen))
+    emit(result, as_json, lambda: _text(result, found, chosen, better))
 
 
-def _text(result: dict[str, object], found: "Estimate", chosen: list[str] | None) -> str:
+def _text(
+    result: dict[str, object],
+    found: "Estimate",
+    chosen: list[str] | None,
+    better: dict[str, Any] | None,
+) -> str:
     c, hz = found.config, found.config.clock_hz
     names = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
              "MULT18X18D": "multipliers", "ICESTORM_LC": "logic cells",
@@ -110,4 +121,7 @@ def _text(result: dict[str, object], found: "Estimate", chosen: list[str] | None
     if chosen is not None:
         options = " ".join(chosen)
         lines.append(f"chosen: {options or 'the chip of the board as it is'}")
+    if better is not None:
+        rate, options = better["tokens_per_second"], " ".join(better["chosen"])
+        lines.append(f"faster: {rate:,.0f} tokens/s with {options}")
     return "\n".join(lines)

@@ -117,6 +117,9 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     if not board.has_fpga:
         raise SetunError(f"board {board.name}", "must have an FPGA to choose a chip for", "none")
     if base.small:
+        only = estimate(image, base, board)
+        if only.fits:
+            return only
         raise SetunError(
             f"model on {board.name}", "must fit the one chip that the board has room for", "",
             "a smaller model, or a larger board",
@@ -144,6 +147,15 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     fastest = min(each.cycles_per_token for each in estimates)
     alike = [each for each in estimates if each.cycles_per_token <= fastest * ALIKE]
     return min(alike, key=lambda each: (each.needed or {})["TRELLIS_COMB"])
+
+
+def faster(found: Estimate, image: Image, board: Board) -> Estimate | None:
+    """The best chip where it makes clearly more tokens a second than the one `found`, else None."""
+    try:
+        other = best(image, found.config, board, set())
+    except SetunError:
+        return None
+    return other if other.cycles_per_token * ALIKE < found.cycles_per_token else None
 
 
 def settings(config: ChipConfig, board: Board) -> list[str]:
