@@ -63,9 +63,9 @@ def command(
 
     Goes through lanes, array, contexts, packing, pump, memory and what else is asked for; all
     chips are estimated, and of those that nothing beats in tokens/s and LUTs the fastest, the
-    smallest and some between are placed and routed. The folder gets report.html and results.json
-    whenever a placement is finished, and keeps every result: the same command goes on where it
-    stopped.
+    smallest and some between are placed and routed. The folder gets report.html, its
+    plots as SVG and results.json whenever a placement is finished, and keeps every result: the same
+    command goes on where it stopped.
 
     \b
     setun explore --board ulx3s-25f --estimate-only
@@ -184,7 +184,7 @@ def _write(
     exploration: "Exploration", out: Path, model: str
 ) -> "tuple[Sequence[Row], dict[str, Any]]":
     """The report and the table, as far as they are known; rows and what `--json` prints."""
-    from setun.explore.report import html, to_dict
+    from setun.explore.report import PLOTS, html, plots, to_dict
     from setun.explore.rows import build_command
     from setun.firmware.container import write_atomically
 
@@ -194,12 +194,18 @@ def _write(
         return build_command(row, board, model, space.fixed | space.options.keys())
 
     title = f"{model} on {board.label}"
-    page = html(title, rows, board, exploration.float_loss(), build)
+    drawn = plots(rows, board, exploration.float_loss())
+    page = html(title, rows, drawn, build)
     value = {
         "board": board.name, "model": model, "clocks_mhz": list(space.clocks_mhz),
         "seeds": len(space.seeds), "float_loss": exploration.float_loss(),
         "report": str(out / REPORT), **to_dict(rows, build),
     }  # fmt: skip
+    for name in PLOTS:
+        if name in drawn:
+            write_atomically(out / f"{name}.svg", drawn[name].encode())
+        else:
+            (out / f"{name}.svg").unlink(missing_ok=True)  # of a run with other points
     write_atomically(out / REPORT, page.encode())
     write_atomically(out / TABLE, (json.dumps(value, indent=1) + "\n").encode())
     return rows, value

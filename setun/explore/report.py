@@ -1,7 +1,7 @@
 """An exploration as one HTML file: plots, what was refused and why, every point."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -88,6 +88,7 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
+PLOTS = ("luts", "loss")
 COLUMNS = ("status", "chip", "numerics", "clock", "seed", "LUTs", "Fmax", "cycles/token",
            "tokens/s", "loss", "reason")  # fmt: skip
 NUMBERS = {"clock", "seed", "LUTs", "Fmax", "cycles/token", "tokens/s", "loss"}
@@ -115,33 +116,46 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> str:
     return "\n".join([*lines, "</table>"])
 
 
-def html(
-    title: str, rows: Sequence[Row], board: Board, real: float | None, build: Callable[[Row], str]
-) -> str:
-    """The report; equal rows give equal text. No script, nothing from elsewhere.
+def plots(rows: Sequence[Row], board: Board, real: float | None) -> dict[str, str]:
+    """SVGs of points that there are figures of, by what tokens/s are drawn against.
 
     Parameters
     ----------
     real
         Loss of the float model, None without a text.
-    build
-        Command line that builds a row's chip.
 
     Raises
     ------
     SetunError
         matplotlib is not installed.
     """
+    drawn = {}
+    if any(row.front for row in rows):
+        drawn["luts"] = against_luts(rows, KINDS.get(board.family, "cells"))
+        if any(row.loss is not None for row in rows):
+            drawn["loss"] = against_loss(rows, real)
+    return drawn
+
+
+def html(
+    title: str, rows: Sequence[Row], drawn: Mapping[str, str], build: Callable[[Row], str]
+) -> str:
+    """The report; equal rows give equal text. No script, nothing from elsewhere.
+
+    Parameters
+    ----------
+    drawn
+        The `plots`.
+    build
+        Command line that builds a row's chip.
+    """
     told = ", ".join(f"{n:,} {status}" for status, n in counts(rows).items())
     front = [row for row in rows if row.front]
     front.sort(key=lambda row: row.costs or ())
-    kind = KINDS.get(board.family, "cells")
     body = [f"<h1>{escape(title)}</h1>", f"<p>{many(len(rows), 'point')}: {told}.</p>"]
     if front:
-        body += [against_luts(rows, kind)]
-        if any(row.loss is not None for row in rows):
-            body += [against_loss(rows, real)]
         body += [
+            *drawn.values(),
             "<h2>The front</h2>",
             "<p>No other point is better in one figure and as good in the others. A figure after "
             "a tilde is estimated, one in brackets tells by how much the estimate was off.</p>",

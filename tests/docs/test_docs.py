@@ -66,7 +66,7 @@ def test_commands_are_such(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for word in ("DIR", "out"):
         (tmp_path / word).mkdir()
     for command in pages.inline(page):
-        parsed(command, whole=False)
+        parsed(command, whole=not form(command))
     for command in pages.blocks(page):
         if command.words[0] in ("setun", "python"):
             parsed(command, whole=True)

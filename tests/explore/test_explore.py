@@ -89,7 +89,8 @@ def test_again_nothing_is_computed_and_all_is_the_same(
 ) -> None:
     out, found = explored
     before = {p: p.stat().st_mtime_ns for p in (out / "points").iterdir()}
-    report = (out / "report.html").read_bytes()
+    report, plot = (out / "report.html").read_bytes(), (out / "luts.svg").read_bytes()
+    (out / "loss.svg").write_text("of a run with a text")
 
     def started(*_: object) -> None:
         pytest.fail("workers were started")
@@ -98,6 +99,8 @@ def test_again_nothing_is_computed_and_all_is_the_same(
     assert told(*SPACE, "-o", out) == found
     assert {p: p.stat().st_mtime_ns for p in (out / "points").iterdir()} == before
     assert (out / "report.html").read_bytes() == report
+    assert (out / "luts.svg").read_bytes() == plot and plot in report
+    assert not (out / "loss.svg").exists()
     assert json.loads((out / "results.json").read_text()) == found
 
 

@@ -43,6 +43,8 @@ def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
     assert found["float_loss"] == pytest.approx(real.loss)
     page = (tmp_path / "out/report.html").read_text("utf-8")
     assert page.count("<svg") == 2
+    for name in ("luts", "loss"):
+        assert (tmp_path / f"out/{name}.svg").read_text("utf-8") in page
 
 
 def row(luts: int, cycles: float, loss: float | None, numerics: str = "default") -> Row:
