@@ -43,9 +43,9 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     SetunError
         The model does not fit the chip.
     """
-    # Weights beyond the chip are loaded over the link, and the rest with them; flash keeps them.
+    # Weights in RAM beyond the chip are loaded over the link, and the rest with them.
     contents = place(image, config)
-    placement = contents if config.memory in ("onchip", "qspi") else None
+    placement = contents if in_bitstream(config) else None
     technology: Technology = "ice40" if board.family == "ice40" else "generic"
     make = partial(
         Chip, config, technology=technology, round_trip=ROUND_TRIP,

@@ -21,7 +21,8 @@ from setun.cli import cli
 from setun.firmware import image as image_file
 from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement, place, sized_for
+from setun.firmware.placement import Placement, Space, place, sized_for
+from setun.flashing import open_build
 from setun.hw.build import Model, build_bitstream, design_for, finished_build, put_model
 from setun.hw.build.bram import config_blocks, netlist_blocks, with_blocks
 from setun.hw.build.cache import Cache
@@ -205,6 +206,28 @@ def test_model_of_another_shape(scripted: Scripted, tmp_path: Path) -> None:
     code, _, error = invoke("build", "--reuse", out, "--model", larger, "-o", str(tmp_path / "no"))
     assert code != 0 and "model: must fit the chip" in error and "weight_words" in error
     assert not (tmp_path / "no").exists()
+
+
+def test_another_model_with_weights_in_flash(scripted: Scripted, tmp_path: Path) -> None:
+    """Block RAM has the rest; both come with their hashes, as `setun flash` wants them."""
+    flash = [*SMALL, "--set", "memory=qspi"]
+    out, other, again = (tmp_path / name for name in ("out", "other", "again"))
+    second = model(tmp_path, 2)
+    assert built(*flash, "--model", scripted.model, "-o", str(out))["reusable"] is True
+    assert not any("weights" in name for name in scripted.marked)
+    assert scripted.calls() == ["yosys", "nextpnr", "ecppack"]
+    report = built("--reuse", str(out), "--model", second, "-o", str(other))
+    assert scripted.calls() == ["ecppack"]
+    assert scripted.holds(other, second) and not scripted.holds(other, scripted.model)
+    placement = place(image_file.load(Path(second)), scripted.config)
+    opened = open_build(other, boards.get("ulx3s-25f"))
+    assert opened.report == report and opened.weights is not None
+    weights = opened.weights.read_bytes()
+    assert weights == placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+    assert weights != (out / "weights.bin").read_bytes()
+    built(*flash, "--model", second, "-o", str(again))
+    for name in ("setun.bit", "weights.bin"):
+        assert (again / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_chip_whose_memory_is_not_block_ram(scripted: Scripted, tmp_path: Path) -> None:

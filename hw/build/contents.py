@@ -22,8 +22,11 @@ TRIES = 1 << 12
 
 
 def in_bitstream(config: ChipConfig) -> bool:
-    """Whether the model lies in block RAM, whose contents a bitstream holds."""
-    return not config.external and not config.small
+    """Whether the chip wakes up with its model: what lies in block RAM comes with the bitstream.
+
+    Weights in flash are there already; those in RAM outside are gone without power.
+    """
+    return config.memory in ("onchip", "qspi") and not config.small
 
 
 def contents(config: ChipConfig, placement: Placement) -> dict[str, Bits]:
@@ -73,7 +76,9 @@ def _link_words(shape: Shape, bits: Bits) -> NDArray[np.uint32]:
 
 
 def marks(config: ChipConfig) -> Placement:
-    """Words for every memory of the model, such that each bit column of each is told by its bits.
+    """Words for every memory of the chip that holds a part of the model, by which to find it again.
+
+    Each bit column of each memory is told by its bits.
 
     They depend on the configuration alone.
 
@@ -86,7 +91,7 @@ def marks(config: ChipConfig) -> Placement:
     spaces = {}
     known = shapes(config)
     for space in LOADED:
-        if space not in known:
+        if space not in known or (config.external and space is Space.WEIGHTS):
             continue
         shape = known[space]
         parts = []

@@ -40,7 +40,7 @@ def finished_build(folder: Path, name: str) -> Finished:
     if path.is_file():
         return load(path)
     memory = _memory(folder)
-    if memory is not None and memory != "onchip":
+    if memory not in (None, "onchip", "qspi"):
         raise SetunError(
             str(folder), "must be a build with the model in its bitstream", f"memory {memory}",
             "put the model on the running chip: setun load",

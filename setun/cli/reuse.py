@@ -1,5 +1,6 @@
 """`setun build --reuse`: another model in a finished bitstream."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,7 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     from setun.estimate.chip import estimate
     from setun.firmware.container import write_atomically
     from setun.firmware.placement import place
+    from setun.flashing import WEIGHTS, weights_for_flash
     from setun.hw.build import finished_build, put_model
     from setun.models.load import open_model
 
@@ -43,14 +45,18 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     config = finished.config
     image = open_model(model).image
     placement = place(image, config)
+    weights = weights_for_flash(placement, config)
     # Models of one shape take the same cycles; of others nothing is known before they run.
     alike = asdict(image.config) == finished.shape
     extra: dict[str, Any] = {
         "model": model, "model_hash": image.model_hash, "reused": str(folder),
         "config": config.to_dict(), "estimate": estimate(image, config, target).to_dict(),
+        **({"weights_sha256": hashlib.sha256(weights).hexdigest()} if weights else {}),
         **({} if alike else {"cycles_per_token": None, "tokens_per_second": None}),
     }  # fmt: skip
     with stages() as start:
         report = put_model(finished, placement, out, extra=extra, progress=start)
+    if weights:
+        write_atomically(out / WEIGHTS, weights)
     write_atomically(out / "config.toml", config.to_toml().encode())
     emit(report, as_json, lambda: json.dumps(report, indent=2))
