@@ -16,6 +16,7 @@ from setun.firmware.numerics import Numerics
 OPEN, REFUSED, FAILED, ESTIMATED, PLACED, MISSED = (
     "open", "refused", "failed", "estimated", "placed", "missed",
 )  # fmt: skip
+LOSS_DIGITS = 3
 STATUSES = (PLACED, MISSED, ESTIMATED, REFUSED, FAILED, OPEN)
 
 
@@ -74,10 +75,13 @@ class Row:
 
     @property
     def costs(self) -> Costs | None:
-        """What a front is taken of, smaller is better; None where there is nothing to compare."""
+        """What a front is taken of, smaller is better; None where there is nothing to compare.
+
+        Losses nearer than a thousandth of a nat are not told apart: so many tokens do not.
+        """
         if self.tokens_per_second is None or self.luts is None:
             return None
-        return (-self.tokens_per_second, float(self.luts), self.loss or 0.0)
+        return (-self.tokens_per_second, float(self.luts), round(self.loss or 0.0, LOSS_DIGITS))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready contents."""

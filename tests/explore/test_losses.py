@@ -61,6 +61,13 @@ def test_a_loss_is_one_more_figure_to_be_better_in() -> None:
     assert [r.front for r in rows] == [False, True, True]
 
 
+def test_losses_that_are_not_told_apart_do_not_compete() -> None:
+    rows = [row(100, 10.0, 1.3562), row(120, 10.0, 1.35615, "lmul"), row(120, 10.0, 1.354, "fp8")]
+    mark_front(rows)
+    assert [r.front for r in rows] == [True, False, True]
+    assert rows[1].to_dict()["loss"] == 1.35615
+
+
 def test_without_a_loss_numerics_do_not_compete() -> None:
     rows = [row(100, 10.0, None), row(120, 11.0, None, "lmul"), row(130, 12.0, None)]
     assert [len(group) for group in groups(rows)] == [2, 1]
