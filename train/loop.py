@@ -222,7 +222,7 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             start = "optimiser."
             self.optimiser.state[parameter] = {
-                key[len(start) :].split(".", 1)[0]: value.clone()
+                key[len(start) :].split(".", 1)[0]: value.to(self.device, copy=True)
                 for key, value in tensors.items()
                 if key.startswith(start) and key[len(start) :].split(".", 1)[1] == name
             }
