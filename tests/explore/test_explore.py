@@ -188,7 +188,7 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path) -> None:
     assert (code, shown) == (130, "") and error.count("\n") == 1
     assert f"interrupted; what is finished is in {out}" in error
     partial = json.loads((out / "results.json").read_text())
-    losses = [partial["float_loss"], *(point["loss"] for point in partial["points"])]
+    losses = [partial["float_loss"], *(point.get("loss") for point in partial["points"])]
     assert None in losses and (out / "report.html").is_file()
     files = {p: p.stat().st_mtime_ns for p in (out / "points").glob("*.json")}
     found = told(*words, "-o", out)
