@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 
-from setun.explore import evaluation
+from setun.explore import evaluation, interrupts
 from setun.explore.evaluation import Done, Rows
 from setun.explore.work import Work, made_with, sources, tools
 from setun.firmware import image as image_file
@@ -75,18 +75,21 @@ class Workers:
         return self
 
     def __exit__(self, *what: object) -> None:
-        self._stack.close()
+        with interrupts.waiting():
+            self._stack.close()
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         distributed = _distributed()
         if self.scheduler is None:
-            cluster = distributed.LocalCluster(
-                n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
-                dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
-                memory_limit=0, silence_logs=logging.CRITICAL, preload=["setun.explore.worker"],
-            )  # fmt: skip
-            with cluster, distributed.Client(cluster) as client:
+            with interrupts.waiting():
+                cluster = distributed.LocalCluster(
+                    n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
+                    memory_limit=0, silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+                self._stack.enter_context(cluster)
+            with distributed.Client(cluster) as client:
                 yield client
             return
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,20 +156,23 @@ def test_damaged_results_are_made_again(
         assert inside["result"] == json.loads(path.read_text())["result"]
 
 
-def stopped(words: list[str], out: Path, number: signal.Signals) -> tuple[int, str, str]:
-    """Run the verb and stop it as soon as it has kept one more result."""
+def results_of(out: Path) -> set[Path]:
+    return set((out / "points").glob("*.json"))
 
-    def kept() -> set[Path]:
-        return set((out / "points").glob("*.json"))
 
-    before = kept()
+def stopped(
+    words: list[str], out: Path, number: signal.Signals, reached: Callable[[], object]
+) -> tuple[int, str, str]:
+    """Run the verb and stop it as soon as `reached` says so."""
     process = subprocess.Popen(
         [sys.executable, "-m", "setun", "explore", *words, "-o", str(out), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 120
-    while kept() == before:
-        assert time.monotonic() < until and process.poll() is None
+    while not reached():
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            pytest.fail(f"ended too early: {process.communicate()}")
         time.sleep(0.01)
     # As a terminal does it: the whole group gets an interrupt.
     (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
@@ -183,18 +187,49 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path) -> None:
     words = ["--board", BOARD, "--estimate-only", "--jobs", "1", "--text", str(text)]
     for each in ("columns=16", "rows=4", "lanes=1", "contexts=1,2"):
         words += ["--vary", each]
-    assert stopped(words, out, signal.SIGKILL)[0] == -signal.SIGKILL
-    code, shown, error = stopped(words, out, signal.SIGINT)
-    assert (code, shown) == (130, "") and error.count("\n") == 1
+    assert stopped(words, out, signal.SIGKILL, lambda: results_of(out))[0] == -signal.SIGKILL
+    before = results_of(out)
+    code, shown, error = stopped(words, out, signal.SIGINT, lambda: results_of(out) != before)
+    assert (code, shown) == (130, "") and error.count("\n") == 1, error
     assert f"interrupted; what is finished is in {out}" in error
     partial = json.loads((out / "results.json").read_text())
     losses = [partial["float_loss"], *(point.get("loss") for point in partial["points"])]
     assert None in losses and (out / "report.html").is_file()
-    files = {p: p.stat().st_mtime_ns for p in (out / "points").glob("*.json")}
+    files = {p: p.stat().st_mtime_ns for p in results_of(out)}
     found = told(*words, "-o", out)
     assert found["float_loss"] > 0 and "open" not in found["counts"]
-    assert len(list((out / "points").glob("*.json"))) == found["counts"]["estimated"] + 2
+    assert len(results_of(out)) == found["counts"]["estimated"] + 2
     assert {p: p.stat().st_mtime_ns for p in files} == files
+
+
+IMPATIENT = """
+import os, signal, sys, threading, distributed
+def interrupt(seconds):  # all of the group, as a terminal does it
+    threading.Timer(seconds, os.kill, (0, signal.SIGINT)).start()
+class Cluster(distributed.LocalCluster):
+    def __init__(self, **options):
+        interrupt(float(sys.argv[1]))
+        super().__init__(**options)
+    def close(self, *args, **options):
+        interrupt(0.1)
+        return super().close(*args, **options)
+distributed.LocalCluster = Cluster
+from setun import cli
+sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 1.0])
+def test_an_interrupt_waits_for_workers_that_start_or_end(tmp_path: Path, seconds: float) -> None:
+    """It is one line, however often it comes; no worker dies of it half-way."""
+    words = ["--board", BOARD, "--estimate-only", "--jobs", "2", "-o", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, str(seconds), "explore", *words, "--json"],
+        capture_output=True, text=True, start_new_session=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    want = f"interrupted; what is finished is in {tmp_path / 'out'}: the same command goes on"
+    assert done.stderr == f"setun: error: {want}\n"
 
 
 @pytest.mark.parametrize(
