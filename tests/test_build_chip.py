@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from setun import boards
 from setun.cli import cli
 
 
@@ -59,7 +60,13 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
     assert "sdram" in constraints
 
 
-def test_dry_run_connects_the_boards_flash(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("board", "select", "data"),
+    [("ulx3s-25f", "R2", ["W2", "V2", "Y2", "W1"]), ("icepi-zero", "N8", ["T8", "T7", "M7", "N7"])],
+)
+def test_dry_run_connects_the_boards_flash(
+    tmp_path: Path, board: str, select: str, data: list[str]
+) -> None:
     """Weights in the flash that configures the FPGA; the model's other memories in the bitstream.
 
     SCK leaves by USRMCLK: the pad has no name.
@@ -68,7 +75,7 @@ def test_dry_run_connects_the_boards_flash(tmp_path: Path) -> None:
     for memory in ("qspi", "sdram-16"):
         out = tmp_path / memory
         code, _, error = invoke(
-            "build", "--board", "ulx3s-25f", "--model", "random-128x1", "-o", str(out),
+            "build", "--board", board, "--model", "random-128x1", "-o", str(out),
             "--dry-run", "--set", f"memory={memory}", "--set", "contexts=1",
         )  # fmt: skip
         assert code == 0, error
@@ -77,9 +84,11 @@ def test_dry_run_connects_the_boards_flash(tmp_path: Path) -> None:
     located = dict(re.findall(r'LOCATE COMP "qspi_0__(\S+)__io\S*" SITE "(\w+)"', constraints))
     assert located.keys() == {"cs", "dq"}
     sites = re.findall(r'LOCATE COMP "qspi_0__dq__io\[\d\]" SITE "(\w+)"', constraints)
-    assert sites == ["W2", "V2", "Y2", "W1"] and located["cs"] == "R2"
+    assert sites == data and located["cs"] == select
     assert "cell \\USRMCLK" in texts["qspi"] and "USRMCLK" not in texts["sdram-16"]
-    assert "EHXPLLL" in texts["qspi"] and "sdram" not in constraints
+    target = boards.get(board)
+    assert ("EHXPLLL" in texts["qspi"]) is (target.clock_mhz != target.chip_clock_mhz)
+    assert "sdram" not in constraints
     # Power on is enough to run: the program is in the bitstream, where an SDRAM's would be lost.
     ones = {
         memory: re.search(r'MEMID "\\\\program0"[^"]*DATA \d+\'([01]*)', text)[1].count("1")
@@ -100,7 +109,7 @@ def test_dry_run_connects_the_boards_flash(tmp_path: Path) -> None:
             ["--board", "ulx3s-85f", "--set", "rows=1", "--set", "lanes=1", "--set", "pump=2"],
             "multiple of the pump",
         ),
-        (["--board", "icepi-zero", "--set", "memory=qspi"], "must be onchip"),
+        (["--board", "icepi-zero", "--set", "memory=axi4-64"], "must be onchip"),
         (["--board", "ulx3s-85f", "--set", "memory=tape"], "memory: must be one of onchip"),
         (["--board", "ulx3s-85f", "--clock", "900"], "MHz"),
         (["--board", "ulx3s-85f", "--set", "baud=40000000"], "baud"),

@@ -25,6 +25,9 @@ from setun.hw.build.stages import Design
 from setun.hw.chip import Chip
 from setun.models.random import random_image
 
+# Chips are described to the tools that play, not elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 SMALL = ["--board", "ulx3s-25f"]
 for setting in ("memory=onchip", "columns=8", "rows=4", "lanes=2", "contexts=1", "pump=1"):
     SMALL += ["--set", setting]

@@ -13,7 +13,8 @@ from setun.hw.build.heartbeat import FASTER, Heartbeat
 def test_beats(shared: bool) -> None:
     counter = Signal(12) if shared else None
     heart = Heartbeat(1000.0, counter)  # a blink in 1,024 cycles
-    assert heart.bits == 10 and Heartbeat(56.25e6).bits == 26
+    at_speed = Heartbeat(56.25e6)
+    assert heart.bits == 10 and at_speed.bits == 26
     blink = 1 << heart.bits
     edges: list[int] = []
 
@@ -29,7 +30,7 @@ def test_beats(shared: bool) -> None:
             edges.append(count)
 
     m = Module()
-    m.submodules.heart = heart
+    m.submodules.heart, m.submodules.at_speed = heart, at_speed
     if counter is not None:
         m.d.sync += counter.eq(counter + 1)
     simulator = Simulator(m)
