@@ -83,11 +83,17 @@ class Workers:
         distributed = _distributed()
         if self.scheduler is None:
             with interrupts.waiting():
-                cluster = distributed.LocalCluster(
-                    n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
-                    memory_limit=0, silence_logs=logging.CRITICAL,
-                )  # fmt: skip
+                try:
+                    cluster = distributed.LocalCluster(
+                        n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
+                        memory_limit=0, silence_logs=logging.CRITICAL,
+                    )  # fmt: skip
+                except (RuntimeError, OSError) as error:  # its cause says why, where it has one
+                    raise SetunError(
+                        "workers", "must start", f"{error.__cause__ or error!r}",
+                        "fewer --jobs",
+                    ) from None  # fmt: skip
                 self._stack.enter_context(cluster)
             with distributed.Client(cluster) as client:
                 yield client

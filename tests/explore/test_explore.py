@@ -263,6 +263,18 @@ def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "\n" not in str(error)
 
 
+def test_workers_that_do_not_start_are_one_line(tmp_path: Path) -> None:
+    """Here because of what dask was told to load into them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "setun", "explore", *SPACE, "-o", str(tmp_path), "--json"],
+        env={**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": '["no_such_module"]'},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("setun: error: workers: must start; found ModuleNotFoundError")
+    assert done.stderr.count("\n") == 1 and "no_such_module" in done.stderr
+
+
 def test_without_distributed_it_says_what_to_install(tmp_path: Path) -> None:
     """And no other verb, nor what is there already, wants it."""
     code = (
