@@ -43,7 +43,11 @@ def project(
     """x through each of the projections: one pass over what they share. With a `quantiser`, which
     is given what x was before its norms, as a chip does it."""
     pairs = [t for linear in linears for t in (linear.norm.weight, linear.weight)]
-    out: tuple[Tensor, ...] = Project.apply(x, quantiser, linears[0].matmul, *pairs)
+    first = linears[0]
+    # An evaluation tells the model's loss, not the device's: its sums are exact everywhere.
+    exact = not first.training and x.device.type != "cpu"
+    matmul = torch.float32 if exact else first.matmul
+    out: tuple[Tensor, ...] = Project.apply(x, quantiser, matmul, *pairs)
     return out
 
 
@@ -168,7 +172,7 @@ class HgrnBit(nn.Module):
         Share of the mixers' outputs that training leaves out.
     matmul
         Type in which matrices are multiplied: float32, or bfloat16, where all else, and on a CPU
-        the products of codes and ternary weights too, stays exact.
+        or in an evaluation the products of codes and ternary weights too, stays exact.
     """
 
     def __init__(

@@ -75,6 +75,18 @@ def test_a_run_and_one_gone_on_with(
         assert far == pytest.approx(near, rel=bound)
 
 
+def test_a_loss_is_the_models_not_the_devices(matmul: torch.dtype, text: Text) -> None:
+    recipe = replace(RECIPE, average=0.0)
+    here = Trainer(recipe, text)
+    here.step()
+    with elsewhere() as device:
+        trainer = Trainer(recipe, text, device)
+        trainer.restore(here.snapshot())
+        there = [*trainer.losses_as_given(), trainer.evaluate(), trainer.progress.scale]
+    expected = [*here.losses_as_given(), here.evaluate(), here.progress.scale]
+    assert there == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_with_the_chips_numerics(name: str, text: Text) -> None:
     recipe = replace(RECIPE, numerics=PRESETS[name].to_dict(), dropout=0.1)
