@@ -4,7 +4,6 @@ The text is the golden model's, which the chip's RTL equals on every bit; sample
 `setun demo` uses, so it is what the demo begins with.
 """
 
-import argparse
 import io
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from setun.backends import GoldenBackend, Sampling
 from setun.firmware.container import write_atomically
 from setun.firmware.numerics import Numerics
 from setun.models.load import open_model
-from setun.sim.studies.report import run
+from setun.programs import parser, run
 
 COMMAND = "setun demo"
 MODEL, PROMPT, TEMPERATURE, SEED = "shakespeare", "ROMEO:", 0.7, 2  # of the demo
@@ -72,9 +71,9 @@ def picture(shown: str) -> str:
 
 def main() -> None:
     """Draw it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", type=Path, required=True, metavar="FILE", help="SVG")
-    write_atomically(parser.parse_args().plot, picture(text()).encode())
+    options = parser(__doc__)
+    options.add_argument("--plot", type=Path, required=True, metavar="FILE", help="SVG")
+    write_atomically(options.parse_args().plot, picture(text()).encode())
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from setun.hw.build import build_bitstream
 from setun.hw.chip import Chip
 from setun.measure import measure
 from setun.models.load import load_model
+from setun.programs import line, parser, run, step, table
 from setun.sim.studies.demo import shipped
 from setun.sim.studies.fidelity import TOKENS, Text
-from setun.sim.studies.report import line, parser, run, step, table
 
 BOARD = "ulx3s-85f"
 SHAPE = partial(ChipConfig, columns=16, rows=8, lanes=4, contexts=1)

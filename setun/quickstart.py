@@ -17,7 +17,7 @@ from setun.firmware.placement import place, sized_for
 from setun.flashing import Built, plan
 from setun.hw.build.families import family
 from setun.models.load import open_model
-from setun.sim.studies.report import run
+from setun.programs import parser, run
 
 PROMPT, TOKENS, TEMPERATURE = "ROMEO:", 120, 0.7
 OUT = Path("out")
@@ -135,6 +135,7 @@ def page() -> str:
 
 def main() -> None:
     """Print the page."""
+    parser(__doc__).parse_args()
     print(page(), end="")
 
 

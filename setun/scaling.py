@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from setun.drawing import pyplot, save
 from setun.measure import DEFAULT_MODEL, Measurement
-from setun.sim.studies.report import pyplot, save
 
 LANES = ((16, 4), (32, 4), (32, 8), (32, 16), (64, 16))  # columns, rows
 HIDDEN = (64, 128, 256, 512)

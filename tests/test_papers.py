@@ -13,12 +13,12 @@ import pytest
 from setun.firmware.formats import Format
 from setun.firmware.lmul import lmul
 from setun.firmware.numerics import ACCUMULATOR, EXACT, PRESETS, Numerics
+from setun.programs import figure, table
 from setun.sim import evaluate
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 from setun.sim.studies import fidelity, memory, products, sums
 from setun.sim.studies.demo import Demo, shipped
-from setun.sim.studies.report import figure, table
 
 TEXT = "data/tinyshakespeare.txt"
 Loss = Callable[[str], fidelity.Fidelity]
@@ -261,5 +261,6 @@ def test_studies_are_programs(tmp_path: Path) -> None:
     assert "| E4M3 | 0.068 | 0.968 | 0.0684 | 0.9682 | 0.0522 | 0.9523 |" in done.stdout
     command = [sys.executable, "-m", "setun.sim.studies.fidelity", "--text"]
     done = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("setun: error: text ")
+    assert done.returncode == 1 and done.stderr.startswith("setun: error: ")
+    assert "none: must be readable" in done.stderr and done.stderr.count("\n") == 1
     assert done.stderr.count("\n") == 1

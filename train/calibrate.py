@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from setun.texts import WINDOW
+from setun.sim.texts import WINDOW
 
 HEAD = "lm_head.weight"
 """Its mean magnitude scales the logits, its codes do not change with it."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
+from setun.drawing import pyplot
+from setun.drawing import save as save_figure
 from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, ModelConfig
 from setun.firmware.container import write_atomically
-from setun.sim.studies.report import pyplot
-from setun.sim.studies.report import save as save_figure
-from setun.texts import WINDOW
+from setun.sim.texts import WINDOW
 from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
 

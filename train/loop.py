@@ -15,9 +15,10 @@ from setun.firmware.compiler import compile_checkpoint
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import Numerics
 from setun.sim.evaluate import score_golden, windows
-from setun.texts import WINDOW
+from setun.sim.texts import WINDOW
 from setun.train.calibrate import HEAD, fitted, split
 from setun.train.chip import Chip
+from setun.train.devices import find, matmul_type
 from setun.train.model import HgrnBit
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
@@ -51,12 +52,6 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-def matmul_type(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has instructions for it, else float32."""
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
 class Trainer:
     """One run of a recipe on a text.
 
@@ -66,10 +61,15 @@ class Trainer:
         What to do with what.
     device
         "cpu" or "cuda"; matrices are multiplied as `matmul_type` says.
+
+    Raises
+    ------
+    SetunError
+        The device is not there.
     """
 
     def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
-        self.recipe, self.text, self.device = recipe, text, torch.device(device)
+        self.recipe, self.text, self.device = recipe, text, find(device)
         self.chip: Chip | None = None
         if recipe.numerics is not None:
             self.chip = Chip(Numerics.from_dict(recipe.numerics))
@@ -213,7 +213,7 @@ class Trainer:
             raise SetunError("text", "must be the run's", self.text.sha256[:12],
                              "the same file, or another folder")  # fmt: skip
         if snapshot.recipe != self.recipe:
-            raise SetunError("options", "must be the run's", snapshot.recipe.to_json(),
+            raise SetunError("options", "must be the run's", self.recipe.told_from(snapshot.recipe),
                              "the same options, or another folder")  # fmt: skip
         tensors = snapshot.tensors
         self._put({n: tensors[f"model.{n}"] for n, _ in self.model.named_parameters()})

@@ -122,6 +122,15 @@ class Recipe:
         first, when a tenth of the steps so far is all that a long average should look back to."""
         return float(min(0.5 ** (1 / self.average), (1 + step) / (10 + step)))
 
+    def told_from(self, other: "Recipe") -> str:
+        """What is another here than there: "steps 10, not 5"."""
+        there = asdict(other)
+        return "; ".join(
+            f"{name} {value}, not {there[name]}"
+            for name, value in asdict(self).items()
+            if value != there[name]
+        )
+
     def to_json(self) -> str:
         """Text that `from_json` reads."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Callable
 
-import click
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from setun.programs import parser, run
 from setun.train import plain
 from setun.train.allocator import keep_freed_memory
-from setun.train.loop import matmul_type
+from setun.train.devices import NAMES, find, matmul_type
 from setun.train.model import HgrnBit
 from setun.train.recipe import Recipe
 
@@ -39,7 +39,7 @@ def _rate(way: Callable[[Tensor], Tensor], model: HgrnBit, ids: Tensor, seconds:
 
 def measure(recipe: Recipe, device: str, seconds: float) -> dict[str, float]:
     """Tokens a second by way: ours in each type of products, and `setun.train.plain`."""
-    place = torch.device(device)
+    place = find(device)
     shape = recipe.batch, recipe.context + 1
     ids = torch.randint(VOCABULARY, shape, generator=torch.Generator().manual_seed(1)).to(place)
     rates = {}
@@ -52,22 +52,26 @@ def measure(recipe: Recipe, device: str, seconds: float) -> dict[str, float]:
     return rates
 
 
-@click.command()
-@click.option("--batch", type=int, default=16, show_default=True)
-@click.option("--context", type=int, default=256, show_default=True)
-@click.option("--threads", type=int, help="Of PyTorch.")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="For each way.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--json", "as_json", is_flag=True)
-def command(
-    batch: int, context: int, threads: int | None, seconds: float, device: str, as_json: bool
-) -> None:
-    """Forward and backward passes of the usual model, our way and as one writes it first."""
+def main() -> None:
+    """Print each way's tokens a second."""
+    options = parser(__doc__)
+    options.add_argument("--batch", type=int, default=16, metavar="N", help="rows (%(default)s)")
+    options.add_argument(
+        "--context", type=int, default=256, metavar="N", help="their tokens (%(default)s)"
+    )
+    options.add_argument("--threads", type=int, metavar="N", help="of PyTorch")
+    options.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="for each way (%(default)s)"
+    )
+    options.add_argument("--device", choices=NAMES, default="cpu")
+    options.add_argument("--json", action="store_true")
+    chosen = options.parse_args()
+    recipe = Recipe(batch=chosen.batch, context=chosen.context)
     keep_freed_memory()
-    if threads:
-        torch.set_num_threads(threads)
-    rates = measure(Recipe(batch=batch, context=context), device, seconds)
-    if as_json:
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    rates = measure(recipe, chosen.device, chosen.seconds)
+    if chosen.json:
         print(json.dumps(rates))
         return
     slowest = rates["loop over tokens"]
@@ -76,4 +80,4 @@ def command(
 
 
 if __name__ == "__main__":
-    command()
+    run(main)

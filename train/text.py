@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.tokenizer import Tokenizer
-from setun.texts import HELD_OUT, read_text
+from setun.sim.texts import HELD_OUT, read_text
 
 LARGEST_BPE = 16_384
 KINDS = ("char", "byte", "bpe")

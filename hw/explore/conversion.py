@@ -9,6 +9,7 @@ from amaranth.back import verilog
 from setun.firmware.config import ChipConfig
 from setun.hw.chip import Chip
 from setun.hw.verilog import TOP, chip_verilog
+from setun.programs import line, parser, run, table
 
 CONFIGS = (
     ChipConfig(columns=32, rows=8, lanes=8),
@@ -38,14 +39,15 @@ def cost(way: str, config: ChipConfig) -> tuple[float, float, int, float]:
 
 def main() -> None:
     """Print the table of docs/performance.md."""
-    print("| MAC/cycle | conversion | CPU, s | GiB | modules | MB |\n|---|---|---|---|---|---|")
+    parser(__doc__).parse_args()
+    print(table(("MAC/cycle", "conversion", "CPU, s", "GiB", "modules", "MB"), ()), flush=True)
     for config in CONFIGS:
         for way in WAYS:
             with get_context("spawn").Pool(1) as pool:
                 seconds, memory, modules, size = pool.apply(cost, (way, config))
-            figures = f"{seconds:.1f} | {memory:.2f} | {modules} | {size:.1f}"
-            print(f"| {config.columns * config.rows} | {way} | {figures} |", flush=True)
+            figures = f"{seconds:.1f}", f"{memory:.2f}", modules, f"{size:.1f}"
+            print(line([config.macs, way, *figures]), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,6 @@ Cells after synthesis, not placed, of a unit with its two stages of registers: L
 carry cell counts as two) and LUT6 of a Xilinx 7 series (its CARRY4 besides).
 """
 
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,10 @@ from setun.hw.arith import FloatMultiplier, LMul
 from setun.hw.build import find_tool
 from setun.hw.build.process import Children
 from setun.hw.build.report import needs, netlist_cells
+from setun.programs import line, parser, run, table
 
-FORMATS = ((4, 3), (5, 2), (8, 7), (8, 9))
+FORMATS = (Format(4, 3), Format(5, 2), Format(8, 7), Format(8, 9))
+COLUMNS = ("format", "product", "LUT4", "FF", "MULT18X18D", "LUT6", "CARRY4", "DSP48E1")
 UNITS: dict[str, tuple[Callable[[Format], Any], str]] = {
     "L-Mul": (LMul, ""),
     "exact, multiplier block": (FloatMultiplier, ""),
@@ -61,16 +62,25 @@ def costs(unit: Callable[[Format], Any], fmt: Format, options: str) -> tuple[int
 
 
 def main() -> None:
-    """Print the table."""
-    print("| format | product | LUT4 | FF | MULT18X18D | LUT6 | CARRY4 | DSP48E1 |")
-    print("|---|---|---|---|---|---|---|---|")
-    wanted = [tuple(map(int, word.split(","))) for word in sys.argv[1:]] or FORMATS
-    for bits in wanted:
-        fmt = Format(*bits)
-        for name, (unit, options) in UNITS.items():
-            numbers = " | ".join(map(str, costs(unit, fmt, options)))
-            print(f"| ({fmt.exponent}, {fmt.mantissa}) | {name} | {numbers} |", flush=True)
+    """Print the table of docs/numerics.md."""
+    options = parser(__doc__)
+    options.add_argument(
+        "formats", nargs="*", metavar="E,M", type=exponent_and_mantissa, default=FORMATS,
+        help="bits of exponent and mantissa",
+    )  # fmt: skip
+    wanted = options.parse_args().formats
+    print(table(COLUMNS, ()), flush=True)
+    for fmt in wanted:
+        for name, (unit, more) in UNITS.items():
+            cells = costs(unit, fmt, more)
+            print(line([f"({fmt.exponent}, {fmt.mantissa})", name, *cells]), flush=True)
+
+
+def exponent_and_mantissa(text: str) -> Format:
+    """E,M as a format; ValueError for what is none."""
+    exponent, mantissa = map(int, text.split(","))
+    return Format(exponent, mantissa)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,24 +5,24 @@ from functools import partial
 from setun.firmware.config import PACKINGS, ChipConfig
 from setun.hw.build import unit_report
 from setun.hw.rows import Rows
+from setun.programs import line, parser, run, table
 
+HEADINGS = ("rows × columns", "pump", "packing", "LUT4", "LUT4/MAC", "FF", "MHz")
 ASKED_MHZ = 120.0  # of both clocks
 
 
 def main() -> None:
     """Print the table of docs/performance.md, unpacking included."""
-    print("| rows × columns | pump | packing | LUT4 | LUT4/MAC | FF | MHz |")
-    print("|---|---|---|---|---|---|---|")
+    parser(__doc__).parse_args()
+    print(table(HEADINGS, ()), flush=True)
     for packing in PACKINGS:
         for pump in (1, 2):
             config = ChipConfig(columns=32, rows=16, pump=pump, packing=packing)
             cost = unit_report(partial(Rows, config), "rows", clock_mhz=ASKED_MHZ)
-            print(
-                f"| {config.rows} × {config.columns} | {pump} | {packing} | {cost['lut4']:,} |"
-                f" {cost['lut4'] / config.macs:.1f} | {cost['ff']:,} | {cost['fmax_mhz']:.0f} |",
-                flush=True,
-            )
+            shape, each = f"{config.rows} × {config.columns}", cost["lut4"] / config.macs
+            figures = f"{cost['lut4']:,}", f"{each:.1f}", f"{cost['ff']:,}"
+            print(line([shape, pump, packing, *figures, f"{cost['fmax_mhz']:.0f}"]), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,18 +1,22 @@
 """`python -m setun.hw.explore.rows [STRUCTURE ...]`: cost and speed of a ternary row."""
 
-import sys
 from collections.abc import Callable
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.firmware.errors import SetunError
 from setun.hw.build import unit_report
 from setun.hw.dot import DotRow
 from setun.hw.explore.mask_tree import MaskTree
 from setun.hw.explore.select_tree import SelectTree
 from setun.hw.explore.shared_rows import ROWS, SUM_WIDTH, SharedRows, accumulate
+from setun.programs import line, parser, run, table
 
+HEADINGS = (
+    "structure", "unit", "LUT4/MAC", "after packing", "FF", "MHz", "latency", "stop",
+)  # fmt: skip
 COLUMNS = 32
 SEEDS = (1, 2)
 
@@ -73,9 +77,17 @@ def units(name: str) -> dict[str, tuple[Callable[[], DotRow | Rows | SharedRows]
 
 def main() -> None:
     """Print the table of docs/performance.md: a row alone, then eight with accumulators."""
-    print("| structure | unit | LUT4/MAC | after packing | FF | MHz | latency | stop |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or (*STRUCTURES, *SHARED):
+    options, known = parser(__doc__), (*STRUCTURES, *SHARED)
+    options.add_argument(
+        "structures", nargs="*", metavar="STRUCTURE", default=known,
+        help=f"of {', '.join(map(repr, known))}",
+    )  # fmt: skip
+    wanted = options.parse_args().structures
+    for name in wanted:
+        if name not in known:
+            raise SetunError("structure", "must be one that --help names", name)
+    print(table(HEADINGS, ()), flush=True)
+    for name in wanted:
         for unit, (factory, macs) in units(name).items():
             runs = [unit_report(factory, "unit", seed=seed) for seed in SEEDS]
             cost = runs[0]
@@ -83,12 +95,9 @@ def main() -> None:
             speed = ", ".join(f"{run['fmax_mhz']:.0f}" for run in runs)
             part = factory()
             stop = part.stop if isinstance(part, SharedRows) else 0
-            print(
-                f"| {name} | {unit} | {lut4:.1f} | {comb:.1f} | {cost['ff']} | {speed} |"
-                f" {part.latency} | {stop} |",
-                flush=True,
-            )
+            figures = f"{lut4:.1f}", f"{comb:.1f}", cost["ff"], speed, part.latency, stop
+            print(line([name, unit, *figures]), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

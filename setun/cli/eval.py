@@ -11,7 +11,7 @@ from setun.models.load import Model, open_model
 from setun.sim.evaluate import BatchModel, agreement, score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
 from setun.sim.reference import FloatModel
-from setun.texts import TOKENS, WINDOW, encode, read_text
+from setun.sim.texts import TOKENS, WINDOW, encode, read_text
 
 
 def evaluate(

@@ -73,14 +73,15 @@ def command(
     setun explore --board ulx3s-85f --model M.setun --best 8 --scheduler tcp://HOST:8786
     """
     from setun import boards
+    from setun.drawing import pyplot
     from setun.explore.exploration import Exploration, Wish
+    from setun.explore.interrupts import ignored
     from setun.explore.results import Results
     from setun.explore.run import Workers
     from setun.explore.space import points
     from setun.firmware import image as image_file
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
-    from setun.sim.studies.report import pyplot
 
     pyplot()  # before hours of work whose report needs it
     target = boards.get(board)
@@ -120,9 +121,10 @@ def command(
             said = "damaged result was" if n == 1 else "damaged results were"
             click.echo(f"setun: {n} {said} made again", err=True)
     except KeyboardInterrupt:
-        keep()
-        click.echo(f"setun: error: interrupted; what is finished is in {out}: the same command "
-                   "goes on", err=True)  # fmt: skip
+        with ignored():
+            keep()
+            click.echo(f"setun: error: interrupted; what is finished is in {out}: the same "
+                       "command goes on", err=True)  # fmt: skip
         context.exit(130)
     except SetunError:
         keep()
@@ -169,7 +171,7 @@ def _space(
 def _text(opened: "Model", file: Path | None, tokens: int | None) -> "tuple[Rows | None, str]":
     """What losses are measured on, and its name: a hash of it."""
     from setun.sim.evaluate import windows
-    from setun.texts import TOKENS, WINDOW, encode, read_text
+    from setun.sim.texts import TOKENS, WINDOW, encode, read_text
 
     if file is None:
         return None, ""

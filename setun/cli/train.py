@@ -97,11 +97,9 @@ def command(
         raise SetunError(str(out), "must hold no run", FILE, "--resume, or another folder")
     if not there and (out / "config.json").exists():
         raise SetunError(str(out), "must hold no other model", "config.json", "another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    if device == "cuda":
-        _need_cuda()
     keep_freed_memory()
     trainer = Trainer(recipe, text, device)
+    out.mkdir(parents=True, exist_ok=True)
     if there:
         trainer.restore(read_snapshot(out))
     elif first is not None:
@@ -149,15 +147,6 @@ def _need_torch() -> None:
         raise SetunError("PyTorch", "is needed to train", "none", "pip install 'setun[train]'")
 
 
-def _need_cuda() -> None:
-    import torch
-
-    from setun.firmware.errors import SetunError
-
-    if not torch.cuda.is_available():
-        raise SetunError("--device", "must be there", "cuda", "--device cpu")
-
-
 def _has_matplotlib() -> bool:
     from importlib.util import find_spec
 
@@ -203,7 +192,7 @@ def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> floa
     from setun.cli.eval import evaluate
     from setun.firmware.numerics import Numerics
     from setun.models.load import open_model
-    from setun.texts import WINDOW, read_text
+    from setun.sim.texts import WINDOW, read_text
 
     rest = read_text(file, held_out=True)
     result = evaluate(open_model(folder), rest, None, WINDOW, numerics or Numerics())

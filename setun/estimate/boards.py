@@ -4,7 +4,6 @@ The builds are in boards.json, where `python -m setun.estimate.measure --report 
 `--write FILE` puts the table in the place of the one in a file.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from setun import boards
 from setun.boards import Board
 from setun.estimate.cells import data
 from setun.firmware.config import ChipConfig
-from setun.sim.studies.report import run, table
+from setun.programs import parser, run, table
 
 FILE = "boards.json"
 HEADING = ("board", "chip", "cells", "block RAM", "clock, reached", "cycles per token", "tokens/s")
@@ -92,9 +91,9 @@ def replaced(text: str) -> str:
 
 def main() -> None:
     """Print the table, or put it into files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, action="append", metavar="FILE", default=[])
-    files = parser.parse_args().write
+    options = parser(__doc__)
+    options.add_argument("--write", type=Path, action="append", metavar="FILE", default=[])
+    files = options.parse_args().write
     for file in files:
         file.write_text(replaced(file.read_text("utf-8")), "utf-8")
     if not files:

@@ -11,7 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.placement import sized_for
 from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL
 from setun.models.load import load_model
-from setun.sim.studies.report import run, table
+from setun.programs import parser, run, table
 
 CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
          "MULT18X18D": "multipliers"}  # fmt: skip
@@ -50,6 +50,7 @@ def benches() -> str:
 
 def main() -> None:
     """Print both tables."""
+    parser(__doc__).parse_args()
     print(builds(), end="\n\n")
     print(benches())
 

@@ -1,15 +1,15 @@
 """`python -m setun.estimate.diagram --plot FILE`: who works when in one layer, as a picture."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+from setun.drawing import pyplot, save
 from setun.estimate.cycles import Schedule, Span
 from setun.firmware.config import ChipConfig
 from setun.firmware.placement import sized_for
 from setun.measure import BENCH_CONFIGS, DEFAULT_MODEL
 from setun.models.load import load_model
-from setun.sim.studies.report import pyplot, save
+from setun.programs import parser, run
 
 LAYER = 1  # the first one begins with the embedding
 CONFIG = "onchip-256"
@@ -50,9 +50,9 @@ def _draw(axis: Any, spans: list[Span], colours: dict[str, Any]) -> None:
 
 def main() -> None:
     """Draw a layer with one stream and with two."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", type=Path, required=True, metavar="FILE", help="SVG or PNG")
-    file = parser.parse_args().plot
+    options = parser(__doc__)
+    options.add_argument("--plot", type=Path, required=True, metavar="FILE", help="SVG or PNG")
+    file = options.parse_args().plot
     figures = pyplot()
     figure, axes = figures.subplots(2, 1, figsize=(11, 5.5), sharex=True)
     drawn = {seats: layer_spans(seats) for seats in (1, 2)}
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,9 +7,7 @@ builds.json, which the estimate is compared with (an ECP5's), and to boards.json
 `python -m setun.estimate.boards` makes the table of boards (a board's usual chip's).
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from setun.hw.build import report
 from setun.hw.build.unit import unit_cells
 from setun.hw.external import ExternalWeights
 from setun.hw.memories import Memories
+from setun.programs import parser, run, step
 from setun.units import units
 
 FOLDER = Path(__file__).parent
@@ -58,7 +57,7 @@ def measure_units(path: Path, again: bool) -> None:
             values = {k: v for k, v in config.to_dict().items() if k in OPTIONS[unit]}
             if any(row["unit"] == unit and _same(unit, row["options"], values) for row in rows):
                 continue
-            print(f"{name}: {unit}", file=sys.stderr, flush=True)
+            step(f"{name}: {unit}")
             used = report.needs(unit_cells(factory, unit))
             rows.append(
                 {"unit": unit, "design": name, "options": values}
@@ -88,10 +87,10 @@ def _put(path: Path, row: dict[str, Any], same: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--again", action="store_true", help="also what is there already")
-    parser.add_argument("--report", type=Path, action="append", metavar="FILE")
-    chosen = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--again", action="store_true", help="also what is there already")
+    options.add_argument("--report", type=Path, action="append", metavar="FILE")
+    chosen = options.parse_args()
     for file in chosen.report or ():
         add_report(FOLDER, file)
     if not chosen.report:
@@ -99,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,4 +1,4 @@
-"""Interrupts (Ctrl-C) that wait until processes have been started, or ended."""
+"""Interrupts (Ctrl-C) that wait until processes have been started or ended, or do nothing."""
 
 import signal
 import threading
@@ -32,3 +32,19 @@ def waiting() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if came and callable(before):
             before(signal.SIGINT, came[-1])
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Interrupts do nothing, while a program that was interrupted writes what it has.
+
+    In a thread other than the main one, where no interrupt arrives, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

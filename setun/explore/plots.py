@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from setun.drawing import pyplot
 from setun.explore.rows import ESTIMATED, MISSED, PLACED, Row, luts
-from setun.sim.studies.report import pyplot
 
 SIZE = (7.5, 4.6)  # inches
 GREY = "0.7"

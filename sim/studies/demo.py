@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 
 from setun.firmware.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.compiler import Image, compile_checkpoint
-from setun.firmware.errors import SetunError
 from setun.firmware.tokenizer import Tokenizer
-
-HELD_OUT = 0.9
-"""Where the part of a text begins that the shipped model was not trained on."""
+from setun.sim.texts import read_text
 
 Ids = NDArray[np.int64]
 
@@ -33,14 +30,11 @@ class Demo:
         SetunError
             The file cannot be read, is no UTF-8, or has other characters than the model.
         """
-        try:
-            words = text.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SetunError(f"text {text}", "must be UTF-8 text", error) from error
+        words = read_text(text, held_out=True)
         json = self.image.tokenizer_json
         assert json is not None, "the shipped model has a tokenizer"
         tokenizer = Tokenizer.from_json(json, self.image.config.vocab_size)
-        return np.array(tokenizer.encode(words[int(HELD_OUT * len(words)) :]), np.int64)
+        return np.array(tokenizer.encode(words), np.int64)
 
 
 def shipped() -> Demo:

@@ -11,6 +11,7 @@ from typing import Any
 
 from setun.firmware.formats import Format
 from setun.firmware.numerics import EXACT, PRESETS, Numerics
+from setun.programs import line, parser, run, step, table
 from setun.sim.evaluate import (
     Score,
     agreement,
@@ -23,10 +24,7 @@ from setun.sim.golden import GoldenModel
 from setun.sim.reference import FloatModel
 from setun.sim.studies.demo import Demo, Ids, shipped
 from setun.sim.studies.memory import NaiveLMul
-from setun.sim.studies.report import line, parser, run, step, table
-
-TOKENS = 20_480
-WINDOW = 256
+from setun.sim.texts import TOKENS, WINDOW
 
 FP8, LMUL, STOCHASTIC = PRESETS["fp8"], PRESETS["lmul"], PRESETS["stochastic"]
 NAIVE = "lmul, f*h from f"

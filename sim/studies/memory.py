@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.drawing import pyplot, save
 from setun.firmware import noise
 from setun.firmware.compiler import aligned
 from setun.firmware.errors import SetunError
 from setun.firmware.formats import Format, Values
 from setun.firmware.lmul import lmul
 from setun.firmware.numerics import Numerics
+from setun.programs import figure, parser, run, step, table
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel, Sampler
 from setun.sim.studies.demo import Demo, Ids, shipped
-from setun.sim.studies.report import figure, parser, pyplot, run, save, step, table
 
 TOKENS = 4096
 SHOWN = (16, 64, 256, 1024, 4096)

@@ -12,7 +12,7 @@ import numpy as np
 
 from setun.firmware.formats import Format, Values
 from setun.firmware.lmul import formula, lmul
-from setun.sim.studies.report import parser, run, table
+from setun.programs import parser, run, table
 
 PUBLISHED = {
     (6, 1): (0.319, 1.0),

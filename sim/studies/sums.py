@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.drawing import pyplot, save
 from setun.firmware.formats import Values
 from setun.firmware.numerics import ACCUMULATOR, EXACT, Numerics
+from setun.programs import figure, parser, run, step, table
 from setun.sim.arithmetic import Arithmetic
-from setun.sim.studies.report import figure, parser, pyplot, run, save, step, table
 
 LENGTHS = tuple(1 << k for k in range(6, 17))
 CHUNKS = (1, 16, 64, 256)

@@ -210,18 +210,28 @@ class Cluster(distributed.LocalCluster):
     def __init__(self, **options):
         interrupt(float(sys.argv[1]))
         super().__init__(**options)
+    closed = False
     def close(self, *args, **options):
+        Cluster.closed = True
         interrupt(0.1)
         return super().close(*args, **options)
 distributed.LocalCluster = Cluster
 from setun import cli
+from setun.cli import explore
+write = explore._write
+def impatient(*args):
+    if Cluster.closed:
+        interrupt(0)
+    return write(*args)
+explore._write = impatient
 sys.exit(cli.run(sys.argv[2:]))
 """
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 1.0])
 def test_an_interrupt_waits_for_workers_that_start_or_end(tmp_path: Path, seconds: float) -> None:
-    """It is one line, however often it comes; no worker dies of it half-way."""
+    """It is one line, however often it comes, then too when what is finished is written; no worker
+    dies of it half-way."""
     words = ["--board", BOARD, "--estimate-only", "--jobs", "2", "-o", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-c", IMPATIENT, str(seconds), "explore", *words, "--json"],

@@ -15,7 +15,7 @@ from setun.firmware.numerics import PRESETS
 from setun.models.load import open_model
 from setun.sim.evaluate import score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
-from setun.texts import HELD_OUT, WINDOW
+from setun.sim.texts import HELD_OUT, WINDOW
 
 TOKENS = 60
 TEXT = "ROMEO: what say you to the sea, and to all that is in it?\n" * 20

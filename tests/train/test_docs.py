@@ -13,6 +13,8 @@ from docs.test_docs import run
 from docs import pages
 
 pytest.importorskip("torch")
+import torch
+
 PAGE = pages.ROOT / "docs" / "train.md"
 SHORT = ("--steps", "2", "--every", "2", "--batch", "2", "--context", "16")
 
@@ -36,3 +38,11 @@ def test_speed_is_told(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert '"loop over tokens"' in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "setun.train.speed", "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "device: must be here" in done.stderr and "cuda" in done.stderr

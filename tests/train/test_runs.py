@@ -165,7 +165,7 @@ def test_refusals_lose_nothing(text: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for more, said in (
         ((), "must hold no run"),
-        (("--resume", "--seed", "9"), "options: must be the run's"),
+        (("--resume", "--seed", "9"), "options: must be the run's; found seed 9, not 1 ("),
         (("--resume", "--dropout", "2"), "dropout: must be from 0 to 0.9"),
     ):
         done = train(text, out, *more, check=False)

@@ -1,10 +1,12 @@
-"""What the studies share: tables on stdout, progress on stderr, plots."""
+"""What programs behind `python -m` share: options, tables on stdout, steps on stderr, refusals.
+
+Imports nothing but errors, so that every part of the package may use it.
+"""
 
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from setun.firmware.errors import SetunError
 
@@ -31,44 +33,8 @@ def step(name: str) -> None:
     print(name, file=sys.stderr, flush=True)
 
 
-def pyplot() -> Any:
-    """matplotlib, set up so that the same figures give the same file.
-
-    Raises
-    ------
-    SetunError
-        matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SetunError(
-            "matplotlib", "is needed for plots", error, "pip install 'setun[plot]'"
-        ) from None
-    matplotlib.use("agg")
-    matplotlib.rcParams["svg.hashsalt"] = "setun"
-    from matplotlib import pyplot as module
-
-    return module
-
-
-def save(drawing: Any, file: Path) -> None:
-    """Write a matplotlib figure.
-
-    Raises
-    ------
-    SetunError
-        The file cannot be written, or its name ends in no format of matplotlib's.
-    """
-    drawing.tight_layout()
-    try:
-        drawing.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
-        raise SetunError(f"plot {file}", "must be an SVG or PNG file", error) from None
-
-
 def parser(description: str | None, plot: bool = False) -> argparse.ArgumentParser:
-    """Options of a study: `--plot FILE` where it has one."""
+    """Options of a program, told by its module's docstring; `--plot FILE` where it may draw."""
     options = argparse.ArgumentParser(description=description)
     if plot:
         options.add_argument("--plot", type=Path, metavar="FILE", help="draw into an SVG file")
@@ -76,8 +42,11 @@ def parser(description: str | None, plot: bool = False) -> argparse.ArgumentPars
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a study as a program: a refusal is one line on stderr and exit status 1."""
+    """Run a program: refused, one line on stderr and status 1; interrupted, one and status 130."""
     try:
         main()
     except SetunError as error:
         sys.exit(f"setun: error: {error}")
+    except KeyboardInterrupt:
+        print("setun: error: interrupted", file=sys.stderr)
+        sys.exit(130)
