@@ -61,6 +61,12 @@ def costs(unit: Callable[[Format], Any], fmt: Format, options: str) -> tuple[int
     )
 
 
+def exponent_and_mantissa(text: str) -> Format:
+    """E,M as a format; ValueError for what is none."""
+    exponent, mantissa = map(int, text.split(","))
+    return Format(exponent, mantissa)
+
+
 def main() -> None:
     """Print the table of docs/numerics.md."""
     options = parser(__doc__)
@@ -74,12 +80,6 @@ def main() -> None:
         for name, (unit, more) in UNITS.items():
             cells = costs(unit, fmt, more)
             print(line([f"({fmt.exponent}, {fmt.mantissa})", name, *cells]), flush=True)
-
-
-def exponent_and_mantissa(text: str) -> Format:
-    """E,M as a format; ValueError for what is none."""
-    exponent, mantissa = map(int, text.split(","))
-    return Format(exponent, mantissa)
 
 
 if __name__ == "__main__":
