@@ -5,16 +5,24 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from setun.firmware.baud import divisor_for
 from setun.firmware.errors import SetunError, nearest
-from setun.firmware.formats import Format
-from setun.firmware.numerics import Numerics
+from setun.firmware.link.baud import divisor_for
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
 
 PACKINGS = ("2b", "1.6b")
 # Bits of a beat of each memory that is not block RAM, and cycles that it takes if more than one.
-BEATS = {"sdram-16": 16, "sdram-32": 32,
-         "axi4-64": 64, "axi4-128": 128, "axi4-256": 256, "axi4-512": 512,
-         "qspi": 32, "spram": 64, "spram-16": 16}  # fmt: skip
+BEATS = {
+    "sdram-16": 16,
+    "sdram-32": 32,
+    "axi4-64": 64,
+    "axi4-128": 128,
+    "axi4-256": 256,
+    "axi4-512": 512,
+    "qspi": 32,
+    "spram": 64,
+    "spram-16": 16,
+}
 BEAT_CYCLES = {"qspi": 16}  # 4 data pins at half the clock
 MEMORIES = ("onchip", *BEATS)
 SECTOR = 4096  # bytes of a flash that are erased together
@@ -80,7 +88,7 @@ class ChipConfig:
     terminal
         1: a character-level model talks to any terminal program, see `setun.hw.link.terminal`.
     clock_hz, baud
-        Clock of the core and bit rate of the UART; see `setun.firmware.baud.divisor_for`.
+        Clock of the core and bit rate of the UART; see `setun.firmware.link.baud.divisor_for`.
     """
 
     columns: int = 32
@@ -135,8 +143,14 @@ class ChipConfig:
             raise SetunError("part", rule, self.part, f"memory is {self.memory}")
         if not (self.part.isascii() and self.part.isprintable() and len(self.part) <= 16):
             raise SetunError("part", "must be up to 16 printable characters", self.part[:40])
-        for name in ("weight_words", "constant_pairs", "instructions", "vector_elements",
-                     "state_elements", "max_columns"):  # fmt: skip
+        for name in (
+            "weight_words",
+            "constant_pairs",
+            "instructions",
+            "vector_elements",
+            "state_elements",
+            "max_columns",
+        ):
             if not 1 <= getattr(self, name) <= 1 << 24:
                 raise SetunError(name, "must be from 1 to 16777216", getattr(self, name))
         if self.max_columns > MOST_COLUMNS:
@@ -148,24 +162,35 @@ class ChipConfig:
         chunk = self.numerics.accumulate
         if chunk and chunk < self.columns:
             raise SetunError(
-                "accumulate", f"must be at least the {self.columns} columns summed at once", chunk,
+                "accumulate",
+                f"must be at least the {self.columns} columns summed at once",
+                chunk,
                 f"--set columns={chunk} --set lanes=1",
-            )  # fmt: skip
+            )
         divisor_for(self.clock_hz, self.baud)
 
     def _check_small(self) -> None:
         """Refuse what the small core has no units for."""
-        needed = {"columns": 1, "rows": SMALL_ROWS, "pump": 1, "lanes": 1, "contexts": 1,
-                  "packing": "1.6b"}  # fmt: skip
+        needed = {
+            "columns": 1,
+            "rows": SMALL_ROWS,
+            "pump": 1,
+            "lanes": 1,
+            "contexts": 1,
+            "packing": "1.6b",
+        }
         for name, value in needed.items():
             if getattr(self, name) != value:
                 raise SetunError(name, f"must be {value} with memory spram-16", getattr(self, name))
         n = self.numerics
         if n != Numerics(vector=n.vector) or n.vector.width > 16:
             raise SetunError(
-                "numerics", "must be the default but for a vector format of at most 16 bits "
-                "with memory spram-16", str(n.to_dict()), "vector = [6, 9]",
-            )  # fmt: skip
+                "numerics",
+                "must be the default but for a vector format of at most 16 bits "
+                "with memory spram-16",
+                str(n.to_dict()),
+                "vector = [6, 9]",
+            )
 
     @property
     def small(self) -> bool:

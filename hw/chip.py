@@ -7,26 +7,26 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware import identity
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement
+from setun.firmware.image.memory_layout import Placement
+from setun.firmware.link import identity
+from setun.hw.array.dot import Technology
+from setun.hw.control.generation import COUNTERS
+from setun.hw.control.watchdog import patience as usual_patience
 from setun.hw.core import Core
-from setun.hw.dot import Technology
-from setun.hw.external import memory_pins
-from setun.hw.generation import COUNTERS
 from setun.hw.link.link import Link
 from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import core_members
+from setun.hw.memory.external import memory_pins
 from setun.hw.small.core import SmallCore
 from setun.hw.small.pulse import Pulse
-from setun.hw.watchdog import patience as usual_patience
 
 
 class Chip(wiring.Component):
     """A ternary language model behind a UART, in the `sync` domain.
 
     Where rows of the array run several times a cycle there is a domain `fast`; see
-    `setun.hw.rows.Rows`.
+    `setun.hw.array.rows.Rows`.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Chip(wiring.Component):
         Cells of array and SPRAM, see `DotRow` and `SpramWeights`.
     round_trip
         Edges that the board adds on the way to an SDRAM and back; see
-        `setun.hw.controllers.sdram.SdramController`.
+        `setun.hw.memory.controllers.sdram.SdramController`.
     patience
-        Of the watchdog, see `setun.hw.watchdog`; None for the configuration's.
+        Of the watchdog, see `setun.hw.control.watchdog`; None for the configuration's.
     accumulators
-        Of a small chip: for the flow of `setun.hw.build`, see `setun.hw.small.array.RowSums`.
+        Of a small chip: for the flow of `setun.hw.fpga.flow`, see `setun.hw.small.array.RowSums`.
 
     Members
     -------
@@ -99,9 +99,13 @@ class Chip(wiring.Component):
         m = Module()
         info = identity.encode(self.config)
         m.submodules.link = link = Link(
-            info, self.config.divisor, self.counters, self.config.contexts,
-            terminal=bool(self.config.terminal), small=self.config.small,
-        )  # fmt: skip
+            info,
+            self.config.divisor,
+            self.counters,
+            self.config.contexts,
+            terminal=bool(self.config.terminal),
+            small=self.config.small,
+        )
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)

@@ -8,20 +8,20 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement
-from setun.hw import watchdog
-from setun.hw.array import TernaryArray
-from setun.hw.dot import Technology
-from setun.hw.external import ExternalWeights, memory_pins
-from setun.hw.generation import COUNTERS, Generation
+from setun.firmware.image.memory_layout import Placement
+from setun.hw.array.array import TernaryArray
+from setun.hw.array.dot import Technology
+from setun.hw.array.weights import LEAD, WeightReader, lead
+from setun.hw.control import watchdog
+from setun.hw.control.generation import COUNTERS, Generation
+from setun.hw.control.sequencer import Sequencer
 from setun.hw.link.signature import core_members
-from setun.hw.memories import Memories
-from setun.hw.noise import StateGenerators
-from setun.hw.quantiser import Quantiser
-from setun.hw.sampler import Sampler
-from setun.hw.sequencer import Sequencer
-from setun.hw.sink import Sink
-from setun.hw.weights import LEAD, WeightReader, lead
+from setun.hw.memory.external import ExternalWeights, memory_pins
+from setun.hw.memory.spaces import Memories
+from setun.hw.vector.noise import StateGenerators
+from setun.hw.vector.quantiser import Quantiser
+from setun.hw.vector.sampler import Sampler
+from setun.hw.vector.sink import Sink
 
 
 class Core(wiring.Component):
@@ -36,7 +36,7 @@ class Core(wiring.Component):
     technology
         Cells of the array; "generic" is what every tool understands.
     round_trip
-        Of an SDRAM, see `setun.hw.controllers.sdram.SdramController`.
+        Of an SDRAM, see `setun.hw.memory.controllers.sdram.SdramController`.
     patience
         Exponent of the watchdog's cycles; None for the configuration's.
 
@@ -85,8 +85,19 @@ class Core(wiring.Component):
         self._weights(m, memories, sequencer, array)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
-        for name in ("context", "prompt", "prompt_space", "generate", "stop", "reset_state",
-                     "token", "done", "running", "generating", "occupied"):  # fmt: skip
+        for name in (
+            "context",
+            "prompt",
+            "prompt_space",
+            "generate",
+            "stop",
+            "reset_state",
+            "token",
+            "done",
+            "running",
+            "generating",
+            "occupied",
+        ):
             self._join(m, name, generation)
         m.d.comb += generation.loading.eq(memories.writing)
         if memories.text:

@@ -8,8 +8,8 @@ import io
 from pathlib import Path
 
 from setun.backends import GoldenBackend, Sampling
-from setun.firmware.container import write_atomically
-from setun.firmware.numerics import Numerics
+from setun.firmware.image.container import write_atomically
+from setun.firmware.numerics.options import Numerics
 from setun.models.load import open_model
 from setun.programs import parser, run
 
@@ -60,9 +60,15 @@ def picture(shown: str) -> str:
     from rich.text import Text
 
     console = Console(
-        record=True, file=io.StringIO(), width=WIDTH, force_terminal=True, color_system="truecolor",
-        legacy_windows=False, no_color=False, _environ={},
-    )  # fmt: skip
+        record=True,
+        file=io.StringIO(),
+        width=WIDTH,
+        force_terminal=True,
+        color_system="truecolor",
+        legacy_windows=False,
+        no_color=False,
+        _environ={},
+    )
     console.print(Text.assemble(("$ ", "green"), (COMMAND, "bold")))
     head, tail = shown[: len(PROMPT)], shown[len(PROMPT) :]
     console.print(Text.assemble((head, "cyan"), tail))

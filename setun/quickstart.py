@@ -10,12 +10,12 @@ from pathlib import Path
 from setun import boards
 from setun.backends import GoldenBackend, Sampling
 from setun.boards import Board
+from setun.boards.flashing import Built, plan
 from setun.estimate.boards import measured
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import place, sized_for
-from setun.flashing import Built, plan
-from setun.hw.build.families import family
+from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.numerics.options import Numerics
+from setun.hw.fpga.families import family
 from setun.models.load import open_model
 from setun.programs import parser, run
 
@@ -46,8 +46,12 @@ Programming wants access to USB, talking to the serial port: see [a board](board
 def usual_chip(board: Board) -> ChipConfig:
     """The board's usual chip with memories for its model, as `setun build` makes it."""
     image = open_model(board.model).image
-    plain = {**ChipConfig().to_dict(), "packing": image.packing, "baud": board.baud,
-             "clock_hz": round(board.chip_clock_mhz * 1e6)}  # fmt: skip
+    plain = {
+        **ChipConfig().to_dict(),
+        "packing": image.packing,
+        "baud": board.baud,
+        "clock_hz": round(board.chip_clock_mhz * 1e6),
+    }
     return sized_for(image, ChipConfig.from_dict({**plain, **board.usual({})}))
 
 
@@ -78,13 +82,15 @@ def _board(board: Board) -> str:
         f"{board.title}. Plug in {board.plug}.",
         _console(
             f"$ setun build --board {board.name} --model {board.model} -o {OUT}",
-            "…", '  "timing_met": true,', "…",
+            "…",
+            '  "timing_met": true,',
+            "…",
             f"$ setun flash --board {board.name}{option} --dry-run {OUT}",
             *(" ".join(words) for words in commands),
             f"$ setun flash --board {board.name}{option} {OUT}",
             f"{board.name}: {bitstream} is in its {held}",
         ),
-    ]  # fmt: skip
+    ]
     if config.external:
         image = open_model(board.model).image
         size = 4 * sum(len(words) for words in place(image, config).spaces.values())
@@ -111,16 +117,18 @@ def _board(board: Board) -> str:
 
 def _verilog(board: Board) -> str:
     """The section of Verilog that goes into any FPGA."""
-    return "\n\n".join([
-        f"## {board.label}",
-        f"{board.title}. There is nothing to flash: the design around the chip is yours.",
-        _console(f"$ setun build --board {board.name} --model {board.model} -o {OUT}", "…"),
-        f"leaves `{OUT}/setun.v` (top module `setun`), `{OUT}/ports.json` and "
-        f"`{OUT}/weights.bin`. Connect clock, reset, the UART's two pins and the AXI4 master "
-        "`axi__…`, whose address 0 is where the weights begin. The chip starts blank: once it "
-        "answers, `setun load shakespeare` writes weights and program, and `setun stream` talks to "
-        "it. [Memories](memories.md#axi4) has the bus, [link](link.md) the UART.",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {board.label}",
+            f"{board.title}. There is nothing to flash: the design around the chip is yours.",
+            _console(f"$ setun build --board {board.name} --model {board.model} -o {OUT}", "…"),
+            f"leaves `{OUT}/setun.v` (top module `setun`), `{OUT}/ports.json` and "
+            f"`{OUT}/weights.bin`. Connect clock, reset, the UART's two pins and the AXI4 master "
+            "`axi__…`, whose address 0 is where the weights begin. The chip starts blank: once it "
+            "answers, `setun load shakespeare` writes weights and program, and `setun stream` "
+            "talks to it. [Memories](memories.md#axi4) has the bus, [link](link.md) the UART.",
+        ]
+    )
 
 
 def page() -> str:

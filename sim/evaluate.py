@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.compiler import Image
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel
 
 Ids = NDArray[np.integer[Any]]
@@ -66,9 +66,11 @@ def windows(ids: Ids, window: int, tokens: int) -> tuple[Ids, NDArray[np.bool_]]
         raise SetunError("window and tokens", "must be at least 1", f"{window}, {tokens}")
     if len(ids) < tokens + 1:
         raise SetunError(
-            "text", f"needs {tokens + 1} tokens to predict {tokens}", len(ids),
+            "text",
+            f"needs {tokens + 1} tokens to predict {tokens}",
+            len(ids),
             "ask for fewer --tokens",
-        )  # fmt: skip
+        )
     window = min(window, tokens)
     starts = np.arange(0, tokens, window)
     padded = np.concatenate([ids[: tokens + 1], np.zeros(window, ids.dtype)])
@@ -77,9 +79,12 @@ def windows(ids: Ids, window: int, tokens: int) -> tuple[Ids, NDArray[np.bool_]]
 
 
 def score_float(
-    model: BatchModel, rows: Ids, counted: NDArray[np.bool_], vocabulary: int,
+    model: BatchModel,
+    rows: Ids,
+    counted: NDArray[np.bool_],
+    vocabulary: int,
     progress: Progress = lambda tokens: None,
-) -> Score:  # fmt: skip
+) -> Score:
     """Score a model that computes whole windows; `progress` is called with tokens done."""
     clock, tally = time.perf_counter(), _Tally(counted)
     step = max(1, min(BATCH, LOGITS_AT_ONCE // (vocabulary * (rows.shape[1] - 1))))
@@ -91,9 +96,13 @@ def score_float(
 
 
 def score_golden(
-    image: Image, numerics: Numerics, rows: Ids, counted: NDArray[np.bool_],
-    progress: Progress = lambda tokens: None, kind: type[GoldenModel] = GoldenModel,
-) -> Score:  # fmt: skip
+    image: Image,
+    numerics: Numerics,
+    rows: Ids,
+    counted: NDArray[np.bool_],
+    progress: Progress = lambda tokens: None,
+    kind: type[GoldenModel] = GoldenModel,
+) -> Score:
     """Score the golden model of `image`, window by window side by side, token after token.
 
     `kind` makes the model, one for up to `BATCH` windows; a study's has other arithmetic.

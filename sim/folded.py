@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.compiler import Image, aligned
 from setun.firmware.errors import SetunError
-from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.products import product
-from setun.sim.reference import ABSMAX_FLOOR, round_half_away, scan, sigmoid
+from setun.firmware.program.compiler import Image, aligned
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.sim.matmul import product
+from setun.sim.reference.hgrn_bit import ABSMAX_FLOOR, round_half_away, scan, sigmoid
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.integer[Any]]
@@ -91,8 +91,9 @@ class FoldedModel:
             eps: Any = run.eps_inner
         else:
             own = op.mean_square is MeanSquare.OWN
-            eps = run.eps_inner * ((_mean_square(x) if own else run.row_mean_square)
-                                   + run.eps_outer)  # fmt: skip
+            eps = run.eps_inner * (
+                (_mean_square(x) if own else run.row_mean_square) + run.eps_outer
+            )
         rms = np.sqrt(_mean_square(x * outer) + eps)
         folded = x * gain
         top = np.maximum(np.abs(folded).max(-1, keepdims=True), ABSMAX_FLOOR * rms)

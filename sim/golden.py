@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from setun.firmware import functions, noise
-from setun.firmware.compiler import Image, aligned
-from setun.firmware.formats import Values
-from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import functions, noise
+from setun.firmware.numerics.formats import Values
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image, aligned
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
 from setun.sim.arithmetic import Arithmetic, Codes
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
@@ -119,8 +119,15 @@ class GoldenModel:
                 if self.trace:
                     self.trace(op.note, "array", rows)
                     kept = op.kernel is Kernel.MLGRU
-                    self.trace(op.note, op.kernel.name, self.state[layer] if kept else
-                               y if op.kernel is Kernel.SAMPLE else v[op.dst])  # fmt: skip
+                    self.trace(
+                        op.note,
+                        op.kernel.name,
+                        self.state[layer]
+                        if kept
+                        else y
+                        if op.kernel is Kernel.SAMPLE
+                        else v[op.dst],
+                    )
         return y
 
     def _random(self, first: int, like: Values) -> NDArray[np.int64] | None:

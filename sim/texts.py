@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.models.tokenizer import Tokenizer
 
 TOKENS = 20_480
 """Predictions scored unless told otherwise, if the text has that many."""

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from setun.account import shallow
+from setun.bench.account import shallow
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import place, sized_for
-from setun.firmware.verify import verify
+from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.verify import verify
 from setun.models.random import random_image
 from setun.sim.golden import GoldenModel
 

@@ -9,17 +9,17 @@ import pytest
 from setun.backends import Backend, GoldenBackend, Sampling, SerialBackend, SimulatedBackend
 from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
-from setun.firmware import identity
-from setun.firmware.compiler import Image
 from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.isa import WORDS
+from setun.firmware.image.memory_layout import Space, place, requirements
+from setun.firmware.link import identity
 from setun.firmware.link.messages import MAX_INFO
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import Space, place, requirements
-from setun.hw.resources import block_ram, check_capacity
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import WORDS
+from setun.hw.emit.resources import block_ram, check_capacity
 from setun.models.load import load_model
-from setun.session import Result, prompt_ids, stream
+from setun.talk.session import Result, prompt_ids, stream
 
 NUMERICS = Numerics()
 
@@ -103,16 +103,22 @@ def test_another_model_over_the_link(images: dict[str, Image], chip: SimulatedBa
     for name in ("d", "a"):
         seen: list[tuple[int, int]] = []
         board = SerialBackend(
-            images[name], port, baud=chip.config.baud,
+            images[name],
+            port,
+            baud=chip.config.baud,
             progress=lambda n, of, seen=seen: seen.append((n, of)),  # type: ignore[misc]
-        )  # fmt: skip
+        )
         golden = GoldenBackend(images[name], NUMERICS)
         assert tokens(board, [7, 8], 8, greedy) == tokens(golden, [7, 8], 8, greedy)
         assert np.array_equal(board.state(), golden.model.state)
         assert seen[-1][0] == seen[-1][1] > 0
         board.close()
-        again = SerialBackend(images[name], port, baud=chip.config.baud,
-                              progress=lambda n, of: pytest.fail("loaded twice"))  # fmt: skip
+        again = SerialBackend(
+            images[name],
+            port,
+            baud=chip.config.baud,
+            progress=lambda n, of: pytest.fail("loaded twice"),
+        )
         again.close()
 
 

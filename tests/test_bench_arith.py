@@ -12,12 +12,11 @@ from bench.corners import anything, coverage, near, pairs, specials
 from bench.pipeline import Job, check
 from numpy.typing import ArrayLike
 
-from setun.firmware import lmul
-from setun.firmware.compiler import STAT_BITS
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints, code_reciprocals
-from setun.firmware.numerics import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
-from setun.hw.accumulate import rounded
+from setun.firmware.numerics import lmul
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints, code_reciprocals
+from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
+from setun.firmware.program.compiler import STAT_BITS
 from setun.hw.arith import (
     BlockLMulSquare,
     BlockSquare,
@@ -39,6 +38,7 @@ from setun.hw.arith import (
     ordered_key_model,
     whole,
 )
+from setun.hw.array.accumulate import rounded
 
 FORMATS = [Format(8, 9), Format(6, 9), Format(8, 7)]
 SMALL = Format(5, 2)
@@ -158,15 +158,17 @@ def _integers(width: int, fmt: Format) -> Ints:
 def _from_int() -> Iterator[Job]:
     for fmt, width in (*((fmt, 24) for fmt in FORMATS), (SMALL, 24), (FORMATS[0], 8), (SMALL, 33)):
         unit = FloatFromInt(fmt, width)
-        yield Job(name=f"{_name(FloatFromInt, fmt)}_{width}", unit=unit,
-                  inputs=(_integers(width, fmt),))  # fmt: skip
+        yield Job(
+            name=f"{_name(FloatFromInt, fmt)}_{width}", unit=unit, inputs=(_integers(width, fmt),)
+        )
 
 
 def _fractions() -> Iterator[Job]:
     for fmt in (*FORMATS, SMALL):
         unit = FloatFromInt(fmt, 28, fraction=CODE_FRACTION)
-        yield Job(name=_name(FloatFromInt, fmt) + "_fraction", unit=unit,
-                  inputs=(_integers(28, fmt),))  # fmt: skip
+        yield Job(
+            name=_name(FloatFromInt, fmt) + "_fraction", unit=unit, inputs=(_integers(28, fmt),)
+        )
 
 
 CODED = [*FORMATS, SMALL, Format(5, 10)]
@@ -254,8 +256,9 @@ def _squares() -> Iterator[Job]:
         ones = np.arange(1 << fmt.mantissa)
         mantissa, d = (grid.ravel() for grid in np.meshgrid(ones, np.arange(18)))
         inputs = (fmt.bias - d) << fmt.mantissa | mantissa, np.full(len(d), fmt.bias)
-        yield Job(name=f"{_name(BlockLMulSquare, fmt)}_all", unit=BlockLMulSquare(fmt),
-                  inputs=inputs)  # fmt: skip
+        yield Job(
+            name=f"{_name(BlockLMulSquare, fmt)}_all", unit=BlockLMulSquare(fmt), inputs=inputs
+        )
 
 
 class IntegerUnit(wiring.Component):

@@ -6,8 +6,8 @@ from bench.runner import run_bench
 from units.harness import ArrayHarness, Parts
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import EXACT, Numerics
-from setun.hw.dot import DotRow
+from setun.firmware.numerics.options import EXACT, Numerics
+from setun.hw.array.dot import DotRow
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -30,9 +30,13 @@ def test_rows() -> None:
         arrays |= {f"{name}_codes": codes, f"{name}_weights": weights}
         described.append({"name": name, "latency": unit.latency, "width": len(unit.o)})
     run_bench(
-        Parts(units), "units.array", testcase="rows",
-        parameters={"rows": described}, arrays=arrays, seed=21,
-    )  # fmt: skip
+        Parts(units),
+        "units.array",
+        testcase="rows",
+        parameters={"rows": described},
+        arrays=arrays,
+        seed=21,
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,9 +75,14 @@ def test_fp8_matvecs(columns: int, rows: int, contexts: int, memory: str, chunk:
 def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics: Numerics) -> None:
     longest = 6 * columns
     config = ChipConfig(
-        columns=columns, rows=rows, lanes=min(4, columns), max_columns=longest, contexts=contexts,
-        memory=memory, numerics=numerics,
-    )  # fmt: skip
+        columns=columns,
+        rows=rows,
+        lanes=min(4, columns),
+        max_columns=longest,
+        contexts=contexts,
+        memory=memory,
+        numerics=numerics,
+    )
     harness = ArrayHarness(config)
     parameters = {
         "columns": columns,

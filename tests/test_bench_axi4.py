@@ -9,8 +9,8 @@ from bench.runner import run_bench
 from units.axi4_path import Axi4Path
 from units.harness import Parts
 
-from setun.hw.controllers.axi4 import Axi4Reader
-from setun.hw.controllers.axi4_lite import ControlRegisters
+from setun.hw.memory.controllers.axi4 import Axi4Reader
+from setun.hw.memory.controllers.axi4_lite import ControlRegisters
 
 RAM = 1 << 20
 # The last one's bytes begin in a page of an uneven number, and are no power of two.
@@ -47,10 +47,16 @@ def test_axi4(tmp_path: Path) -> None:
     run_bench(
         Parts(units),
         "units.axi4",
-        parameters={"masters": masters, "paths": paths, "latencies": LATENCIES,
-                    "cycles": CYCLES, "counters": COUNTERS, "report": str(report)},
+        parameters={
+            "masters": masters,
+            "paths": paths,
+            "latencies": LATENCIES,
+            "cycles": CYCLES,
+            "counters": COUNTERS,
+            "report": str(report),
+        },
         seed=43,
-    )  # fmt: skip
+    )
     rates = {name: list(found.values()) for name, found in json.loads(report.read_text()).items()}
     print("\nbeats per cycle at latencies", LATENCIES)
     for name, found in rates.items():

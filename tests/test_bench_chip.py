@@ -12,17 +12,17 @@ import pytest
 from bench.mismatch import Mismatch, compare
 from units.finder import compare_state, find_mismatch, starts
 
-from setun.firmware.checkpoint import load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.functions import seed_state
-from setun.firmware.identity import decode
+from setun.firmware.image.memory_layout import Space, place, requirements, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import Space, place, requirements, sized_for
-from setun.hw.generation import COUNTERS
-from setun.hw.verilog import chip_verilog
+from setun.firmware.link.identity import decode
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.program.compiler import Image, compile_checkpoint
+from setun.hw.control.generation import COUNTERS
+from setun.hw.emit.verilog import chip_verilog
 from setun.sim.golden import GoldenModel, Sampler
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
@@ -64,11 +64,16 @@ class Case:
     def config(self, *models: str) -> ChipConfig:
         """A chip of this shape that holds each of `models`, its own by default."""
         base = ChipConfig(
-            columns=self.columns, rows=self.rows, lanes=self.lanes, packing=self.packing,
+            columns=self.columns,
+            rows=self.rows,
+            lanes=self.lanes,
+            packing=self.packing,
             numerics=self.numerics or Numerics(vector=Format(*self.fmt)),
-            memory=self.memory, contexts=self.contexts,
-            clock_hz=40_000_000, baud=10_000_000,
-        )  # fmt: skip
+            memory=self.memory,
+            contexts=self.contexts,
+            clock_hz=40_000_000,
+            baud=10_000_000,
+        )
         sized = sized_for(image(self.model), base)
         for name in models:
             for option, needed in requirements(image(name), sized).items():
@@ -238,8 +243,11 @@ def test_finder_names_the_spoilt_matrix() -> None:
         with pytest.raises(Mismatch, match=rf"layer 1 unit MLGRU {name}: \d of 64 differ") as found:
             find_mismatch(client, image("a"), config, 5)
         assert {int(line.split()[1][:-1]) for line in str(found.value).splitlines()[1:]} <= {
-            8, 9, 10, 11,
-        }  # fmt: skip
+            8,
+            9,
+            10,
+            11,
+        }
         client.write(Space.WEIGHTS, at, words[at : at + stride])
         find_mismatch(client, image("a"), config, 5)
         check_generation(client, "a", config, 8, None)

@@ -7,12 +7,23 @@ import pytest
 from bench.runner import run_bench
 from units.harness import Parts
 
-from setun.hw.controllers.dma import WeightDma
-from setun.hw.controllers.gearbox import Gearbox
+from setun.hw.memory.controllers.dma import WeightDma
+from setun.hw.memory.controllers.gearbox import Gearbox
 
 # Exact multiples, units of one byte, of a beat's half; both directions.
-RATIOS = [(16, 416), (416, 16), (32, 8), (256, 416), (512, 416), (64, 40), (40, 64), (24, 16),
-          (16, 24), (48, 48), (8, 88)]  # fmt: skip
+RATIOS = [
+    (16, 416),
+    (416, 16),
+    (32, 8),
+    (256, 416),
+    (512, 416),
+    (64, 40),
+    (40, 64),
+    (24, 16),
+    (16, 24),
+    (48, 48),
+    (8, 88),
+]
 # The memories end in a short burst, in a short word, or in neither.
 DMAS = [
     {"beat": 16, "weight_bits": 416, "capacity": 8 * 1024 + 18, "burst": 8, "depth": 64},
@@ -29,8 +40,16 @@ def test_dma_and_gearboxes() -> None:
     for i_bits, o_bits in RATIOS:
         name, common = f"g{i_bits}to{o_bits}", gcd(i_bits, o_bits)
         units[name] = Gearbox(i_bits, o_bits)
-        gearboxes.append({"name": name, "i_bits": i_bits, "o_bits": o_bits, "gcd": common,
-                          "i_period": o_bits // common, "o_period": i_bits // common})  # fmt: skip
+        gearboxes.append(
+            {
+                "name": name,
+                "i_bits": i_bits,
+                "o_bits": o_bits,
+                "gcd": common,
+                "i_period": o_bits // common,
+                "o_period": i_bits // common,
+            }
+        )
     for about in DMAS:
         name = f"d{about['beat']}to{about['weight_bits']}"
         units[name] = WeightDma(**about)

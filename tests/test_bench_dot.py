@@ -12,12 +12,12 @@ from bench.cells import ecp5_cells
 from bench.runner import run_bench, to_verilog
 from units.harness import Parts
 
-from setun.hw.build.toolchain import find_tool
-from setun.hw.dot import DotRow
-from setun.hw.explore.mask_tree import MaskTree
-from setun.hw.explore.select_tree import SelectTree
+from setun.hw.alternatives.mask_tree import MaskTree
+from setun.hw.alternatives.select_tree import SelectTree
+from setun.hw.array.dot import DotRow
+from setun.hw.fpga.flow.toolchain import find_tool
 from setun.hw.pipeline import delayed
-from setun.sim.dot import dot_verilog
+from setun.sim.simulator.dot import dot_verilog
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 POSITIVE, NEGATIVE = 0b01, 0b11
@@ -132,6 +132,6 @@ def test_technologies_are_equivalent(columns: int, chain: int, tmp_path: Path) -
 
 
 def test_proof_finds_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("setun.hw.dot.FIRST_CARRY", 0x000A)  # +1 for every nonzero weight
+    monkeypatch.setattr("setun.hw.array.dot.FIRST_CARRY", 0x000A)  # +1 for every nonzero weight
     ran = proof(DotRow(2, "ecp5"), DotRow(2), tmp_path)
     assert ran.returncode != 0 and "model found" in ran.stdout, ran.stdout[-2000:]

@@ -7,7 +7,7 @@ from bench.runner import run_bench
 from units.harness import Parts
 
 from setun.firmware.config import SECTOR, ChipConfig
-from setun.hw.external import ExternalWeights, flash_part
+from setun.hw.memory.external import ExternalWeights, flash_part
 from setun.sim.memories.flash import FlashModel
 
 WORDS = 200
@@ -44,9 +44,13 @@ class ExternalSystem(wiring.Component):
         if self.config.memory == "qspi":
             c = self.config
             m.submodules.flash = flash = FlashModel(
-                flash_part(c), c.clock_hz, first=c.flash_base, depth=SECTOR, program_us=50.0,
+                flash_part(c),
+                c.clock_hz,
+                first=c.flash_base,
+                depth=SECTOR,
+                program_us=50.0,
                 erase_us=500.0,
-            )  # fmt: skip
+            )
             wiring.connect(m, weights.memory, flash.pins)
             m.d.comb += self.violation.eq(flash.violation.code)
         return m
@@ -54,9 +58,14 @@ class ExternalSystem(wiring.Component):
 
 def test_external_weights() -> None:
     about = [
-        {"name": name, "weight_bits": c.weight_bits, "weight_words": c.weight_words,
-         "bytes": c.weight_bytes, "rounds": 6 if c.memory == "qspi" else 40}
+        {
+            "name": name,
+            "weight_bits": c.weight_bits,
+            "weight_words": c.weight_words,
+            "bytes": c.weight_bytes,
+            "rounds": 6 if c.memory == "qspi" else 40,
+        }
         for name, c in CONFIGS.items()
-    ]  # fmt: skip
+    ]
     units = {name: ExternalSystem(config) for name, config in CONFIGS.items()}
     run_bench(Parts(units), "units.external", parameters={"memories": about}, seed=81)

@@ -7,7 +7,7 @@ import pytest
 from bench.runner import run_bench
 from units.qspi_harness import OTHER_BITS, contents
 
-from setun.hw.controllers.qspi_parts import PARTS
+from setun.hw.memory.controllers.qspi_parts import PARTS
 from setun.sim.memories.flash import FlashModel
 from setun.sim.memories.flash_rules import Rule, describe
 
@@ -17,9 +17,14 @@ DEPTH = 3 << 12
 def test_scripts() -> None:
     part = replace(PARTS["W25Q32JV"], settle_us=1.0)
     model = FlashModel(
-        part, 100e6, depth=DEPTH, init=contents(DEPTH), program_us=2.0, erase_us=20.0,
+        part,
+        100e6,
+        depth=DEPTH,
+        init=contents(DEPTH),
+        program_us=2.0,
+        erase_us=20.0,
         other_bits=OTHER_BITS,
-    )  # fmt: skip
+    )
     run_bench(model, "units.flash_rules", parameters={"depth": DEPTH}, seed=64)
 
 

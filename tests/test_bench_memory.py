@@ -7,8 +7,8 @@ from bench.runner import run_bench
 from units.harness import Parts, Unpackers, WeightPath
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.ternary import TRIT_DECODE, pack_2b, pack_trits
-from setun.hw.memory import Store, segments
+from setun.firmware.numerics.ternary import TRIT_DECODE, pack_2b, pack_trits
+from setun.hw.memory.store import Store, segments
 
 PERIOD_STEPS = 10_000  # of the benches' clock, in picoseconds
 
@@ -50,13 +50,22 @@ def parts() -> tuple[Parts, dict[str, object]]:
         name = f"p{element}x{elements}x{depth}"
         store = Store(name, far=True, **about)
         units[name] = WeightPath(store, ChipConfig(contexts=contexts))
-        paths.append({
-            "name": name, "words": contents, "period": PERIOD_STEPS, "contexts": contexts, **about,
-        })  # fmt: skip
+        paths.append(
+            {
+                "name": name,
+                "words": contents,
+                "period": PERIOD_STEPS,
+                "contexts": contexts,
+                **about,
+            }
+        )
     units["unpackers"] = Unpackers(CONFIGS)
     return Parts(units), {
-        "stores": stores, "writable": writable, "paths": paths, "configs": len(CONFIGS),
-    }  # fmt: skip
+        "stores": stores,
+        "writable": writable,
+        "paths": paths,
+        "configs": len(CONFIGS),
+    }
 
 
 def test_memory() -> None:

@@ -5,9 +5,9 @@ import pytest
 from bench.runner import run_bench
 from test_bench_chip import SEED, TEMPERATURE, Case, image, tokens_of
 
-from setun.firmware.compiler import aligned
-from setun.firmware.functions import seed_state
-from setun.firmware.placement import place
+from setun.firmware.image.memory_layout import place
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.program.compiler import aligned
 from setun.hw.chip import Chip
 from setun.sim.golden import GoldenModel, Sampler
 
@@ -37,10 +37,14 @@ def test_generations(greedy: int, sampled: int) -> None:
         state[:, :width] = fmt.to_bits(golden.state).reshape(-1, width)
         arrays[f"state{k}"] = state
         factor = 0 if temperature is None else int(fmt.to_bits(1.0 / temperature)[0])
-        jobs.append({
-            "prompt": prompt, "greedy": temperature is None, "factor": factor,
-            "seed": seed_state(SEED),
-        })  # fmt: skip
+        jobs.append(
+            {
+                "prompt": prompt,
+                "greedy": temperature is None,
+                "factor": factor,
+                "seed": seed_state(SEED),
+            }
+        )
     chip = Chip(config, place(im, config))
     parameters = {"config": config.to_dict(), "generations": jobs}
     run_bench(chip, "units.pins", parameters=parameters, arrays=arrays, seed=91)

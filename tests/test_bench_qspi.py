@@ -12,21 +12,33 @@ from units.harness import Parts
 from units.qspi_harness import FlashSystem, flash_model
 
 from setun.firmware.errors import SetunError
-from setun.hw.build import unit_report
-from setun.hw.controllers.qspi import QspiFlash
-from setun.hw.controllers.qspi_parts import PARTS
+from setun.hw.fpga.flow import unit_report
+from setun.hw.memory.controllers.qspi import QspiFlash
+from setun.hw.memory.controllers.qspi_parts import PARTS
 
 CLOCK_HZ = 100e6
 # The first is found in the continuous mode of an earlier configuration, the second in power-down.
 SYSTEMS: list[dict[str, Any]] = [
     {"part": "W25Q32JV", "base": 0x30_0000, "continuous": True, "stall": 0.3},
     {"part": "IS25LP128F", "capacity": 1 << 16, "powered": False, "late": 1, "stall": 0.0},
-    {"part": "MX25L12833F", "capacity": 1 << 16, "always": True, "round_trip": 3, "late": 2,
-     "stall": 0.9},
-    {"part": "IS25LP128F", "capacity": 1 << 16, "base": 0x4000, "continuous": True, "own": True,
-     "stall": 0.3},
+    {
+        "part": "MX25L12833F",
+        "capacity": 1 << 16,
+        "always": True,
+        "round_trip": 3,
+        "late": 2,
+        "stall": 0.9,
+    },
+    {
+        "part": "IS25LP128F",
+        "capacity": 1 << 16,
+        "base": 0x4000,
+        "continuous": True,
+        "own": True,
+        "stall": 0.3,
+    },
     {"part": "W25Q32JV", "capacity": 1 << 16, "powered": False, "own": True, "stall": 0.9},
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -39,21 +51,33 @@ def systems() -> tuple[Parts, list[dict[str, Any]]]:
         enable = part.quad_enable.bit if part.quad_enable else 0
         if given.get("always"):
             part, enable = replace(part, quad_enable=None), 0x02
-        options = {name: given[name] for name in ("base", "continuous", "powered", "late", "own",
-                                                  "round_trip") if name in given}  # fmt: skip
+        options = {
+            name: given[name]
+            for name in ("base", "continuous", "powered", "late", "own", "round_trip")
+            if name in given
+        }
         units[f"s{k}"] = FlashSystem(part, CLOCK_HZ, **options)
         about.append(
-            {"name": f"s{k}", "capacity": part.capacity, "base": given.get("base", 0),
-             "stall": given["stall"], "enable": enable}
-        )  # fmt: skip
+            {
+                "name": f"s{k}",
+                "capacity": part.capacity,
+                "base": given.get("base", 0),
+                "stall": given["stall"],
+                "enable": enable,
+            }
+        )
     return Parts(units), about
 
 
 def run_qspi(component: Parts, case: str, parameters: dict[str, Any], seed: int) -> None:
     run_bench(
-        component, "units.qspi", parameters=parameters, testcase=case, seed=seed,
+        component,
+        "units.qspi",
+        parameters=parameters,
+        testcase=case,
+        seed=seed,
         models=flash_model(),
-    )  # fmt: skip
+    )
 
 
 def test_qspi_reads(systems: tuple[Parts, list[dict[str, Any]]]) -> None:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from units.expect import quantised
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.isa import MeanSquare
-from setun.firmware.numerics import Numerics
-from setun.hw.quantiser import Quantiser
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.isa import MeanSquare
+from setun.hw.vector.quantiser import Quantiser
 
 EPS = 1e-6, 1e-6
 
@@ -113,10 +113,15 @@ def test_vectors(
     arrays |= {"scales": np.array(scales), "array_sums": np.array(sums)}
     words = sum(-(-arrays[f"x{k}"].shape[1] // lanes) + 2 for k in range(len(jobs)))
     config = ChipConfig(
-        columns=columns, rows=rows, lanes=lanes, max_columns=max(lengths),
+        columns=columns,
+        rows=rows,
+        lanes=lanes,
+        max_columns=max(lengths),
         numerics=numerics,
-        vector_elements=words * lanes, contexts=contexts, memory=memory,
-    )  # fmt: skip
+        vector_elements=words * lanes,
+        contexts=contexts,
+        memory=memory,
+    )
     parameters = {
         "config": config.to_dict(),
         "vectors": jobs,

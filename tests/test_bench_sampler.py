@@ -7,10 +7,10 @@ import pytest
 from bench.runner import run_bench
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.functions import seed_state
-from setun.firmware.numerics import Numerics
-from setun.hw.sampler import Sampler
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.numerics.options import Numerics
+from setun.hw.vector.sampler import Sampler
 from setun.sim import golden
 
 

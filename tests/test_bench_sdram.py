@@ -9,9 +9,9 @@ from bench.runner import run_bench
 from units.harness import Parts
 from units.sdram_harness import SdramSystem, SequentialReader
 
-from setun.hw.build import unit_report
-from setun.hw.controllers.sdram import SdramController
-from setun.hw.controllers.sdram_timing import PARTS
+from setun.hw.fpga.flow import unit_report
+from setun.hw.memory.controllers.sdram import SdramController
+from setun.hw.memory.controllers.sdram_timing import PARTS
 
 # Part, clock in MHz, round trip, CAS latency (None: lowest), stall of both sides.
 SYSTEMS = [

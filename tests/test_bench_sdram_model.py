@@ -10,7 +10,7 @@ from units.sdram_harness import RawPart, SdramSystem, SequentialReader
 from units.sdram_scripts import CLOCK_HZ, DEPTH, PART, POWER_UP_US
 
 from setun.firmware.errors import SetunError
-from setun.hw.controllers.sdram_timing import (
+from setun.hw.memory.controllers.sdram_timing import (
     AS4C32M16SB,
     IS42S16160,
     PARTS,
@@ -55,10 +55,14 @@ def test_mutants() -> None:
         units[f"m{k}"] = SequentialReader(made, size=1, stride=4 * part.columns)
         about.append(
             {
-                "name": f"m{k}", "what": what, "rule": rule, "part": part.name,
-                "clock_hz": clock_hz, "corrupt": what.startswith("return"),
+                "name": f"m{k}",
+                "what": what,
+                "rule": rule,
+                "part": part.name,
+                "clock_hz": clock_hz,
+                "corrupt": what.startswith("return"),
             }
-        )  # fmt: skip
+        )
     parameters = {"readers": about, "cycles": 11_000}
     run_bench(Parts(units), "units.sdram_rules", parameters=parameters, testcase="mutants", seed=52)
 

@@ -16,13 +16,13 @@ from units import expect
 from units.sink import BUFFER, BUFFERS
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.isa import Kernel
-from setun.firmware.noise import NOISE_BITS
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.hw.kernel import KernelLane, kernel_latency
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.noise import NOISE_BITS
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.program.isa import Kernel
 from setun.hw.pipeline import delayed
-from setun.hw.sink import Sink
+from setun.hw.vector.kernel import KernelLane, kernel_latency
+from setun.hw.vector.sink import Sink
 
 FORMATS = {
     "e8m9": Numerics(),
@@ -108,9 +108,13 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
     """A chip whose memories are those of the bench."""
     elements = BUFFER * BUFFERS * lanes
     return ChipConfig(
-        **{"max_columns": 384, **options}, lanes=lanes, columns=8, rows=rows,
-        vector_elements=elements, state_elements=elements,
-    )  # fmt: skip
+        **{"max_columns": 384, **options},
+        lanes=lanes,
+        columns=8,
+        rows=rows,
+        vector_elements=elements,
+        state_elements=elements,
+    )
 
 
 @pytest.mark.parametrize(

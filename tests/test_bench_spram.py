@@ -11,9 +11,9 @@ from bench.runner import run_bench, to_verilog
 from units.harness import Parts
 
 from setun.firmware.config import ChipConfig
-from setun.hw.build.toolchain import find_tool
-from setun.hw.controllers.spram import BLOCKS, SpramWeights
-from setun.hw.external import ExternalWeights
+from setun.hw.fpga.flow.toolchain import find_tool
+from setun.hw.memory.controllers.spram import BLOCKS, SpramWeights
+from setun.hw.memory.external import ExternalWeights
 
 
 def cell_model() -> str:
@@ -29,9 +29,13 @@ def test_spram(case: str) -> None:
     component = Parts({"generic": SpramWeights(), "ice40": SpramWeights("ice40")})
     # Not as `cells`: Yosys has no words for losing a memory's contents.
     run_bench(
-        component, "units.spram", parameters={"rounds": 60}, testcase=case, seed=71,
+        component,
+        "units.spram",
+        parameters={"rounds": 60},
+        testcase=case,
+        seed=71,
         models=cell_model(),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from docs import pages
 from setun import boards
 from setun.cli import cli
-from setun.hw.build.families import family
+from setun.hw.fpga.families import family
 
 BOARDS = [name for name in boards.names() if boards.get(name).has_fpga]
 

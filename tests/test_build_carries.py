@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from setun.hw.build.carries import release_carries
+from setun.hw.fpga.ecp5.carries import release_carries
 
 FIRST, ADD = f"{0x0008:016b}", f"{0x96AA:016b}"
 

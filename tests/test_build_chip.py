@@ -30,9 +30,21 @@ def test_dry_run_writes_the_design(tmp_path: Path) -> None:
 def test_pumped_chip_gets_both_clocks(tmp_path: Path) -> None:
     """The PLL's loop is closed over the fast clock; the chip's own divides the same oscillator."""
     code, _, error = invoke(
-        "build", "--board", "ulx3s-85f", "-o", str(tmp_path), "--dry-run", "--clock", "57.5",
-        "--set", "pump=2", "--set", "rows=8", "--set", "lanes=4",
-    )  # fmt: skip
+        "build",
+        "--board",
+        "ulx3s-85f",
+        "-o",
+        str(tmp_path),
+        "--dry-run",
+        "--clock",
+        "57.5",
+        "--set",
+        "pump=2",
+        "--set",
+        "rows=8",
+        "--set",
+        "lanes=4",
+    )
     assert code == 0, error
     text = (tmp_path / "setun.il").read_text()
     pll = text[text.index("cell \\EHXPLLL") :]
@@ -50,9 +62,22 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
     """Weights in the board's SDRAM: its pins are located, and the chip comes blank."""
     out = tmp_path / "out"
     code, text, error = invoke(
-        "build", "--board", "ulx3s-85f", "--model", "random-128x1", "-o", str(out), "--dry-run",
-        "--json", "--set", "memory=sdram-16", "--set", "columns=16", "--set", "rows=4",
-    )  # fmt: skip
+        "build",
+        "--board",
+        "ulx3s-85f",
+        "--model",
+        "random-128x1",
+        "-o",
+        str(out),
+        "--dry-run",
+        "--json",
+        "--set",
+        "memory=sdram-16",
+        "--set",
+        "columns=16",
+        "--set",
+        "rows=4",
+    )
     assert code == 0, error
     assert json.loads(text)["block_ram"][0]
     constraints = (out / "setun.lpf").read_text()
@@ -75,9 +100,19 @@ def test_dry_run_connects_the_boards_flash(
     for memory in ("qspi", "sdram-16"):
         out = tmp_path / memory
         code, _, error = invoke(
-            "build", "--board", board, "--model", "random-128x1", "-o", str(out),
-            "--dry-run", "--set", f"memory={memory}", "--set", "contexts=1",
-        )  # fmt: skip
+            "build",
+            "--board",
+            board,
+            "--model",
+            "random-128x1",
+            "-o",
+            str(out),
+            "--dry-run",
+            "--set",
+            f"memory={memory}",
+            "--set",
+            "contexts=1",
+        )
         assert code == 0, error
         texts[memory] = (out / "setun.il").read_text()
     constraints = (tmp_path / "qspi" / "setun.lpf").read_text()
@@ -131,7 +166,7 @@ def test_impossible_clock_is_refused_before_any_work(
     def measured(*_: object) -> None:
         pytest.fail("the chip was measured")
 
-    monkeypatch.setattr("setun.measure.measure", measured)
+    monkeypatch.setattr("setun.bench.measure.measure", measured)
     args = ["build", "--board", "ulx3s-85f", "--clock", "52", "-o", str(tmp_path / "out")]
     code, out, error = invoke(*args)
     assert code != 0 and not out

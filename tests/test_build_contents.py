@@ -13,17 +13,17 @@ from amaranth.lib.wiring import In
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setun.firmware import container
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.placement import place, sized_for
-from setun.hw.build.bram import config_blocks, netlist_blocks, with_blocks
-from setun.hw.build.contents import contents, markable, marks
-from setun.hw.build.families import family
-from setun.hw.build.finished import Finished, parse
-from setun.hw.build.layout import BYTES, Piece, fill, recover, rows
-from setun.hw.build.toolchain import find_tool
-from setun.hw.memory import Store, bus_signature, segments
+from setun.firmware.image import container
+from setun.firmware.image.memory_layout import place, sized_for
+from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks, with_blocks
+from setun.hw.fpga.families import family
+from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill, recover, rows
+from setun.hw.fpga.flow.finished import Finished, parse
+from setun.hw.fpga.flow.marks import contents, markable, marks
+from setun.hw.fpga.flow.toolchain import find_tool
+from setun.hw.memory.store import Store, bus_signature, segments
 from setun.models.random import random_image
 
 IMAGE = random_image((64, 1, 64), seed=5)
@@ -52,8 +52,14 @@ def finished() -> Finished:
                 pieces[number] = Piece(memory=name, first=first, stride=4, columns=columns)
                 number += 1
     text = config_text(fill(pieces, contents(CONFIG, marks(CONFIG))) | {1: other(1)})
-    return Finished(name="setun", config=CONFIG, shape={"hidden_size": 64}, pieces=pieces,
-                    text=text, report=REPORT)  # fmt: skip
+    return Finished(
+        name="setun",
+        config=CONFIG,
+        shape={"hidden_size": 64},
+        pieces=pieces,
+        text=text,
+        report=REPORT,
+    )
 
 
 def other(seed: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from amaranth.lib.wiring import In, Out
 
 from setun import boards
 from setun.firmware.errors import SetunError
-from setun.hw.build import build_bitstream, design_for
-from setun.hw.build.cache import Cache
+from setun.hw.fpga.flow import build_bitstream, design_for
+from setun.hw.fpga.flow.cache import Cache
 
 BOARD = boards.get("ulx3s-85f")
 

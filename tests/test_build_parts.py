@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.errors import SetunError
-from setun.hw.build import pll, report, toolchain
-from setun.hw.build.cache import Cache, digest
-from setun.hw.build.families import Device
-from setun.hw.build.process import Children
-from setun.hw.build.toolchain import find_tool
+from setun.hw.fpga.ecp5 import pll
+from setun.hw.fpga.families import Device
+from setun.hw.fpga.flow import report, toolchain
+from setun.hw.fpga.flow.cache import Cache, digest
+from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.toolchain import find_tool
 
 
 @given(st.sampled_from([12.0, 25.0, 48.0, 100.0]), st.floats(5, 390))
@@ -104,7 +105,7 @@ def test_child_that_cannot_start_is_refused(tmp_path: Path):
 def test_stop_ends_children_and_grandchildren(
     tmp_path: Path, stubborn: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("setun.hw.build.process.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("setun.hw.fpga.flow.process.GRACE_SECONDS", 0.3)
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN);" if stubborn else ""
     code = (
         f"import os, signal, subprocess, sys, time; {ignore}"
@@ -172,7 +173,7 @@ def test_cache_fills_once_and_drops_failures(tmp_path: Path):
 
 
 def test_cache_survives_two_writers_and_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("setun.hw.build.cache.KEPT_ENTRIES", 3)
+    monkeypatch.setattr("setun.hw.fpga.flow.cache.KEPT_ENTRIES", 3)
     cache = Cache(tmp_path)
     both = threading.Barrier(2)
 
@@ -233,8 +234,10 @@ def test_timing_looks_at_paths_between_clocks(tmp_path: Path):
     path = tmp_path / "timing.json"
 
     def crossing(*delays: float, start: str = "posedge sync", end: str = "posedge fast") -> Path:
-        fmax = {"sync": {"achieved": 70, "constraint": 50}, "fast": {"achieved": 120,
-                "constraint": 100}}  # fmt: skip
+        fmax = {
+            "sync": {"achieved": 70, "constraint": 50},
+            "fast": {"achieved": 120, "constraint": 100},
+        }
         parts = [{"delay": delay} for delay in delays]
         found = {"fmax": fmax, "critical_paths": [{"from": start, "to": end, "path": parts}]}
         path.write_text(json.dumps(found))

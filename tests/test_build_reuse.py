@@ -13,17 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from setun import boards
+from setun.boards.flashing import open_build
 from setun.cli import cli
-from setun.firmware import image as image_file
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Space, place
-from setun.flashing import open_build
-from setun.hw.build.bram import config_blocks, with_blocks
-from setun.hw.build.contents import contents, marks
-from setun.hw.build.layout import BYTES, Piece, fill
-from setun.hw.build.stages import Design
+from setun.firmware.image import file as image_file
+from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.program.compiler import Image
 from setun.hw.chip import Chip
+from setun.hw.fpga.ecp5.block_ram import config_blocks, with_blocks
+from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill
+from setun.hw.fpga.flow.marks import contents, marks
+from setun.hw.fpga.flow.stages import Design
 from setun.models.random import random_image
 
 # Chips are described to the tools that play, not elaborated.
@@ -81,8 +81,12 @@ def netlist(blocks: dict[int, np.ndarray]) -> str:
         words = np.zeros((64, 16, 20), np.uint8)
         words[:, :, :18] = block.reshape(64, 16, 18)
         init = {f"INITVAL_{k:02X}": "".join(map(str, words[k].ravel()[::-1])) for k in range(64)}
-        cells[f"ram{number}"] = {"type": "DP16KD", "parameters": init, "connections": {},
-                                 "port_directions": {}}  # fmt: skip
+        cells[f"ram{number}"] = {
+            "type": "DP16KD",
+            "parameters": init,
+            "connections": {},
+            "port_directions": {},
+        }
     return json.dumps({"modules": {"setun": {"ports": {}, "cells": cells}}})
 
 
@@ -109,8 +113,8 @@ class Scripted:
             variable = {"nextpnr": "NEXTPNR_ECP5"}.get(name, name.upper())
             monkeypatch.setenv(variable, f"{sys.executable} {path}")
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        monkeypatch.setattr("setun.measure.measure", self.measure)
-        monkeypatch.setattr("setun.hw.build.bitstream.design_for", described)
+        monkeypatch.setattr("setun.bench.measure.measure", self.measure)
+        monkeypatch.setattr("setun.hw.fpga.flow.bitstream.design_for", described)
         self.model = model(folder, 1)
         self.spoil = False
 
@@ -258,9 +262,16 @@ def test_layout_that_lost_a_mark_is_refused(
 
 @pytest.mark.parametrize(
     "options",
-    [["--set", "rows=8"], ["--clock", "50"], ["--seed", "2"], ["--seeds", "2"], ["--dry-run"],
-     ["--numerics", "fp8"], ["--allow-timing-fail"]],
-)  # fmt: skip
+    [
+        ["--set", "rows=8"],
+        ["--clock", "50"],
+        ["--seed", "2"],
+        ["--seeds", "2"],
+        ["--dry-run"],
+        ["--numerics", "fp8"],
+        ["--allow-timing-fail"],
+    ],
+)
 def test_options_of_the_chip_are_refused(tmp_path: Path, options: list[str]) -> None:
     code, _, error = invoke("build", "--reuse", str(tmp_path), "-o", str(tmp_path / "o"), *options)
     assert code != 0 and "must stand without options" in error and options[0] in error

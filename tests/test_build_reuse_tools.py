@@ -14,19 +14,19 @@ from amaranth.lib.wiring import In, Out
 from test_build_reuse import SHAPE, SMALL, built, model
 
 from setun import boards
-from setun.firmware import image as image_file
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement, place, sized_for
-from setun.hw.build import Model, build_bitstream, design_for, finished_build, put_model
-from setun.hw.build.bram import config_blocks, netlist_blocks
-from setun.hw.build.cache import Cache
-from setun.hw.build.contents import contents, marks
-from setun.hw.build.finished import Finished, load
-from setun.hw.build.layout import fill, recover
-from setun.hw.build.process import Children
-from setun.hw.build.stages import Flow
+from setun.firmware.image import file as image_file
+from setun.firmware.image.memory_layout import Placement, place, sized_for
 from setun.hw.chip import Chip
-from setun.hw.memories import Memories
+from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks
+from setun.hw.fpga.flow import Model, build_bitstream, design_for, finished_build, put_model
+from setun.hw.fpga.flow.bit_map import fill, recover
+from setun.hw.fpga.flow.cache import Cache
+from setun.hw.fpga.flow.finished import Finished, load
+from setun.hw.fpga.flow.marks import contents, marks
+from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.stages import Flow
+from setun.hw.memory.spaces import Memories
 from setun.models.random import random_image
 
 
@@ -76,8 +76,12 @@ def test_memories_alone_with_the_real_tools(tmp_path: Path) -> None:
     first, second = (random_image(SHAPE, seed=seed) for seed in (1, 2))
     config = sized_for(first, ChipConfig(columns=8, rows=4, lanes=2, packing="1.6b"))
     make = partial(MemoriesAlone, config)
-    common = {"name": "setun", "clock_mhz": 25.0, "allow_timing_fail": True,
-              "cache": Cache(tmp_path / "cache")}  # fmt: skip
+    common = {
+        "name": "setun",
+        "clock_mhz": 25.0,
+        "allow_timing_fail": True,
+        "cache": Cache(tmp_path / "cache"),
+    }
     board = boards.get("ulx3s-25f")
     held = Model(chip=make, config=config, placement=place(first, config), shape={})
     out, other, plain = (tmp_path / name for name in ("out", "other", "plain"))
@@ -109,9 +113,12 @@ def test_patched_bitstream_is_that_of_a_build_from_scratch(tmp_path: Path) -> No
     board = boards.get("ulx3s-25f")
     plain = tmp_path / "plain"
     build_bitstream(
-        lambda: Chip(finished.config, placement, round_trip=2), board, name="setun", out=plain,
+        lambda: Chip(finished.config, placement, round_trip=2),
+        board,
+        name="setun",
+        out=plain,
         clock_mhz=25.0,
-    )  # fmt: skip
+    )
     packed = (other / "setun.bit").read_bytes()
     assert packed == (plain / "setun.bit").read_bytes() != (out / "setun.bit").read_bytes()
 

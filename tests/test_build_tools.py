@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from setun import boards
 from setun.firmware.errors import SetunError
-from setun.hw.build import build_bitstream, unit_report
-from setun.hw.build.cache import Cache
+from setun.hw.fpga.flow import build_bitstream, unit_report
+from setun.hw.fpga.flow.cache import Cache
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from setun.firmware.checkpoint import (
+from setun.firmware.errors import SetunError
+from setun.firmware.models.checkpoint import (
     ModelConfig,
     expected_shapes,
     load_checkpoint,
     parse_config,
 )
-from setun.firmware.errors import SetunError
 
 CONFIG: dict[str, Any] = {
     "architectures": ["HGRNBitForCausalLM"],

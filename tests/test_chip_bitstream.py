@@ -11,10 +11,10 @@ from setun.backends import SimulatedBackend, simulated
 from setun.backends.base import Sampling
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import sized_for
-from setun.hw.generation import COUNTERS
-from setun.hw.memory import Store
-from setun.hw.verilog import chip_verilog
+from setun.firmware.image.memory_layout import sized_for
+from setun.hw.control.generation import COUNTERS
+from setun.hw.emit.verilog import chip_verilog
+from setun.hw.memory.store import Store
 from setun.models.random import random_image
 from setun.sim.golden import GoldenModel
 

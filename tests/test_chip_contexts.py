@@ -11,13 +11,13 @@ from units.finder import compare_state, starts
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.functions import seed_state
+from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import ChipClient, Reason
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import Space, sized_for
-from setun.hw.generation import COUNTERS
-from setun.hw.prompts import PROMPT_DEPTH
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.numerics.options import Numerics
+from setun.hw.control.generation import COUNTERS
+from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.models.random import VOCABULARY, random_image
 from setun.sim.golden import GoldenModel, Sampler
 
@@ -25,14 +25,24 @@ IMAGE = random_image((64, 2, 128), seed=3)
 CHIPS: dict[str, dict[str, Any]] = {
     "onchip-2": {"columns": 8, "rows": 4, "lanes": 2, "contexts": 2},
     "sdram-16-4": {
-        "columns": 8, "rows": 8, "lanes": 4, "packing": "1.6b", "memory": "sdram-16", "contexts": 4,
+        "columns": 8,
+        "rows": 8,
+        "lanes": 4,
+        "packing": "1.6b",
+        "memory": "sdram-16",
+        "contexts": 4,
     },
-    "onchip-4": {"columns": 8, "rows": 4, "lanes": 4, "contexts": 4,
-                 "numerics": Numerics(vector=Format(6, 9))},
+    "onchip-4": {
+        "columns": 8,
+        "rows": 4,
+        "lanes": 4,
+        "contexts": 4,
+        "numerics": Numerics(vector=Format(6, 9)),
+    },
     "sdram-16-2": {"columns": 4, "rows": 16, "lanes": 4, "memory": "sdram-16", "contexts": 2},
     "axi4-64-4": {"columns": 32, "rows": 32, "lanes": 8, "memory": "axi4-64", "contexts": 4},
     "spram-2": {"columns": 8, "rows": 8, "lanes": 2, "memory": "spram", "contexts": 2},
-}  # fmt: skip
+}
 QUICK = {"onchip-2", "sdram-16-4"}
 Rng = np.random.Generator
 
@@ -85,8 +95,13 @@ class Conversation:
 
     def check(self, name: str) -> None:
         """All tokens of the generation that was begun."""
-        compare(f"tokens of context {self.context}, {name}", self.expected, list(self.tokens),
-                unit="sampler", width=16)  # fmt: skip
+        compare(
+            f"tokens of context {self.context}, {name}",
+            self.expected,
+            list(self.tokens),
+            unit="sampler",
+            width=16,
+        )
         assert self.client.last_done is not None
         reason = Reason.COUNT if self.fed else Reason.NO_PROMPT
         assert self.client.last_done.reason == reason, name

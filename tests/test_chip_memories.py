@@ -14,14 +14,14 @@ from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBack
 from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
 from setun.cli import cli
-from setun.firmware import identity
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image import save
-from setun.firmware.placement import Space, place, sized_for
+from setun.firmware.image.file import save
+from setun.firmware.image.memory_layout import Space, place, sized_for
+from setun.firmware.link import identity
+from setun.firmware.program.compiler import Image
 from setun.hw.chip import Chip
-from setun.hw.controllers.spram import BLOCKS
+from setun.hw.memory.controllers.spram import BLOCKS
 from setun.models.random import random_image
 
 SHAPE = (64, 1, 128)  # hidden, layers, intermediate: three sectors of flash
@@ -127,12 +127,14 @@ def test_configurations_refused(change: dict[str, Any], said: str) -> None:
         ({"memory": "qspi", "part": "W25Q1"}, "part: must be one of W25Q32JV, .* quad SPI flash"),
         ({"memory": "qspi", "part": "IS42S16160-7"}, "part: must be one of W25Q32JV"),
         ({"memory": "qspi", "part": "W25Q32JV", "flash_base": 4 << 20}, "qspi memory of 0 bytes"),
-        ({"memory": "qspi", "part": "W25Q32JV", "flash_base": 2 << 20, "weight_words": 32769},
-         "qspi memory of 2097152 bytes"),
+        (
+            {"memory": "qspi", "part": "W25Q32JV", "flash_base": 2 << 20, "weight_words": 32769},
+            "qspi memory of 2097152 bytes",
+        ),
         ({"memory": "qspi", "part": "IS25LP128F", "clock_hz": 161_000_000}, "160 MHz"),
         ({"memory": "spram", "weight_words": 2049}, "spram memory of 131072 bytes"),
     ],
-)  # fmt: skip
+)
 def test_chips_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(SetunError, match=said) as found:
         Chip(ChipConfig(**change))

@@ -9,12 +9,12 @@ import pytest
 
 from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
-from setun.firmware import identity
-from setun.firmware.checkpoint import load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import sized_for
+from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.link import identity
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.models.load import load_model
 
 ROOT = Path(__file__).parents[1]
@@ -112,9 +112,10 @@ def test_codes_added_one_by_one() -> None:
     "preset",
     [
         pytest.param(n, marks=() if n == "all-four" else pytest.mark.slow)
-        for n in PRESETS if n != "default"
+        for n in PRESETS
+        if n != "default"
     ],
-)  # fmt: skip
+)
 def test_demo_model(preset: str) -> None:
     check(load_model("shakespeare"), PRESETS[preset], 4, columns=32, rows=16, lanes=8)
 

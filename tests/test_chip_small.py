@@ -8,13 +8,13 @@ import test_bench_chip as chips
 
 from setun.firmware.config import SMALL_ROWS, ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.identity import decode
+from setun.firmware.image.memory_layout import Space, place, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import Space, place, sized_for
-from setun.firmware.ternary import unpack_trits
-from setun.hw.external import check_capacity
+from setun.firmware.link.identity import decode
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.numerics.ternary import unpack_trits
+from setun.hw.memory.external import check_capacity
 from setun.hw.small.array import ROWS, decoded
 from setun.hw.small.microcode import WORD, WORDS, Next, Scalar, Source, To, microprogram
 from setun.models.load import load_model
@@ -23,8 +23,15 @@ from setun.sim.memories.system import system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip
 
 MODEL = "shakespeare-small"
-OPTIONS = {"columns": 1, "rows": SMALL_ROWS, "lanes": 1, "packing": "1.6b", "memory": "spram-16",
-           "clock_hz": 12_000_000, "baud": 3_000_000}  # fmt: skip
+OPTIONS = {
+    "columns": 1,
+    "rows": SMALL_ROWS,
+    "lanes": 1,
+    "packing": "1.6b",
+    "memory": "spram-16",
+    "clock_hz": 12_000_000,
+    "baud": 3_000_000,
+}
 chips.MODELS[MODEL] = chips.ROOT / "setun" / "models" / MODEL
 
 
@@ -130,7 +137,7 @@ def test_small_chip_refuses_what_its_memory_does_not_hold() -> None:
 
 
 def test_microprogram_uses_nothing_that_was_read_while_written() -> None:
-    """Data memory may answer anything then; see `setun.hw.build.families`."""
+    """Data memory may answer anything then; see `setun.hw.fpga.families`."""
     words = [WORD.from_bits(word) for word in microprogram()]
     for at, word in enumerate(words):
         if not word.write:

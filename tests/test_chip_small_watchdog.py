@@ -6,16 +6,16 @@ import pytest
 from test_chip_small import OPTIONS
 from test_chip_watchdog import PROMPT, blanked, generation, golden, hung_generation
 
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.isa import WORDS, Kernel, Op
+from setun.firmware.image.memory_layout import Space, Words, place, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import Space, Words, place, sized_for
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import WORDS, Kernel, Op
 from setun.hw.chip import Chip
-from setun.hw.conversion import to_verilog
-from setun.hw.verilog import TOP
+from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.verilog import TOP
 from setun.models.random import random_image
 from setun.sim.simulator import SimulatedChip, compile_chip
 

@@ -12,20 +12,20 @@ from amaranth.lib.wiring import In, Out
 
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import WORDS, Kernel, Op
+from setun.firmware.image.memory_layout import Space, Words, place, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
-from setun.firmware.placement import Space, Words, place, sized_for
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import WORDS, Kernel, Op
 from setun.hw.chip import Chip
-from setun.hw.conversion import to_verilog
-from setun.hw.verilog import TOP
+from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.verilog import TOP
 from setun.models.load import load_model
-from setun.sim.dot import dot_verilog
 from setun.sim.golden import GoldenModel, Sampler
 from setun.sim.memories.bulk import bulk_verilog
 from setun.sim.memories.system import memory_model, model_words, system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
+from setun.sim.simulator.dot import dot_verilog
 
 PROMPT, COUNT = [3, 1, 4, 1, 5], 8
 pytestmark = pytest.mark.timeout(900)
@@ -67,9 +67,10 @@ def blanked(program: Words, op: Op, which: int, kernel: Kernel | None = None) ->
     """Address and first word of an instruction that is made to do nothing."""
     words = program.reshape(-1, WORDS)[:, 0]
     found = [
-        k for k, word in enumerate(words)
+        k
+        for k, word in enumerate(words)
         if word & 15 == op and (kernel is None or word >> 4 & 7 == kernel)
-    ]  # fmt: skip
+    ]
     return found[which] * WORDS, int(words[found[which]]) & ~15 | Op.MODEL
 
 

@@ -71,8 +71,11 @@ def test_each_verb_explains_itself_and_takes_json(name: str):
 )
 def test_shell_completion(line: str, offers: set[str]):
     words = ["setun", *line.split()]
-    environment = os.environ | {"_SETUN_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words),
-                                "COMP_CWORD": str(len(words) - 1)}  # fmt: skip
+    environment = os.environ | {
+        "_SETUN_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
     code = "import setun.cli; setun.cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment
@@ -83,8 +86,12 @@ def test_shell_completion(line: str, offers: set[str]):
 @pytest.mark.parametrize("verb", ["stream", "load", "flash"])
 def test_board_verbs_have_examples_and_fit_a_narrow_terminal(verb: str):
     environment = os.environ | {"COLUMNS": "60"}
-    done = subprocess.run([sys.executable, "-m", "setun", verb, "--help"],
-                          capture_output=True, text=True, env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "setun", verb, "--help"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert f"\n  setun {verb} " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 60
 

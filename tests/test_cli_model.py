@@ -11,8 +11,8 @@ import pytest
 
 from setun import models
 from setun.cli import run
-from setun.firmware import image as image_file
-from setun.firmware.numerics import PRESETS, from_file
+from setun.firmware.image import file as image_file
+from setun.firmware.numerics.options import PRESETS, from_file
 from setun.models.load import load_model, open_model
 from setun.sim.golden import GoldenModel
 
@@ -286,7 +286,7 @@ def header(text: str) -> bytes:
         (header("__import__('os')"), "whole .npy file"),
         (header("((((("), "whole .npy file"),
     ],
-)  # fmt: skip
+)
 def test_bad_ids(
     small: Path, tmp_path: Path, data: bytes, rule: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,8 +11,8 @@ from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import sized_for
+from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.models.load import load_model
 
 IDS = ("--prompt-ids", "5,6,7", "-n", 24)
@@ -69,15 +69,25 @@ def test_a_file_of_numerics(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "n.toml"
     file.write_text('activation = "fp8"\naccumulate = 16\nmultiplier = "lmul"\nvector = [6, 9]\n')
     code, out, error = invoke(
-        "generate", "-o", tmp_path / "out", "--numerics", file, "--set", "columns=8",
-        "--set", "rows=4", "--set", "lanes=2", "--json",
-    )  # fmt: skip
+        "generate",
+        "-o",
+        tmp_path / "out",
+        "--numerics",
+        file,
+        "--set",
+        "columns=8",
+        "--set",
+        "rows=4",
+        "--set",
+        "lanes=2",
+        "--json",
+    )
     assert code == 0, error
     written = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
     asked = Numerics.from_dict(tomllib.loads(file.read_text())).to_dict()
-    assert {k: written[k] for k in asked} == asked == {
-        k: json.loads(out)["config"][k] for k in asked
-    }  # fmt: skip
+    assert (
+        {k: written[k] for k in asked} == asked == {k: json.loads(out)["config"][k] for k in asked}
+    )
     # What was written is what --config takes.
     code, out, error = invoke(
         "generate", "-o", tmp_path / "again", "--config", tmp_path / "out" / "config.toml", "--json"
@@ -90,9 +100,18 @@ def test_a_file_of_numerics(model: Path, tmp_path: Path) -> None:
 
 def test_a_board_with_numerics(tmp_path: Path) -> None:
     code, out, error = invoke(
-        "build", "--board", "ulx3s-85f", "-o", tmp_path, "--dry-run", "--json",
-        "--numerics", "lmul", "--set", "state_rounding=stochastic",
-    )  # fmt: skip
+        "build",
+        "--board",
+        "ulx3s-85f",
+        "-o",
+        tmp_path,
+        "--dry-run",
+        "--json",
+        "--numerics",
+        "lmul",
+        "--set",
+        "state_rounding=stochastic",
+    )
     assert code == 0, error
     config = json.loads(out)["config"]
     assert (config["multiplier"], config["state_rounding"]) == ("lmul", "stochastic")

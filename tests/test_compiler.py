@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setun.firmware.checkpoint import Checkpoint, ModelConfig, expected_shapes, load_checkpoint
-from setun.firmware.compiler import ALIGN, Image, aligned, compile_checkpoint, lower_bounds
 from setun.firmware.errors import SetunError
-from setun.firmware.isa import Kernel, Op
-from setun.firmware.verify import verify
-from setun.sim import reference
+from setun.firmware.models.checkpoint import (
+    Checkpoint,
+    ModelConfig,
+    expected_shapes,
+    load_checkpoint,
+)
+from setun.firmware.program.compiler import ALIGN, Image, aligned, compile_checkpoint, lower_bounds
+from setun.firmware.program.isa import Kernel, Op
+from setun.firmware.program.verify import verify
 from setun.sim.folded import FoldedModel
-from setun.sim.reference import FloatModel
+from setun.sim.reference import hgrn_bit as reference
+from setun.sim.reference.hgrn_bit import FloatModel
 
 MODELS = ["a_h64_l2", "b_h128_l4", "d_h64_l3_nolb"]
 
@@ -69,15 +74,34 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
     "config",
     [
         ModelConfig(vocab_size=7, hidden_size=40, num_hidden_layers=1, intermediate_size=24),
-        ModelConfig(vocab_size=300, hidden_size=96, num_hidden_layers=2, intermediate_size=256,
-                    use_lower_bound=False, expand_ratio=1.5, num_heads=3),
-        ModelConfig(vocab_size=33, hidden_size=64, num_hidden_layers=2, intermediate_size=200,
-                    tie_word_embeddings=True, rms_norm_eps=1e-3),
-        ModelConfig(vocab_size=50, hidden_size=130, num_hidden_layers=3, intermediate_size=70,
-                    use_lower_bound=False, expand_ratio=0.5),
+        ModelConfig(
+            vocab_size=300,
+            hidden_size=96,
+            num_hidden_layers=2,
+            intermediate_size=256,
+            use_lower_bound=False,
+            expand_ratio=1.5,
+            num_heads=3,
+        ),
+        ModelConfig(
+            vocab_size=33,
+            hidden_size=64,
+            num_hidden_layers=2,
+            intermediate_size=200,
+            tie_word_embeddings=True,
+            rms_norm_eps=1e-3,
+        ),
+        ModelConfig(
+            vocab_size=50,
+            hidden_size=130,
+            num_hidden_layers=3,
+            intermediate_size=70,
+            use_lower_bound=False,
+            expand_ratio=0.5,
+        ),
     ],
     ids=["small", "wide-state", "tied", "odd"],
-)  # fmt: skip
+)
 def test_other_shapes(config: ModelConfig) -> None:
     checkpoint = random_checkpoint(config)
     image = image_of(config)
@@ -94,8 +118,15 @@ def test_program_of_a_layer() -> None:
     config = ModelConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
     image = image_of(config)
     body = [i for i in image.program if i.op is Op.MATVEC]
-    kernels = [Kernel.SILU, Kernel.MLGRU, Kernel.GLU, Kernel.ADD, Kernel.COPY, Kernel.GLU,
-               Kernel.ADD]  # fmt: skip
+    kernels = [
+        Kernel.SILU,
+        Kernel.MLGRU,
+        Kernel.GLU,
+        Kernel.ADD,
+        Kernel.COPY,
+        Kernel.GLU,
+        Kernel.ADD,
+    ]
     assert [i.kernel for i in body] == [*kernels, *kernels, Kernel.SAMPLE]
     assert [i.note for i in body] == [m.name for m in image.matrices]
     assert sum(i.op is Op.END for i in image.program) == 2

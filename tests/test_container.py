@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setun.firmware.container import (
+from setun.firmware.errors import SetunError
+from setun.firmware.image.container import (
     JSON_LIMIT,
     MAGIC,
     VERSION,
@@ -20,7 +21,6 @@ from setun.firmware.container import (
     read,
     write,
 )
-from setun.firmware.errors import SetunError
 
 HEADER: dict[str, Any] = {"model": "κείμενο", "layers": 6, "eps": 1e-6, "tied": False}
 SECTIONS = [

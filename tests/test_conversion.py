@@ -1,4 +1,4 @@
-"""Verilog of `setun.hw.conversion`: the same hardware as Amaranth's, equal modules once."""
+"""Verilog of `setun.hw.emit.conversion`: the same hardware as Amaranth's, equal modules once."""
 
 import gc
 import re
@@ -12,8 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.hw.chip import Chip
-from setun.hw.conversion import to_verilog
-from setun.hw.verilog import chip_verilog
+from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.verilog import chip_verilog
 from setun.sim.simulator import externalise_memories
 
 NAME = r"(?:\\(\S+) |(\w+))"

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from setun import boards
+from setun.bench.measure import measure
 from setun.cli import cli
 from setun.estimate.best import FILLED, best, settings
 from setun.estimate.cells import KINDS, data, unit_cells
@@ -19,8 +20,7 @@ from setun.estimate.diagram import layer_spans
 from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.placement import place, sized_for
-from setun.measure import measure
+from setun.firmware.image.memory_layout import place, sized_for
 from setun.models.load import load_model
 
 BUILDS = data("builds.json")
@@ -43,7 +43,7 @@ def test_builds(number: int) -> None:
     assert found.fits
 
 
-# `python -m setun.prices`, docs/numerics.md: 16 x 8 MACs, 4 lanes, one context on a ULX3S-85F.
+# `python -m setun.bench.prices`, docs/numerics.md: 16 x 8 MACs, 4 lanes, one context, ULX3S-85F.
 @pytest.mark.parametrize(
     ("numerics", "luts", "multipliers", "cycles"),
     [

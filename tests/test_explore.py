@@ -7,16 +7,21 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
-from setun.hw.explore.shared_rows import ROWS, SUM_WIDTH, SharedRows, encode, patterns
+from setun.hw.alternatives.shared_rows import ROWS, SUM_WIDTH, SharedRows, encode, patterns
 
 
 def packed(values: Any, width: int) -> int:
     return sum((int(v) & ((1 << width) - 1)) << (k * width) for k, v in enumerate(values))
 
 
-@pytest.mark.parametrize(("columns", "together", "tables"), [
-    (8, 2, False), (8, 2, True), (12, 3, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("columns", "together", "tables"),
+    [
+        (8, 2, False),
+        (8, 2, True),
+        (12, 3, True),
+    ],
+)
 def test_shared_rows(columns: int, together: int, tables: bool) -> None:
     """Random and largest codes, every pattern of weights, both banks."""
     rng = np.random.default_rng(7)

@@ -62,9 +62,12 @@ def test_the_command_is_what_python_dash_m_runs() -> None:
     ],
 )
 def test_a_slip_of_the_finger_is_told_what_was_meant(
-    words: list[str], meant: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    words: list[str],
+    meant: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.run(words) in (1, 2)
     out, err = capsys.readouterr()
@@ -209,8 +212,11 @@ def test_installed_as_the_docs_say(line: str, wheel: Path, tmp_path: Path) -> No
     assert wheel.stat().st_size <= WHEEL_MB * 1e6
     (venv,) = [line for line in typed() if "venv" in line]
     install = line.replace("'setun[", f"'{wheel}[")
-    clean = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path),
-             **{k: v for k, v in os.environ.items() if k.startswith("PIP_")}}  # fmt: skip
+    clean = {
+        "PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        **{k: v for k, v in os.environ.items() if k.startswith("PIP_")},
+    }
     started = time.monotonic()
     subprocess.run(
         ["bash", "-c", f"set -e; {venv}; {install} --quiet"], cwd=tmp_path, env=clean, check=True

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
+from setun.firmware.numerics.formats import Format
 
 FORMATS = [Format(8, 9), Format(6, 9), Format(8, 7), Format(5, 2), Format(7, 10)]
 formats = st.builds(Format, st.integers(5, 8), st.integers(2, 10))

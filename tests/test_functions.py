@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import (
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import (
     LN2_FIXED,
     NOISE_FRACTION,
     code_bits,
@@ -38,8 +38,11 @@ def test_sigmoid_is_close_and_monotone(fmt: Format) -> None:
     y = sigmoid(fmt, x)
     assert np.array_equal(y, sigmoid_exact(fmt, x))
     inside = np.abs(x) < 15.99
-    true = np.where(x < 0, np.exp(np.minimum(x, 0)) / (1 + np.exp(np.minimum(x, 0))), 1 / (
-        1 + np.exp(-np.maximum(x, 0))))  # fmt: skip
+    true = np.where(
+        x < 0,
+        np.exp(np.minimum(x, 0)) / (1 + np.exp(np.minimum(x, 0))),
+        1 / (1 + np.exp(-np.maximum(x, 0))),
+    )
     near = inside & (true >= fmt.smallest)
     ulp = np.exp2(np.floor(np.log2(true[near])) - fmt.mantissa)
     # Half a unit for the rounding, one part in 2**12 for the table and its argument.

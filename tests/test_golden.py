@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from setun.firmware.checkpoint import load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
-from setun.firmware.formats import Format
-from setun.firmware.isa import Op
-from setun.firmware.numerics import Numerics
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image, compile_checkpoint
+from setun.firmware.program.isa import Op
 from setun.sim.evaluate import golden_logits
 from setun.sim.golden import GoldenModel, Sampler
 

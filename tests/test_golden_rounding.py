@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setun.firmware import functions
-from setun.firmware.formats import Format
+from setun.firmware.numerics import functions
+from setun.firmware.numerics.formats import Format
 
 FORMATS = [Format(e, m) for e in (5, 6, 8) for m in (2, 7, 9, 10)]
 
@@ -75,10 +75,16 @@ def test_inputs_are_left_alone_and_shapes_kept() -> None:
 @pytest.mark.parametrize("fmt", [Format(8, 9), Format(6, 7), Format(5, 10)], ids=str)
 def test_sigmoid_lookup_is_its_definition(fmt: Format) -> None:
     rng = np.random.default_rng(1)
-    x = fmt.round(np.concatenate([
-        rng.standard_normal(4000) * 4, rng.standard_normal(500) * 40, [0.0, 16.0, -16.0, 15.99],
-        np.ldexp(rng.choice([-1.0, 1.0], 400), rng.integers(-30, 15, 400)),
-    ]))  # fmt: skip
+    x = fmt.round(
+        np.concatenate(
+            [
+                rng.standard_normal(4000) * 4,
+                rng.standard_normal(500) * 40,
+                [0.0, 16.0, -16.0, 15.99],
+                np.ldexp(rng.choice([-1.0, 1.0], 400), rng.integers(-30, 15, 400)),
+            ]
+        )
+    )
     got = functions.sigmoid(fmt, x)
     np.testing.assert_array_equal(got, functions.sigmoid_exact(fmt, x))
     tolerance = 2.0 ** -(fmt.mantissa + 1) + 2.0**-11

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setun.firmware import container
-from setun.firmware import image as image_file
-from setun.firmware.checkpoint import load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint, with_hash
-from setun.firmware.container import Section
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.isa import Instruction, Op
-from setun.firmware.numerics import Numerics
+from setun.firmware.image import container
+from setun.firmware.image import file as image_file
+from setun.firmware.image.container import Section
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image, compile_checkpoint, with_hash
+from setun.firmware.program.isa import Instruction, Op
 
 SHARED = Path(__file__).parents[2] / "shared"
 MODELS = ["vectors/hgrn_bit/a_h64_l2", "vectors/hgrn_bit/d_h64_l3_nolb", "models/shakespeare-0.4m"]
@@ -193,7 +193,7 @@ NAN = np.float32("nan").tobytes()
         (with_meta("constants", shape=[1]), "must have a shape"),
         (with_meta("constants", shape=[640, 3]), "constants"),
     ],
-)  # fmt: skip
+)
 def test_consistent_crcs_do_not_help(data: bytes, rule: str) -> None:
     assert rule in refusal(data)
 
@@ -285,16 +285,20 @@ def overtaken(program: list[dict[str, Any]]) -> None:
         (lambda p: p[3].pop("op"), "needs an op"),
         (lambda p: p.__setitem__(3, 5), "list of instructions"),  # type: ignore[arg-type, call-overload]
     ],
-)  # fmt: skip
+)
 def test_programs_the_chip_cannot_run(change: Any, rule: str) -> None:
     assert rule in refusal(with_program(change))
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 1 << 33), st.floats(), st.text(max_size=4),
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 1 << 33),
+    st.floats(),
+    st.text(max_size=4),
     st.sampled_from(["COPY", "MLGRU", "GLU", "ADD", "SAMPLE", "END", "EMBED", "OWN", "ARRAY"]),
     st.lists(st.integers(0, 3), max_size=2),
-)  # fmt: skip
+)
 FIELDS = st.sampled_from([f.name for f in dataclasses.fields(Instruction)])
 
 
@@ -319,10 +323,12 @@ def test_hostile_programs_never_crash(
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(sorted(container.parse(DATA, "x")[1])),
-    st.sampled_from(["rows", "columns", "scale", "shape"]), VALUES,
+    st.sampled_from(["rows", "columns", "scale", "shape"]),
+    VALUES,
     st.sampled_from(["format", "generator", "model", "model_hash", "numerics", "packing", "x"]),
-    VALUES, st.booleans(),
-)  # fmt: skip
+    VALUES,
+    st.booleans(),
+)
 def test_hostile_headers_never_crash(
     name: str, key: str, value: Any, top: str, other: Any, both: bool
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setun.firmware.formats import Format
-from setun.firmware.lmul import formula, lmul, offset_bits, square
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.lmul import formula, lmul, offset_bits, square
 
 formats = st.builds(Format, st.integers(5, 8), st.integers(2, 17))
 patterns = st.integers(0, 1 << 30)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from setun import measure as measuring
+from setun.bench import measure as measuring
 from setun.firmware.errors import SetunError
 
 

@@ -12,8 +12,8 @@ from netlist.synthesis import synthesised, with_models
 from test_chip_small import MODEL, config
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.memory_layout import place, sized_for
 from setun.firmware.link import ChipClient, open_port
-from setun.firmware.placement import place, sized_for
 from setun.hw.chip import Chip
 from setun.models.load import load_model
 from setun.models.random import random_image
@@ -60,8 +60,9 @@ def test_ecp5_equals_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     image = random_image((64, 1, 64), seed=5)
     monkeypatch.setitem(chips.MODELS, RANDOM, tmp_path)
     monkeypatch.setattr(chips, "image", lambda model: image)
-    base = ChipConfig(columns=8, rows=4, lanes=2, packing="1.6b", clock_hz=40_000_000,
-                      baud=10_000_000)  # fmt: skip
+    base = ChipConfig(
+        columns=8, rows=4, lanes=2, packing="1.6b", clock_hz=40_000_000, baud=10_000_000
+    )
     made = sized_for(image, base)
     placement = place(image, made)
     gates = synthesised(Chip(made, placement), "setun", "ecp5", tmp_path)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import xorshift32
-from setun.firmware.noise import (
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import xorshift32
+from setun.firmware.numerics.noise import (
     NOISE_BITS,
     STRIDE,
     first_state,

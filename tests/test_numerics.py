@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.numerics import (
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import (
     CHUNK,
     EXACT,
     FILE_LIMIT,

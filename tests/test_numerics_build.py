@@ -8,11 +8,11 @@ import pytest
 from amaranth.back import rtlil
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.hw.alternatives.products import cells
 from setun.hw.arith import CodeDivider, FloatMultiplier, LMul, WholeLMulSquare, WholeSquare
 from setun.hw.chip import Chip
-from setun.hw.explore.products import cells
 
 CELL = re.compile(r"cell \$mul .*?\n(.*?)\n *end", re.S)
 # Whose index a constant multiplies, to say which bits of a word are meant: no multiplier.

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setun.firmware.formats import Format
-from setun.firmware.lmul import lmul
-from setun.firmware.numerics import ACCUMULATOR, EXACT, PRESETS, Numerics
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.lmul import lmul
+from setun.firmware.numerics.options import ACCUMULATOR, EXACT, PRESETS, Numerics
 from setun.programs import figure, table
 from setun.sim import evaluate
 from setun.sim.arithmetic import Arithmetic
@@ -144,8 +144,13 @@ def test_state_errors_do_not_grow(shared: Path, demo: Demo) -> None:
     gates = memory.record(demo, Numerics(), tokens, demo.held_out(shared / TEXT))
     edges = memory.blocks(tokens)
     assert edges == [0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
-    bounds = {"9, nearest": 0.0015, "9, stochastic": 0.0015,
-              "7, nearest": 0.006, "7, stochastic": 0.006, "16, nearest": 0.0006}  # fmt: skip
+    bounds = {
+        "9, nearest": 0.0015,
+        "9, stochastic": 0.0015,
+        "7, nearest": 0.006,
+        "7, stochastic": 0.006,
+        "16, nearest": 0.0006,
+    }
     for name, errors in memory.state_errors(gates, edges).items():
         assert max(errors) < bounds[name.split("state ")[1]], name
         assert errors[-1] < 1.15 * errors[4], name
@@ -231,8 +236,10 @@ def test_no_rounding_of_exact_sums_is_none() -> None:
     exact = Arithmetic(Numerics(activation="fp8", accumulate=EXACT)).sums(codes, weights)
     np.testing.assert_array_equal(exact, codes.astype(np.int64) @ weights.astype(np.int64))
     chunk = Arithmetic(Numerics(activation="fp8", accumulate=64)).sums(codes, weights)
-    want = [[slowly((row * column).tolist(), 64, True) for column in weights.T.astype(float)]
-            for row in codes.astype(float)]  # fmt: skip
+    want = [
+        [slowly((row * column).tolist(), 64, True) for column in weights.T.astype(float)]
+        for row in codes.astype(float)
+    ]
     assert chunk.tolist() == want
 
 
@@ -251,8 +258,12 @@ def test_standard_errors_are_over_windows() -> None:
 def test_tables_and_figures() -> None:
     assert table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
     assert [figure(x) for x in (0.0, 0.01234, 1.0, 3.21e-7, 26.0)] == [
-        "0", "0.012", "1", "3.2e-07", "26"
-    ]  # fmt: skip
+        "0",
+        "0.012",
+        "1",
+        "3.2e-07",
+        "26",
+    ]
 
 
 def test_studies_are_programs(tmp_path: Path) -> None:

@@ -5,14 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setun.firmware.checkpoint import load_checkpoint
-from setun.firmware.compiler import ALIGN, Image, aligned, compile_checkpoint
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.isa import WORDS, Op
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import (
+from setun.firmware.image.memory_layout import (
     Space,
     check_fit,
     place,
@@ -21,7 +16,12 @@ from setun.firmware.placement import (
     weight_stride,
     weight_words,
 )
-from setun.firmware.ternary import unpack_2b, unpack_trits
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.ternary import unpack_2b, unpack_trits
+from setun.firmware.program.compiler import ALIGN, Image, aligned, compile_checkpoint
+from setun.firmware.program.isa import WORDS, Op
 
 SHAPES = [(32, 8, 8), (8, 8, 1), (16, 32, 4), (64, 16, 16), (4, 2, 2)]
 

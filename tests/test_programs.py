@@ -30,9 +30,12 @@ def programs() -> list[str]:
 @pytest.mark.parametrize("name", programs())
 @pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--nonsense", 2)])
 def test_options_are_told(
-    name: str, option: str, status: int, monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    option: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     if name.startswith("setun.train") and importlib.util.find_spec("torch") is None:
         pytest.skip("needs PyTorch")
     monkeypatch.setattr(sys, "argv", [name, option])

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.errors import SetunError
-from setun.firmware.tokenizer import Tokenizer
-from setun.sim.reference import (
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.sim.reference.hgrn_bit import (
     BitLinear,
     FloatModel,
     Trace,

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
-from setun.hw.prompts import PROMPT_DEPTH
+from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.hw.small.generation import PromptQueue
 from setun.hw.small.pulse import Deadline, Pulse
 
@@ -83,9 +83,12 @@ def test_deadline_is_one_to_two_periods_away() -> None:
             deadline, late = Deadline(), []
 
             async def bench(
-                ctx: Any, begin: int = begin, length: int = length,
-                deadline: Deadline = deadline, late: list[int] = late,
-            ) -> None:  # fmt: skip
+                ctx: Any,
+                begin: int = begin,
+                length: int = length,
+                deadline: Deadline = deadline,
+                late: list[int] = late,
+            ) -> None:
                 for cycle in range(4 * period):
                     ctx.set(deadline.strobe, cycle % period == period - 1)
                     ctx.set(deadline.busy, begin <= cycle < begin + length)

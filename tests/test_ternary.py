@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from setun.firmware.errors import SetunError
-from setun.firmware.ternary import (
+from setun.firmware.numerics.ternary import (
     TRIT_DECODE,
     TRIT_ENCODE,
     absmean,

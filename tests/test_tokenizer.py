@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.errors import SetunError
-from setun.firmware.tokenizer import StreamDecoder, Tokenizer
+from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
 
 CHARACTERS = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

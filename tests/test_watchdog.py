@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 from setun.estimate.cycles import cycles_per_token
 from setun.estimate.designs import DESIGNS, design_config
 from setun.firmware.config import ChipConfig
-from setun.hw.watchdog import MARGIN, RESTART, Watchdog, patience
+from setun.hw.control.watchdog import MARGIN, RESTART, Watchdog, patience
 from setun.models.load import load_model
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setun.firmware.lmul import offset_bits
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.lmul import offset_bits
+from setun.firmware.numerics.options import Numerics
 from setun.train.layers import RANGE, round_half_away
 from setun.train.scan import scan
 
@@ -36,7 +36,7 @@ class Chip:
         self.dropped = MANTISSA - numerics.state.mantissa  # bits of the state
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
-        """a · b, or L-Mul: one addition of their bits (`setun.firmware.lmul`); broadcast.
+        """a · b, or L-Mul: one addition of their bits (`setun.firmware.numerics.lmul`); broadcast.
 
         L-Mul's products below 2⁻⁷⁴ are zero, so that no exponent wraps; magnitudes stay below 2⁶³.
         """

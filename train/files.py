@@ -10,8 +10,8 @@ from torch import Tensor
 
 from setun.drawing import pyplot
 from setun.drawing import save as save_figure
-from setun.firmware.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, ModelConfig
-from setun.firmware.container import write_atomically
+from setun.firmware.image.container import write_atomically
+from setun.firmware.models.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, ModelConfig
 from setun.sim.texts import WINDOW
 from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
@@ -106,8 +106,13 @@ def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golde
         )
     lines = [f"# {name}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
-    lines += ["", f"![losses]({PLOT})", "", "| steps | training | held out | tokens/s |",
-              "|---|---|---|---|"]  # fmt: skip
+    lines += [
+        "",
+        f"![losses]({PLOT})",
+        "",
+        "| steps | training | held out | tokens/s |",
+        "|---|---|---|---|",
+    ]
     lines += [
         f"| {step:.0f} | {mean:.4f} | {held_out:.4f} | {rate:,.0f} |"
         for step, mean, held_out, rate in _thinned(progress)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from setun.firmware.checkpoint import Checkpoint
-from setun.firmware.compiler import compile_checkpoint
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import compile_checkpoint
 from setun.sim.evaluate import score_golden, windows
 from setun.sim.texts import WINDOW
 from setun.train.calibrate import HEAD, fitted, split
@@ -87,10 +87,14 @@ class Trainer:
         matrices = [p for p in named.values() if p.ndim == 2]
         others = [p for p in named.values() if p.ndim != 2]
         self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": recipe.decay},
-             {"params": others, "weight_decay": 0.0}],
-            lr=recipe.rate, betas=BETAS, fused=True,
-        )  # fmt: skip
+            [
+                {"params": matrices, "weight_decay": recipe.decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=recipe.rate,
+            betas=BETAS,
+            fused=True,
+        )
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
 
@@ -183,9 +187,11 @@ class Trainer:
         """Take the weights of `checkpoint`; SetunError when its shape is another."""
         if checkpoint.config != self.model.config:
             raise SetunError(
-                "sizes", "must be those of the weights to begin with", checkpoint.config,
+                "sizes",
+                "must be those of the weights to begin with",
+                checkpoint.config,
                 "no sizes, or no --init",
-            )  # fmt: skip
+            )
         tensors = {n: torch.from_numpy(np.array(t)) for n, t in checkpoint.tensors.items()}
         self._put(tensors)
         for name, average in self.averages.items():
@@ -210,11 +216,19 @@ class Trainer:
     def restore(self, snapshot: Snapshot) -> None:
         """Go on where `snapshot` was taken; SetunError when it is of another run."""
         if snapshot.facts["text"] != self.text.sha256:
-            raise SetunError("text", "must be the run's", self.text.sha256[:12],
-                             "the same file, or another folder")  # fmt: skip
+            raise SetunError(
+                "text",
+                "must be the run's",
+                self.text.sha256[:12],
+                "the same file, or another folder",
+            )
         if snapshot.recipe != self.recipe:
-            raise SetunError("options", "must be the run's", self.recipe.told_from(snapshot.recipe),
-                             "the same options, or another folder")  # fmt: skip
+            raise SetunError(
+                "options",
+                "must be the run's",
+                self.recipe.told_from(snapshot.recipe),
+                "the same options, or another folder",
+            )
         tensors = snapshot.tensors
         self._put({n: tensors[f"model.{n}"] for n, _ in self.model.named_parameters()})
         for name in self.averages:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from setun.firmware.checkpoint import ModelConfig
+from setun.firmware.models.checkpoint import ModelConfig
 from setun.train.chip import Chip, Quantiser, straight
 from setun.train.layers import Gates, Project, RmsNorm, Swiglu, inverse_rms
 from setun.train.scan import scan
@@ -162,7 +162,7 @@ class Embedding(nn.Module):
 
 class HgrnBit(nn.Module):
     """An HGRNBit language model; names and shapes of its state are those of
-    `setun.firmware.checkpoint.expected_shapes`.
+    `setun.firmware.models.checkpoint.expected_shapes`.
 
     Parameters
     ----------

@@ -5,8 +5,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from setun.firmware.checkpoint import ModelConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.models.checkpoint import ModelConfig
 
 
 def weights(hidden: int, layers: int, intermediate: int, vocabulary: int) -> int:
@@ -76,9 +76,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         least = {
-            "hidden": 8, "layers": 1, "intermediate": 8, "vocabulary": 257, "context": 2,
-            "batch": 1, "steps": 1, "warmup": 0, "seed": 0, "every": 1,
-        }  # fmt: skip
+            "hidden": 8,
+            "layers": 1,
+            "intermediate": 8,
+            "vocabulary": 257,
+            "context": 2,
+            "batch": 1,
+            "steps": 1,
+            "warmup": 0,
+            "seed": 0,
+            "every": 1,
+        }
         for name, low in least.items():
             if not low <= getattr(self, name) < 1 << 31:
                 raise SetunError(name, f"must be at least {low}", getattr(self, name))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from setun.firmware.checkpoint import Checkpoint
-from setun.firmware.tokenizer import Tokenizer
-from setun.sim.reference import FloatModel
+from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.sim.reference.hgrn_bit import FloatModel
 from setun.train.loop import Trainer
 
 LENGTH = 160

@@ -4,7 +4,7 @@ from setun.boards import Board
 from setun.estimate.chip import estimate
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.placement import sized_for
+from setun.firmware.image.memory_layout import sized_for
 from setun.models.random import random_image
 from setun.train.recipe import weights
 

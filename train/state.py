@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from setun.firmware.container import write_atomically
 from setun.firmware.errors import SetunError
+from setun.firmware.image.container import write_atomically
 from setun.train.recipe import Recipe
 
 FILE = "training.safetensors"
@@ -31,8 +31,10 @@ class Snapshot:
 def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """Replace the run's file in one step: a kill at any moment leaves the old one or the new."""
     meta = {
-        "format": FORMAT, "recipe": snapshot.recipe.to_json(), "facts": json.dumps(snapshot.facts),
-    }  # fmt: skip
+        "format": FORMAT,
+        "recipe": snapshot.recipe.to_json(),
+        "facts": json.dumps(snapshot.facts),
+    }
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()
     }

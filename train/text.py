@@ -11,7 +11,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.models.tokenizer import Tokenizer
 from setun.sim.texts import HELD_OUT, read_text
 
 LARGEST_BPE = 16_384
@@ -63,9 +63,10 @@ def byte_pairs(text: str, size: int) -> tokenizers.Tokenizer:
     built.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     built.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=size, show_progress=False,
+        vocab_size=size,
+        show_progress=False,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     built.train_from_iterator(text.splitlines(keepends=True), trainer)
     return built
 
@@ -100,7 +101,9 @@ def prepare(path: Path, kind: str, size: int, context: int, given: str | None = 
     for part, name in zip(ids, ("first nine tenths", "last tenth"), strict=True):
         if len(part) < context + 1:
             raise SetunError(
-                f"{path}: {name}", f"must have more than a context of {context} tokens", len(part),
+                f"{path}: {name}",
+                f"must have more than a context of {context} tokens",
+                len(part),
                 "a longer text, or a shorter --context",
-            )  # fmt: skip
+            )
     return Text(ids[0], ids[1], built, count, digest)

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import serial
 
-from setun.firmware.baud import check_baud
 from setun.firmware.errors import SetunError
+from setun.firmware.link.baud import check_baud
 
 WRITE_TIMEOUT = 10.0
 

@@ -1,6 +1,6 @@
 """Arithmetic units: fixed latency, one operation per cycle, no handshake.
 
-Numbers travel as bit patterns of a `setun.firmware.formats.Format`. Every unit takes new
+Numbers travel as bit patterns of a `setun.firmware.numerics.formats.Format`. Every unit takes new
 operands on each cycle and shows their result `latency` cycles later; it has no reset state, so
 whatever entered before the first operands is noise to be ignored. To stall a unit, wrap it in
 `amaranth.hdl.EnableInserter`. `model()` of each unit is its bit-true NumPy twin.

@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from numpy.typing import ArrayLike
 
-from setun.firmware.functions import Ints
+from setun.firmware.numerics.functions import Ints
 from setun.hw.arith.binary import Binary
 from setun.hw.arith.bits import Fields, leading_zeros, pack, pipe, round_up
 
@@ -99,8 +99,16 @@ class FloatAdder(Binary):
         m.d.comb += normal.eq(total2 << zeros2)
         exponent = Signal(signed(fmt.exponent + 2))
         m.d.comb += exponent.eq(exponent2 - zeros2)
-        result = pack(m, fmt, zero=zero2 | ~normal[-1], sign=sign2, exponent=exponent,
-                      mantissa=normal[4 : 4 + n], up=up, step=Const(1, 1))  # fmt: skip
+        result = pack(
+            m,
+            fmt,
+            zero=zero2 | ~normal[-1],
+            sign=sign2,
+            exponent=exponent,
+            mantissa=normal[4 : 4 + n],
+            up=up,
+            step=Const(1, 1),
+        )
         m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m
 

@@ -3,7 +3,7 @@
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.formats import Format
+from setun.firmware.numerics.formats import Format
 from setun.hw.arith.bits import bits_shape
 
 

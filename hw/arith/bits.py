@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLik
 from amaranth.lib import memory
 from numpy.typing import ArrayLike, NDArray
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints
 
 
 class Fields:
@@ -40,9 +40,17 @@ def round_up(kept_lsb: Value, guard: Value, sticky: Value) -> Value:
 
 
 def pack(
-    m: Module, fmt: Format, *, zero: Value, sign: Value, exponent: Value, mantissa: Value,
-    up: Value, step: ValueLike = 0, name: str = "",
-) -> Value:  # fmt: skip
+    m: Module,
+    fmt: Format,
+    *,
+    zero: Value,
+    sign: Value,
+    exponent: Value,
+    mantissa: Value,
+    up: Value,
+    step: ValueLike = 0,
+    name: str = "",
+) -> Value:
     """Round, flush and saturate: the bit pattern of a positive significand and its exponent.
 
     Parameters

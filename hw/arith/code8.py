@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints
-from setun.firmware.numerics import CODE, CODE_BITS, CODE_FRACTION
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.options import CODE, CODE_BITS, CODE_FRACTION
 from setun.hw.arith.binary import Binary
 from setun.hw.arith.bits import Fields, bits_shape, exponent_field, pack, pipe, round_up
 
@@ -144,12 +144,13 @@ class TimesPower(Binary):
         exponent = Signal(signed(fmt.exponent + 2))
         m.d.comb += exponent.eq(a.exponent + b.exponent - fmt.bias)
         result = pack(
-            m, fmt,
+            m,
+            fmt,
             zero=pipe(m, ~(a.nonzero & b.nonzero), "zero1"),
             sign=pipe(m, a.sign, "sign1"),
             exponent=pipe(m, exponent, "exponent1"),
             mantissa=pipe(m, a.mantissa, "mantissa1"),
             up=Const(0, 1),
-        )  # fmt: skip
+        )
         m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.functions import KEY_LIMIT, NOISE_FRACTION, Ints
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import KEY_LIMIT, NOISE_FRACTION, Ints
 from setun.hw.arith.bits import (
     Fields,
     bits_shape,
@@ -99,8 +99,16 @@ class FloatFromInt(wiring.Component):
         top = fmt.bias + self.width - 1 - self.fraction
         m.d.comb += exponent.eq(top - zeros1 + offset)
         above = normal[-1]
-        result = pack(m, fmt, zero=~(above | normal[-2]), sign=sign1, exponent=exponent,
-                      mantissa=mantissa, up=up, step=above)  # fmt: skip
+        result = pack(
+            m,
+            fmt,
+            zero=~(above | normal[-2]),
+            sign=sign1,
+            exponent=exponent,
+            mantissa=mantissa,
+            up=up,
+            step=above,
+        )
         m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m
 

@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints
 from setun.hw.arith.bits import Fields, bits_shape, exponent_field, pipe, significand
 from setun.hw.arith.quantise import code_of_quotient
 

@@ -6,14 +6,14 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from numpy.typing import ArrayLike
 
-from setun.firmware.functions import Ints
-from setun.firmware.lmul import lmul, offset_bits
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.lmul import lmul, offset_bits
 from setun.hw.arith.binary import Binary
 from setun.hw.arith.bits import Fields, pipe
 
 
 class LMul(Binary):
-    """o = a * b by `setun.firmware.lmul`, one product per cycle; no multiplier, nothing rounded.
+    """o = a * b by `setun.firmware.numerics.lmul`, one product per cycle, unrounded, no multiplier.
 
     Parameters
     ----------

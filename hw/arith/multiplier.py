@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from numpy.typing import ArrayLike
 
-from setun.firmware.functions import Ints
+from setun.firmware.numerics.functions import Ints
 from setun.hw.arith.binary import Binary
 from setun.hw.arith.bits import Fields, pack, pipe, round_up
 
@@ -61,7 +61,8 @@ class FloatMultiplier(Binary):
         guard = Mux(high, product[n], product[n - 1])
         sticky = product[: n - 1].any() | (high & product[n - 1])
         up = round_up(mantissa[0], guard, sticky)
-        result = pack(m, fmt, zero=zero1, sign=sign1, exponent=exponent1, mantissa=mantissa, up=up,
-                      step=high)  # fmt: skip
+        result = pack(
+            m, fmt, zero=zero1, sign=sign1, exponent=exponent1, mantissa=mantissa, up=up, step=high
+        )
         m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m

@@ -8,9 +8,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints
-from setun.firmware.noise import NOISE_BITS, round_stochastic
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.noise import NOISE_BITS, round_stochastic
 from setun.hw.arith.bits import bits_shape, pipe
 
 

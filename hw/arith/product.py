@@ -1,7 +1,7 @@
 """The multiplier that a chip's numerics ask for."""
 
-from setun.firmware.formats import Format
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
 

@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints, code_bits, code_reciprocals
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints, code_bits, code_reciprocals
 from setun.hw.arith.bits import (
     Fields,
     bits_shape,

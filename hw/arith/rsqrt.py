@@ -8,13 +8,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints, rsqrt_table
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints, rsqrt_table
 from setun.hw.arith.bits import Fields, bits_shape, exponent_field, pipe, rom
 
 
 class Rsqrt(wiring.Component):
-    """o = 1/sqrt(a) rounded once, as `setun.firmware.functions.rsqrt`, one per cycle.
+    """o = 1/sqrt(a) rounded once, as `setun.firmware.numerics.functions.rsqrt`, one per cycle.
 
     Parameters
     ----------

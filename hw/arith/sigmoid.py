@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
-from setun.firmware.functions import (
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import (
     SIGMOID_ARGUMENT,
     SIGMOID_BITS,
     SIGMOID_FRACTION,
@@ -34,7 +34,7 @@ EXPONENT_BITS = 5
 
 
 class Sigmoid(wiring.Component):
-    """o = sigmoid(a) as `setun.firmware.functions.sigmoid_exact` defines it, one per cycle.
+    """o = sigmoid(a), `setun.firmware.numerics.functions.sigmoid_exact`, one per cycle.
 
     Parameters
     ----------
@@ -137,8 +137,15 @@ class Sigmoid(wiring.Component):
         chosen = Mux(below4, spread, above[:width])
         mantissa = chosen[width - 1 - n : width - 1]
         rest = chosen[: width - 1 - n]
-        result = pack(m, fmt, zero=Const(0, 1), sign=Const(0, 1), exponent=field4,
-                      mantissa=mantissa, up=round_up(mantissa[0], rest[-1], rest[:-1].any()),
-                      step=Mux(below4, high, above[width]))  # fmt: skip
+        result = pack(
+            m,
+            fmt,
+            zero=Const(0, 1),
+            sign=Const(0, 1),
+            exponent=field4,
+            mantissa=mantissa,
+            up=round_up(mantissa[0], rest[-1], rest[:-1].any()),
+            step=Mux(below4, high, above[width]),
+        )
         m.d.comb += self.o.eq(pipe(m, result, "result"))
         return m

@@ -13,10 +13,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
-from setun.firmware import lmul
-from setun.firmware.formats import Format
-from setun.firmware.functions import Ints
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import lmul
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.options import Numerics
 from setun.hw.arith.bits import (
     Fields,
     bits_shape,
@@ -96,8 +96,8 @@ class BlockLMulSquare(wiring.Component):
     a : In(fmt.width), exponent : In(fmt.exponent)
         As those of `BlockSquare`.
     o : Out(33)
-        L-Mul of the 16-bit magnitude with itself, `setun.firmware.lmul.square`, in units of
-        4**(exponent - bias - 15); less than 17 * 2**28.
+        L-Mul of the 16-bit magnitude with itself, `setun.firmware.numerics.lmul.square`, in units
+        of 4**(exponent - bias - 15); less than 17 * 2**28.
 
     Latency: 2 cycles (align, add | shift), as `BlockSquare`. Throughput: 1 per cycle.
     """
@@ -183,7 +183,7 @@ class WholeLMulSquare(WholeSquare):
     -------
     a : In(signed(width))
     o : Out(2 * width)
-        `setun.firmware.lmul.square` of |a|; at most 17/16 * 4**(width - 1).
+        `setun.firmware.numerics.lmul.square` of |a|; at most 17/16 * 4**(width - 1).
 
     Latency: 2 cycles (magnitude, normalise | add, shift). Throughput: 1 per cycle.
     """

@@ -143,9 +143,14 @@ class Link(wiring.Component):
         return m
 
     def _share(
-        self, m: Module, receiver: UartReceiver, frames: FrameReceiver,
-        processor: CommandProcessor, encoder: CobsEncoder, transmitter: UartTransmitter,
-    ) -> None:  # fmt: skip
+        self,
+        m: Module,
+        receiver: UartReceiver,
+        frames: FrameReceiver,
+        processor: CommandProcessor,
+        encoder: CobsEncoder,
+        transmitter: UartTransmitter,
+    ) -> None:
         """The wire between two: frames, and the terminal, which makes frames of its own."""
         m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.small)
         typing = sharing.typing

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.firmware.image.terminal_tables import BYTES, REQUEST, SETTINGS
 from setun.firmware.link.messages import (
     MAX_PROMPT_TOKENS,
     REPLY,
@@ -12,7 +13,6 @@ from setun.firmware.link.messages import (
     Reason,
     Status,
 )
-from setun.firmware.text import BYTES, REQUEST, SETTINGS
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.receive import typing_members
 from setun.hw.link.sharing import BACKSPACE, CR, LF
@@ -54,7 +54,7 @@ class Terminal(wiring.Component):
     typed, rewind, kept : Out
         To the frame receiver.
     text_address, text, text_wanted, text_found
-        See `setun.firmware.text` and `setun.hw.link.signature.text_members`.
+        See `setun.firmware.image.terminal_tables` and `setun.hw.link.signature.text_members`.
     """
 
     def __init__(self, small: bool = False) -> None:

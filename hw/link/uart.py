@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.baud import MIN_DIVISOR
+from setun.firmware.link.baud import MIN_DIVISOR
 
 
 def _check_divisor(divisor: int) -> int:

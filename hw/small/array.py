@@ -6,8 +6,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.functions import Ints
-from setun.firmware.ternary import TRIT_DECODE, TRITS_PER_BYTE
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.ternary import TRIT_DECODE, TRITS_PER_BYTE
 from setun.hw.arith.bits import pipe, rom
 
 BYTES = 2  # of a weight word
@@ -23,19 +23,31 @@ def decoded() -> Ints:
     return np.asarray((bits << (2 * np.arange(TRITS_PER_BYTE))).sum(1), np.int64)
 
 
-def mac16_sums(m: Module, name: str, add: list[Value], negative: list[Value], code: Value,
-               clear: Value) -> list[Value]:  # fmt: skip
+def mac16_sums(
+    m: Module, name: str, add: list[Value], negative: list[Value], code: Value, clear: Value
+) -> list[Value]:
     """Two sums in the accumulators of one SB_MAC16, whose multiplier idles.
 
-    The instance has a name that only the script of `setun.hw.build.families` knows.
+    The instance has a name that only the script of `setun.hw.fpga.families` knows.
 
     In a cycle with `add` the code is added or, if `negative`, taken away; `clear` comes without.
     """
     out = Signal(2 * HALF, name=name)
     ports: dict[str, Value] = {f"i_{key}": Const(0, HALF) for key in "CD"}
     ports |= {f"i_{key}": code.as_signed() for key in "AB"}
-    for key in ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT",
-                "CI", "ACCUMCI", "SIGNEXTIN"):  # fmt: skip
+    for key in (
+        "AHOLD",
+        "BHOLD",
+        "CHOLD",
+        "DHOLD",
+        "IRSTTOP",
+        "IRSTBOT",
+        "ORSTTOP",
+        "ORSTBOT",
+        "CI",
+        "ACCUMCI",
+        "SIGNEXTIN",
+    ):
         ports[f"i_{key}"] = Const(0, 1)
     for key, adds, minus in zip(("TOP", "BOT"), add, negative, strict=True):
         ports[f"i_ADDSUB{key}"] = minus
@@ -124,9 +136,13 @@ class RowSums(wiring.Component):
         for k in range(self.multipliers):
             pair = trits[2 * k : 2 * k + 2]
             sums += mac16_sums(
-                m, f"multiplier{k}", [looked & trit[0] for trit in pair],
-                [trit[1] for trit in pair], Cat(code, code[-1].replicate(HALF - 8)), self.start,
-            )  # fmt: skip
+                m,
+                f"multiplier{k}",
+                [looked & trit[0] for trit in pair],
+                [trit[1] for trit in pair],
+                Cat(code, code[-1].replicate(HALF - 8)),
+                self.start,
+            )
         for k, trit in enumerate(trits[len(sums) :], len(sums)):
             total = Signal(signed(self.config.sum_width), name=f"sum{k}")
             term = Signal(signed(8), name=f"term{k}")

@@ -8,7 +8,7 @@ from setun.firmware.config import ChipConfig
 from setun.hw.arith import FloatToKey, ordered_key
 from setun.hw.arith.convert import KEY_BITS
 from setun.hw.pipeline import delayed
-from setun.hw.sampler import GumbelNoise
+from setun.hw.vector.sampler import GumbelNoise
 
 
 class Candidates(wiring.Component):

@@ -6,8 +6,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.functions import Ints
-from setun.firmware.isa import Kernel, Op
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.program.isa import Kernel, Op
 from setun.hw.arith.bits import rom
 from setun.hw.small.microcode import WORD, WORDS, Next, entry, microprogram
 
@@ -161,9 +161,15 @@ class Control(wiring.Component):
         return m
 
     def _words(
-        self, m: Module, first: Signal, running: Signal, op: Signal, kernel: Signal,
-        mean_square: Signal, count: Signal,
-    ) -> Signal:  # fmt: skip
+        self,
+        m: Module,
+        first: Signal,
+        running: Signal,
+        op: Signal,
+        kernel: Signal,
+        mean_square: Signal,
+        count: Signal,
+    ) -> Signal:
         """The microprogram; returns whether an instruction's last word is being executed."""
         at, following = Signal(range(WORDS)), Signal(range(WORDS))
         done, begun = Signal(), Signal()

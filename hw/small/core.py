@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import SPRAM_BLOCK, SPRAM_TEXT, SPRAM_WEIGHT_BLOCKS, ChipConfig
-from setun.firmware.placement import Placement, Space
-from setun.hw.dot import Technology
-from setun.hw.external import check_capacity, memory_pins
+from setun.firmware.image.memory_layout import Placement, Space
+from setun.hw.array.dot import Technology
 from setun.hw.link.signature import core_members
+from setun.hw.memory.external import check_capacity, memory_pins
 from setun.hw.small.array import RowSums
 from setun.hw.small.candidates import Candidates
 from setun.hw.small.control import Control
@@ -69,7 +69,7 @@ class SmallCore(wiring.Component):
     technology
         Cells of the memories, see `SingleStore`.
     accumulators
-        For the flow of `setun.hw.build`: see `RowSums`.
+        For the flow of `setun.hw.fpga.flow`: see `RowSums`.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there, without counters;
     `memory` has no pins; `strobe`: In(1), a pass is given up at its second one.
@@ -206,9 +206,14 @@ class SmallCore(wiring.Component):
         return m
 
     def _bus(
-        self, m: Module, idle: Value, weights: SingleStore, constants: SingleStore,
-        numbers: Store, program: Store,
-    ) -> None:  # fmt: skip
+        self,
+        m: Module,
+        idle: Value,
+        weights: SingleStore,
+        constants: SingleStore,
+        numbers: Store,
+        program: Store,
+    ) -> None:
         """The link's access, a word of 32 bits as two of 16 where they lie in weight memory."""
         request, address = self.bus_req.payload, self.bus_req.payload.address
         space, data = request.space, request.data

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
+from setun.firmware.program.compiler import STAT_BITS
 from setun.hw.arith import (
     CodeQuantiser,
     CodeReciprocal,
@@ -18,8 +18,8 @@ from setun.hw.arith import (
 from setun.hw.arith.bits import Fields, pipe, shift_right
 from setun.hw.arith.square import SQUARE_BITS
 from setun.hw.pipeline import delayed
-from setun.hw.scale import SQUARE_FRACTION
 from setun.hw.small.microcode import WORD, Convert, Source, To
+from setun.hw.vector.scale import SQUARE_FRACTION
 
 
 class Datapath(wiring.Component):

@@ -5,16 +5,16 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.functions import NO_SEED
-from setun.hw.generation import (
+from setun.firmware.numerics.functions import NO_SEED
+from setun.hw.control.generation import (
     REASON_COUNT,
     REASON_FAULT,
     REASON_NO_PROMPT,
     REASON_STOPPED,
     REASON_WATCHDOG,
 )
+from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
-from setun.hw.prompts import PROMPT_DEPTH
 from setun.hw.small.control import pointer
 
 
@@ -97,7 +97,7 @@ class SmallGeneration(wiring.Component):
         the array stopped, until all is at rest. The generation then ends, and the context has been
         fed nothing.
 
-    `done` as of `setun.hw.generation.Generation`.
+    `done` as of `setun.hw.control.generation.Generation`.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -152,10 +152,13 @@ class SmallGeneration(wiring.Component):
             done.tokens.eq(tokens),
             done.cycles.eq(cycles),
             done.reason.eq(
-                Mux(faulty, REASON_FAULT,
-                    Mux(~fed, REASON_NO_PROMPT, Mux(complete, REASON_COUNT, REASON_STOPPED)))
+                Mux(
+                    faulty,
+                    REASON_FAULT,
+                    Mux(~fed, REASON_NO_PROMPT, Mux(complete, REASON_COUNT, REASON_STOPPED)),
+                )
             ),
-        ]  # fmt: skip
+        ]
         with m.If(begun & ~self.token.valid & ~self.done.valid):
             m.d.sync += cycles.eq(cycles + 1)
         with m.If(self.load_seed):

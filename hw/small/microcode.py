@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.lib import data
 
-from setun.firmware.isa import Kernel, MeanSquare, Op
+from setun.firmware.program.isa import Kernel, MeanSquare, Op
 
 WORDS = 256
 
@@ -85,10 +85,21 @@ class Next(IntEnum):
 
 WORD = data.StructLayout(
     {
-        "source": 4, "negate": 1, "to": 4, "write": 1, "where": 2, "scalar": 3, "pair": 1,
-        "odd": 1, "convert": 2, "next": 3, "target": 8, "factor": 1, "second": 1,
+        "source": 4,
+        "negate": 1,
+        "to": 4,
+        "write": 1,
+        "where": 2,
+        "scalar": 3,
+        "pair": 1,
+        "odd": 1,
+        "convert": 2,
+        "next": 3,
+        "target": 8,
+        "factor": 1,
+        "second": 1,
     }
-)  # fmt: skip
+)
 
 
 @dataclass

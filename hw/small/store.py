@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import SPRAM_BLOCK
-from setun.hw.dot import Technology
+from setun.hw.array.dot import Technology
 
 WIDTH = 16
 BLOCK_BITS = SPRAM_BLOCK.bit_length() - 1  # of an address within a block

@@ -25,9 +25,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature != 0.0 and not LOWEST_TEMPERATURE <= self.temperature <= 1000.0:
             raise SetunError(
-                "temperature", f"must be 0 (greedy) or from {LOWEST_TEMPERATURE:g} to 1000",
+                "temperature",
+                f"must be 0 (greedy) or from {LOWEST_TEMPERATURE:g} to 1000",
                 self.temperature,
-            )  # fmt: skip
+            )
         if not 0 <= self.seed < 1 << 32:
             raise SetunError("seed", "must be from 0 to 4294967295", self.seed)
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from setun.backends.base import Sampling, check_context
-from setun.firmware import functions, identity
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.link import identity
 from setun.firmware.link.client import ChipClient
 from setun.firmware.link.port import PortGone, open_port
+from setun.firmware.numerics import functions
 
 PROBE_SECONDS, PROBE_REPEATS = 0.5, 2  # of a bit rate that may be another
 BIGGEST_RUN = 0xFFFF  # tokens of one GENERATE command

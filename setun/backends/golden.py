@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from setun.backends.base import Sampling
-from setun.firmware.compiler import Image
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel, Sampler
 
 

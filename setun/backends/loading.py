@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from setun.firmware.errors import SetunError
-from setun.firmware.isa import WORDS, Op
+from setun.firmware.image.memory_layout import Placement, Space, Words
 from setun.firmware.link.client import ChipClient
-from setun.firmware.placement import Placement, Space, Words
+from setun.firmware.program.isa import WORDS, Op
 
 Progress = Callable[[int, int], None]  # words written, words in all
 
@@ -28,9 +28,12 @@ def load(client: ChipClient, placement: Placement, progress: Progress = lambda n
         sector = placement.sector if space is Space.WEIGHTS else 0
         if not (sector and holds(client, space, words)):
             client.write(
-                space, 0, words, lambda n, _, before=done: progress(before + n, total),  # type: ignore[misc]
+                space,
+                0,
+                words,
+                lambda n, _, before=done: progress(before + n, total),  # type: ignore[misc]
                 sector=sector,
-            )  # fmt: skip
+            )
         verify(client, space, words)
         done += len(words)
     program = placement.spaces[Space.PROGRAM]
@@ -55,9 +58,11 @@ def verify(client: ChipClient, space: Space, words: Words) -> None:
     wanted, found = checksum(words), client.crc(space, 0, len(words))
     if found != wanted:
         raise SetunError(
-            f"{space.name.lower()} memory", f"must read back with CRC {wanted:08x}",
-            f"{found:08x}", "load again; lower the baud rate if it persists",
-        )  # fmt: skip
+            f"{space.name.lower()} memory",
+            f"must read back with CRC {wanted:08x}",
+            f"{found:08x}",
+            "load again; lower the baud rate if it persists",
+        )
 
 
 def loaded_hash(client: ChipClient) -> str | None:

@@ -7,12 +7,12 @@ import numpy as np
 from setun.backends.base import Sampling, check_context
 from setun.backends.connect import ConnectedChip, check_count
 from setun.backends.loading import Progress, holds, load
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Values
-from setun.firmware.isa import WORDS
-from setun.firmware.placement import Space, place
+from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.numerics.formats import Values
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import WORDS
 
 
 class SerialBackend:
@@ -78,10 +78,11 @@ class SerialBackend:
         done = self.client.last_done
         if done is None or done.tokens != count:
             raise SetunError(
-                "generation", f"must give {count} tokens",
+                "generation",
+                f"must give {count} tokens",
                 f"{done.tokens}, {done.why}" if done else "none",
                 "give a prompt; load the model again if the program is damaged or hangs",
-            )  # fmt: skip
+            )
         self.cycles_per_token = done.cycles / count
 
     def state(self, context: int = 0) -> Values:

@@ -10,12 +10,12 @@ import setun.sim.memories
 from setun import __version__
 from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
-from setun.firmware.baud import MIN_DIVISOR
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Values
-from setun.firmware.placement import Space, place
-from setun.hw.verilog import TOP
+from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.link.baud import MIN_DIVISOR
+from setun.firmware.numerics.formats import Values
+from setun.firmware.program.compiler import Image
+from setun.hw.emit.verilog import TOP
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
 from setun.sim.simulator.cache import build_once
@@ -95,9 +95,13 @@ class SimulatedBackend:
         self.chip = SimulatedChip(executable, memories=files, waves=waves)
         try:
             self._serial = SerialBackend(
-                image, self.chip.port, baud=config.baud, patience=PATIENCE, context=context,
+                image,
+                self.chip.port,
+                baud=config.baud,
+                patience=PATIENCE,
+                context=context,
                 placed=True,
-            )  # fmt: skip
+            )
         except BaseException:
             self.chip.close()
             raise
@@ -129,7 +133,7 @@ class SimulatedBackend:
         return self._serial.state(context)
 
     def counters(self) -> list[int]:
-        """The chip's event counters, in the order of `setun.hw.generation.COUNTERS`."""
+        """The chip's event counters, in the order of `setun.hw.control.generation.COUNTERS`."""
         return self._serial.client.counters()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError, nearest
 
 if TYPE_CHECKING:
-    from setun.hw.dot import Technology
+    from setun.hw.array.dot import Technology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,11 @@ class Board:
         """Refuse a chip whose weights lie in a memory that the board does not have."""
         if config.external and not self.has_memory(config.memory):
             raise SetunError(
-                "memory", f"must be onchip or one of {self.name}", config.memory,
+                "memory",
+                f"must be onchip or one of {self.name}",
+                config.memory,
                 "setun boards shows it; setun generate writes Verilog for any",
-            )  # fmt: skip
+            )
 
     def load_platform(self) -> Any:
         """A fresh platform object; SetunError where amaranth-boards is not installed."""
@@ -147,11 +149,14 @@ class Board:
         path = resources.files("setun.constraints").joinpath(f"{self.constraints}.toml")
         return [
             Resource(
-                name, 0, Subsignal("cs", PinsN(pins["cs_n"], dir="o")),
-                Subsignal("dq", Pins(pins["dq"], dir="io")), Attrs(**pins["attributes"]),
+                name,
+                0,
+                Subsignal("cs", PinsN(pins["cs_n"], dir="o")),
+                Subsignal("dq", Pins(pins["dq"], dir="io")),
+                Attrs(**pins["attributes"]),
             )
             for name, pins in tomllib.loads(path.read_text("utf-8")).items()
-        ]  # fmt: skip
+        ]
 
 
 def names() -> list[str]:

@@ -59,15 +59,15 @@ def command(
     setun bench --config board-256 --units
     setun bench --sweep lanes --sweep hidden --plot scaling.svg
     """
-    from setun.account import layer_accounts
+    from setun.bench.account import layer_accounts
+    from setun.bench.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
+    from setun.bench.scaling import SWEEPS
+    from setun.bench.scaling import plot as draw
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError, nearest
-    from setun.firmware.placement import sized_for
-    from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
+    from setun.firmware.image.memory_layout import sized_for
     from setun.models.load import load_model
     from setun.models.random import shape
-    from setun.scaling import SWEEPS
-    from setun.scaling import plot as draw
 
     for name in names:
         if name not in BENCH_CONFIGS:
@@ -85,9 +85,11 @@ def command(
         ("", 0, name, BENCH_CONFIGS[name], BENCH_MODELS.get(name, DEFAULT_MODEL))
         for name in names or (() if sweeps else tuple(BENCH_CONFIGS))
     ]
-    jobs += [(sweep, value, name, options, which)
-             for sweep in sweeps
-             for name, (value, options, which) in SWEEPS[sweep].items()]  # fmt: skip
+    jobs += [
+        (sweep, value, name, options, which)
+        for sweep in sweeps
+        for name, (value, options, which) in SWEEPS[sweep].items()
+    ]
     results, points, layers = [], [], []
     with stages() as start:
         for sweep, value, name, options, usual in jobs:
@@ -144,7 +146,7 @@ def command(
 
 
 def _units(config: "ChipConfig", as_json: bool) -> None:
-    from setun.units import unit_costs
+    from setun.bench.units import unit_costs
 
     with stages() as start:
         costs = list(unit_costs(config, start))

@@ -15,8 +15,8 @@ BLOCK_BITS = 18_432  # of a DP16KD
 def _room(board: Board) -> dict[str, int | None]:
     """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
     from setun.firmware.config import SMALL_ROWS, ChipConfig
-    from setun.firmware.placement import sized_for
-    from setun.hw.resources import block_ram
+    from setun.firmware.image.memory_layout import sized_for
+    from setun.hw.emit.resources import block_ram
     from setun.models.load import load_model
 
     if not board.has_fpga:
@@ -54,15 +54,15 @@ def _row(board: Board) -> dict[str, object]:
         "block RAM": _first(board, "DP16KD", "ICESTORM_RAM"),
         "multipliers": _first(board, "MULT18X18D", "ICESTORM_DSP"),
         "clock": f"{board.chip_clock_mhz:g} MHz",
-        "memory": ", ".join(dict.fromkeys(
-            f"{m.kind} {_size(m.bits)}" if m.bits else m.kind for m in board.memory
-        )),
+        "memory": ", ".join(
+            dict.fromkeys(f"{m.kind} {_size(m.bits)}" if m.bits else m.kind for m in board.memory)
+        ),
         "weights on chip": _millions(room["on_chip"]),
         "in memory": _millions(room["external"]),
         "model": board.model,
         "programmer": board.programmer.partition(" ")[0],
         "status": board.status,
-    }  # fmt: skip
+    }
 
 
 @click.command()

@@ -13,9 +13,9 @@ from setun.cli.common import emit, json_option, stages
 if TYPE_CHECKING:
     from setun.boards import Board
     from setun.estimate.chip import Estimate
-    from setun.firmware.compiler import Image
     from setun.firmware.config import ChipConfig
-    from setun.firmware.numerics import Numerics
+    from setun.firmware.numerics.options import Numerics
+    from setun.firmware.program.compiler import Image
 
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data
@@ -26,9 +26,11 @@ MEASURED_TOKENS = 4  # cycles per token do not depend on the data
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--model", metavar="M", help="Model in the bitstream.  [default: the board's]")
 @click.option(
-    "--reuse", metavar="FOLDER", type=click.Path(path_type=Path),
+    "--reuse",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
     help="Put the model into the bitstream of an earlier build.",
-)  # fmt: skip
+)
 @click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the placement.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Placements to try.")
@@ -78,14 +80,14 @@ def command(
     if board is None:
         raise click.MissingParameter(ctx=context, param_hint="--board", param_type="option")
     from setun import boards
-    from setun.building import parts
+    from setun.bench.measure import measure
+    from setun.boards.building import parts
+    from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
-    from setun.firmware.container import write_atomically
-    from setun.flashing import WEIGHTS, weights_for_flash
-    from setun.hw.build import build_bitstream, check_clock, design_for
-    from setun.hw.build.families import family
-    from setun.hw.resources import block_kind, block_ram, check_capacity
-    from setun.measure import measure
+    from setun.firmware.image.container import write_atomically
+    from setun.hw.emit.resources import block_kind, block_ram, check_capacity
+    from setun.hw.fpga.families import family
+    from setun.hw.fpga.flow import build_bitstream, check_clock, design_for
     from setun.models.load import open_model
 
     target = boards.get(board)
@@ -115,28 +117,40 @@ def command(
         write_atomically(out / pins, design.constraints.encode())
         write_atomically(out / "config.toml", config_text)
         plan = {
-            "board": board, "clock_mhz": mhz, "config": config.to_dict(),
+            "board": board,
+            "clock_mhz": mhz,
+            "config": config.to_dict(),
             "block_ram": [block_ram(config), target.capacity[block_kind(config)]],
             "estimate": expected.to_dict(),
-        }  # fmt: skip
+        }
         emit(plan, as_json, lambda: f"{out}: setun.il, {pins}, config.toml; no tool was run")
         return
     with stages() as start:
         start("measure cycles per token")
         measured = measure(board, model, image, config, MEASURED_TOKENS)[-1]
         report = build_bitstream(
-            made.chip, target, name="setun", out=out, clock_mhz=mhz, pump=config.pump,
-            seed=seed, seeds=seeds, progress=start, allow_timing_fail=allow_timing_fail,
+            made.chip,
+            target,
+            name="setun",
+            out=out,
+            clock_mhz=mhz,
+            pump=config.pump,
+            seed=seed,
+            seeds=seeds,
+            progress=start,
+            allow_timing_fail=allow_timing_fail,
             model=made.model,
             extra={
                 "streams": measured.streams,
                 "cycles_per_token": measured.cycles_per_token,
                 "tokens_per_second": mhz * 1e6 / measured.cycles_per_token,
-                "model": model, "model_hash": image.model_hash, "config": config.to_dict(),
+                "model": model,
+                "model_hash": image.model_hash,
+                "config": config.to_dict(),
                 "estimate": expected.to_dict(),
                 **({"weights_sha256": hashlib.sha256(weights).hexdigest()} if weights else {}),
             },
-        )  # fmt: skip
+        )
     if weights:
         write_atomically(out / WEIGHTS, weights)
     write_atomically(out / "config.toml", config_text)
@@ -154,19 +168,21 @@ def _write_verilog(
     as_json: bool,
 ) -> None:
     """Where there is no FPGA: the chip as Verilog, blank memories, and what is known of it."""
+    from setun.bench.measure import measure
     from setun.cli.generate import write_chip
-    from setun.firmware.container import write_atomically
-    from setun.measure import measure
+    from setun.firmware.image.container import write_atomically
 
     plan: dict[str, Any] = {
-        "board": board.name, "flow": "verilog", "clock_mhz": config.clock_hz / 1e6,
+        "board": board.name,
+        "flow": "verilog",
+        "clock_mhz": config.clock_hz / 1e6,
         "config": config.to_dict(),
-    }  # fmt: skip
+    }
     if dry_run:
         plan["estimate"] = expected.to_dict()
         emit(plan, as_json, lambda: f"{board.name}: Verilog only; nothing was written")
         return
-    from setun.firmware.placement import place
+    from setun.firmware.image.memory_layout import place
 
     with stages() as start:
         start("measure cycles per token")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from setun.cli.options import numerics_option
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import CHOICES, Numerics
-from setun.firmware.placement import sized_for
+from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.numerics.options import CHOICES, Numerics
+from setun.firmware.program.compiler import Image
 
 if TYPE_CHECKING:
     from setun.models.load import Model
@@ -23,17 +23,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 def set_option(command: F) -> F:
     """Add `--set key=value`, passed as `settings`."""
     return click.option(
-        "--set", "settings", metavar="KEY=VALUE", multiple=True,
+        "--set",
+        "settings",
+        metavar="KEY=VALUE",
+        multiple=True,
         help="Set one option of the chip, e.g. --set rows=16.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def config_option(command: F) -> F:
     """Add `--config FILE`, passed as `config_file`."""
     return click.option(
-        "--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
+        "--config",
+        "config_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
         help="Options of the chip as TOML.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def chip_options(command: F) -> F:

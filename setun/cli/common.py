@@ -23,7 +23,7 @@ def json_option(command: F) -> F:
 
 
 def port_options(command: F) -> F:
-    """Add `--port` and `--baud`, both None when not given: see `setun.ports`."""
+    """Add `--port` and `--baud`, both None when not given: see `setun.talk.ports`."""
     command = click.option(
         "--baud", type=int, metavar="RATE", help="Its bit rate; default those of the boards."
     )(command)

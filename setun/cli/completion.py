@@ -20,13 +20,13 @@ def models() -> list[str]:
 
 
 def _presets() -> Iterable[str]:
-    from setun.firmware.numerics import PRESETS
+    from setun.firmware.numerics.options import PRESETS
 
     return PRESETS
 
 
 def _bench_configs() -> Iterable[str]:
-    from setun.measure import BENCH_CONFIGS
+    from setun.bench.measure import BENCH_CONFIGS
 
     return BENCH_CONFIGS
 

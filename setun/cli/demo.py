@@ -27,7 +27,7 @@ def command(count: int, temperature: float, seed: int, as_json: bool) -> None:
     from setun.backends import Sampling, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.models.load import load_model
-    from setun.session import prompt_ids
+    from setun.talk.session import prompt_ids
 
     sampling = Sampling(temperature=temperature, seed=seed)
     image = load_model("shakespeare")

@@ -10,10 +10,10 @@ from importlib import metadata
 import click
 
 from setun import __version__
+from setun.boards.flashing import find_loader, loader_version
 from setun.cli.common import emit, json_option, table
 from setun.firmware.errors import SetunError
-from setun.flashing import find_loader, loader_version
-from setun.hw.build.toolchain import find_tool, native_version
+from setun.hw.fpga.flow.toolchain import find_tool, native_version
 from setun.sim.simulator import find_tools
 
 Row = dict[str, object]

@@ -10,7 +10,7 @@ from setun.cli.common import emit, json_option, table
 
 if TYPE_CHECKING:
     from setun.estimate.chip import Estimate
-    from setun.firmware.numerics import Numerics
+    from setun.firmware.numerics.options import Numerics
 
 
 @click.command()
@@ -87,16 +87,26 @@ def _text(
     better: dict[str, Any] | None,
 ) -> str:
     c, hz = found.config, found.config.clock_hz
-    names = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
-             "MULT18X18D": "multipliers", "ICESTORM_LC": "logic cells",
-             "ICESTORM_RAM": "block RAM", "ICESTORM_DSP": "multipliers",
-             "ICESTORM_SPRAM": "single-port RAM"}  # fmt: skip
+    names = {
+        "TRELLIS_COMB": "LUT4",
+        "TRELLIS_FF": "registers",
+        "DP16KD": "block RAM",
+        "MULT18X18D": "multipliers",
+        "ICESTORM_LC": "logic cells",
+        "ICESTORM_RAM": "block RAM",
+        "ICESTORM_DSP": "multipliers",
+        "ICESTORM_SPRAM": "single-port RAM",
+    }
     rows: list[dict[str, object]] = [
-        {"": names[kind], "needed": f"{found.utilisation[kind][0]:,}",
-         "available": f"{found.utilisation[kind][1]:,}",
-         "used": f"{found.utilisation[kind][0] / found.utilisation[kind][1]:.0%}"}
-        for kind in names if kind in found.utilisation
-    ]  # fmt: skip
+        {
+            "": names[kind],
+            "needed": f"{found.utilisation[kind][0]:,}",
+            "available": f"{found.utilisation[kind][1]:,}",
+            "used": f"{found.utilisation[kind][0] / found.utilisation[kind][1]:.0%}",
+        }
+        for kind in names
+        if kind in found.utilisation
+    ]
     speeds: list[dict[str, object]] = [
         {"streams": n, "cycles/token": f"{cycles:,.0f}", "tokens/s": f"{hz / cycles:,.0f}"}
         for n, cycles in found.cycles.items()

@@ -6,11 +6,11 @@ import click
 
 from setun.cli.common import bar, emit, json_option
 from setun.cli.options import numerics_option
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.options import Numerics
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import BatchModel, agreement, score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
-from setun.sim.reference import FloatModel
+from setun.sim.reference.hgrn_bit import FloatModel
 from setun.sim.texts import TOKENS, WINDOW, encode, read_text
 
 
@@ -60,24 +60,38 @@ def _text(result: dict[str, object]) -> str:
 @click.command()
 @click.argument("model", metavar="DIR|M")
 @click.option(
-    "--text", "file", required=True, metavar="F", help="UTF-8 text to predict.",
+    "--text",
+    "file",
+    required=True,
+    metavar="F",
+    help="UTF-8 text to predict.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-)  # fmt: skip
+)
 @click.option(
-    "--tokens", type=click.IntRange(1), metavar="N",
+    "--tokens",
+    type=click.IntRange(1),
+    metavar="N",
     help=f"Tokens to predict from the start of the text.  [default: {TOKENS}, or the whole text]",
-)  # fmt: skip
+)
 @click.option(
-    "--window", type=click.IntRange(1), default=WINDOW, show_default=True,
+    "--window",
+    type=click.IntRange(1),
+    default=WINDOW,
+    show_default=True,
     help="Tokens after which the state is reset.",
-)  # fmt: skip
+)
 @click.option("--held-out", is_flag=True, help="Use only the last tenth of the text.")
 @numerics_option
 @json_option
 def command(
-    model: str, file: Path, tokens: int | None, window: int, held_out: bool,
-    numerics: Numerics | None, as_json: bool,
-) -> None:  # fmt: skip
+    model: str,
+    file: Path,
+    tokens: int | None,
+    window: int,
+    held_out: bool,
+    numerics: Numerics | None,
+    as_json: bool,
+) -> None:
     """Loss: float and golden, top-1 agreement.
 
     \b

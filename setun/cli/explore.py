@@ -27,38 +27,93 @@ REPORT, TABLE = "report.html", "results.json"
 @click.command()
 @click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
 @click.option("--model", metavar="M", help="Model on the chip.  [default: the board's]")
-@click.option("-o", "out", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder of results, gone on with.  [default: explore-BOARD]")  # fmt: skip
-@click.option("--best", type=click.IntRange(0), default=3, show_default=True, metavar="N",
-              help="Chips to place and route.")  # fmt: skip
+@click.option(
+    "-o",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of results, gone on with.  [default: explore-BOARD]",
+)
+@click.option(
+    "--best",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Chips to place and route.",
+)
 @click.option("--estimate-only", is_flag=True, help="Place none.")
-@click.option("--clock", "clock", metavar="MHZ",
-              help="One, a list 50,60 or a range 50:60:5; default the board's.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Placements of each chip at each clock.")  # fmt: skip
-@click.option("--numerics", "presets", metavar="PRESET|FILE", multiple=True,
-              help="Arithmetic to compare; again for more.")  # fmt: skip
-@click.option("--vary", "varied", metavar="KEY=V,V", multiple=True,
-              help="Values of one option to try, e.g. --vary rows=4,8.")  # fmt: skip
-@click.option("--text", "file", metavar="FILE", help="Measure losses on its last tenth.",
-              type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@click.option(
+    "--clock",
+    "clock",
+    metavar="MHZ",
+    help="One, a list 50,60 or a range 50:60:5; default the board's.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Placements of each chip at each clock.",
+)
+@click.option(
+    "--numerics",
+    "presets",
+    metavar="PRESET|FILE",
+    multiple=True,
+    help="Arithmetic to compare; again for more.",
+)
+@click.option(
+    "--vary",
+    "varied",
+    metavar="KEY=V,V",
+    multiple=True,
+    help="Values of one option to try, e.g. --vary rows=4,8.",
+)
+@click.option(
+    "--text",
+    "file",
+    metavar="FILE",
+    help="Measure losses on its last tenth.",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option("--tokens", type=click.IntRange(1), metavar="N", help="Of the text.")
 @click.option("--cycles", is_flag=True, help="Measure cycles of the placed chips, simulated.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes.  [default: cores]")
 @click.option("--scheduler", metavar="ADDRESS", help="Use a dask scheduler's workers instead.")
-@click.option("--limit", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
-              metavar="MINUTES", help="Give a tool's run up after so long.")  # fmt: skip
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Give a tool's run up after so long.",
+)
 @config_option
 @set_option
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, board: str, model: str | None, out: Path | None, best: int,
-    estimate_only: bool, clock: str | None, seeds: int, presets: tuple[str, ...],
-    varied: tuple[str, ...], file: Path | None, tokens: int | None, cycles: bool,
-    jobs: int | None, scheduler: str | None, limit: float, config_file: Path | None,
-    settings: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    board: str,
+    model: str | None,
+    out: Path | None,
+    best: int,
+    estimate_only: bool,
+    clock: str | None,
+    seeds: int,
+    presets: tuple[str, ...],
+    varied: tuple[str, ...],
+    file: Path | None,
+    tokens: int | None,
+    cycles: bool,
+    jobs: int | None,
+    scheduler: str | None,
+    limit: float,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """The design space: estimated, the best few placed and routed.
 
     Goes through lanes, array, contexts, packing, pump, memory and what else is asked for; all
@@ -79,8 +134,8 @@ def command(
     from setun.explore.results import Results
     from setun.explore.run import Workers
     from setun.explore.space import points
-    from setun.firmware import image as image_file
     from setun.firmware.errors import SetunError
+    from setun.firmware.image import file as image_file
     from setun.models.load import open_model
 
     pyplot()  # before hours of work whose report needs it
@@ -95,15 +150,23 @@ def command(
     out = out or Path(f"explore-{board}")
     results = Results(out)
     workers = Workers(
-        scheduler, jobs or os.cpu_count() or 1, opened.image, target.family, text=text,
+        scheduler,
+        jobs or os.cpu_count() or 1,
+        opened.image,
+        target.family,
+        text=text,
         limit_s=60 * limit,
-    )  # fmt: skip
+    )
     exploration = Exploration(
-        board=target, space=space, points=list(found),
+        board=target,
+        space=space,
+        points=list(found),
         image_name=hashlib.sha256(image_file.dump(opened.image)).hexdigest(),
         wish=Wish(best=0 if estimate_only else best, cycles=cycles, text=name),
-        results=results, workers=workers, bar=bar,
-    )  # fmt: skip
+        results=results,
+        workers=workers,
+        bar=bar,
+    )
 
     def keep() -> "tuple[Sequence[Row], dict[str, Any]]":
         return _write(exploration, out, model)
@@ -123,8 +186,11 @@ def command(
     except KeyboardInterrupt:
         with ignored():
             keep()
-            click.echo(f"setun: error: interrupted; what is finished is in {out}: the same "
-                       "command goes on", err=True)  # fmt: skip
+            click.echo(
+                f"setun: error: interrupted; what is finished is in {out}: the same "
+                "command goes on",
+                err=True,
+            )
         context.exit(130)
     except SetunError:
         keep()
@@ -133,13 +199,19 @@ def command(
 
 
 def _space(
-    board: "Board", opened: "Model", clock: str | None, seeds: int, presets: tuple[str, ...],
-    varied: tuple[str, ...], config_file: Path | None, settings: tuple[str, ...],
-) -> "Space":  # fmt: skip
+    board: "Board",
+    opened: "Model",
+    clock: str | None,
+    seeds: int,
+    presets: tuple[str, ...],
+    varied: tuple[str, ...],
+    config_file: Path | None,
+    settings: tuple[str, ...],
+) -> "Space":
     from setun.explore.space import Space, clocks, default_options, name_of, varied_values
     from setun.firmware.config import ChipConfig
     from setun.firmware.errors import SetunError
-    from setun.firmware.numerics import choose
+    from setun.firmware.numerics.options import choose
 
     asked = clocks(clock) if clock else (board.chip_clock_mhz,)
 
@@ -162,10 +234,13 @@ def _space(
         raise SetunError(f"option {name}", "must be set or varied", "both")
     numerics = {name: base(name).numerics for name in dict.fromkeys(presets)}
     return Space(
-        base=plain, options=default_options(plain, board, fixed, values), fixed=fixed,
-        numerics=numerics or {name_of(plain.numerics): plain.numerics}, clocks_mhz=asked,
+        base=plain,
+        options=default_options(plain, board, fixed, values),
+        fixed=fixed,
+        numerics=numerics or {name_of(plain.numerics): plain.numerics},
+        clocks_mhz=asked,
         seeds=tuple(range(1, seeds + 1)),
-    )  # fmt: skip
+    )
 
 
 def _text(opened: "Model", file: Path | None, tokens: int | None) -> "tuple[Rows | None, str]":
@@ -188,7 +263,7 @@ def _write(
     """The report and the table, as far as they are known; rows and what `--json` prints."""
     from setun.explore.report import PLOTS, html, plots, to_dict
     from setun.explore.rows import build_command
-    from setun.firmware.container import write_atomically
+    from setun.firmware.image.container import write_atomically
 
     board, space, rows = exploration.board, exploration.space, exploration.rows()
 
@@ -199,10 +274,14 @@ def _write(
     drawn = plots(rows, board, exploration.float_loss())
     page = html(title, rows, drawn, build)
     value = {
-        "board": board.name, "model": model, "clocks_mhz": list(space.clocks_mhz),
-        "seeds": len(space.seeds), "float_loss": exploration.float_loss(),
-        "report": str(out / REPORT), **to_dict(rows, build),
-    }  # fmt: skip
+        "board": board.name,
+        "model": model,
+        "clocks_mhz": list(space.clocks_mhz),
+        "seeds": len(space.seeds),
+        "float_loss": exploration.float_loss(),
+        "report": str(out / REPORT),
+        **to_dict(rows, build),
+    }
     for name in PLOTS:
         if name in drawn:
             write_atomically(out / f"{name}.svg", drawn[name].encode())

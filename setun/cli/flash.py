@@ -11,9 +11,12 @@ from setun.cli.common import emit, json_option, stages
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--board", required=True, metavar="NAME", help="See `setun boards`.")
 @click.option(
-    "--to", type=click.Choice(["sram", "flash"]), default="sram", show_default=True,
+    "--to",
+    type=click.Choice(["sram", "flash"]),
+    default="sram",
+    show_default=True,
     help="The FPGA until its power goes, or the board's flash.",
-)  # fmt: skip
+)
 @click.option("--dry-run", is_flag=True, help="Print the commands; run none.")
 @json_option
 def command(out: Path, board: str, to: str, dry_run: bool, as_json: bool) -> None:
@@ -30,7 +33,7 @@ def command(out: Path, board: str, to: str, dry_run: bool, as_json: bool) -> Non
     import shlex
 
     from setun import boards
-    from setun.flashing import find_loader, loader_version, open_build, plan, program
+    from setun.boards.flashing import find_loader, loader_version, open_build, plan, program
 
     target = boards.get(board)
     built = open_build(out, target)

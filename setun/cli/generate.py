@@ -11,9 +11,9 @@ from setun.cli.common import emit, json_option, stages
 
 if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
-    from setun.firmware.numerics import Numerics
-    from setun.firmware.placement import Placement
-    from setun.hw.dot import Technology
+    from setun.firmware.image.memory_layout import Placement
+    from setun.firmware.numerics.options import Numerics
+    from setun.hw.array.dot import Technology
 
 
 def write_chip(
@@ -26,10 +26,10 @@ def write_chip(
     SetunError
         The folder cannot be written.
     """
-    from setun.firmware.container import write_atomically
     from setun.firmware.errors import SetunError
-    from setun.firmware.placement import Space
-    from setun.hw.verilog import chip_ports, chip_verilog
+    from setun.firmware.image.container import write_atomically
+    from setun.firmware.image.memory_layout import Space
+    from setun.hw.emit.verilog import chip_ports, chip_verilog
 
     text = chip_verilog(config, placement, technology)
     ports = chip_ports(config, technology)
@@ -51,9 +51,12 @@ def write_chip(
 @click.option("--board", metavar="NAME", help="Take clock and baud rate from this board.")
 @click.option("--model", metavar="M", help="Size the memories for this model and put it in them.")
 @click.option(
-    "--technology", type=click.Choice(["generic", "ecp5", "ice40"]), default="generic",
-    show_default=True, help="Cells that may be instantiated; generic ones are for any tool.",
-)  # fmt: skip
+    "--technology",
+    type=click.Choice(["generic", "ecp5", "ice40"]),
+    default="generic",
+    show_default=True,
+    help="Cells that may be instantiated; generic ones are for any tool.",
+)
 @chip_options
 @json_option
 def command(
@@ -79,8 +82,8 @@ def command(
     setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
     from setun import boards
-    from setun.firmware.placement import place
-    from setun.hw.verilog import TOP
+    from setun.firmware.image.memory_layout import place
+    from setun.hw.emit.verilog import TOP
     from setun.models.load import open_model
 
     options = chosen_options(config_file, numerics, settings)

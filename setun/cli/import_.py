@@ -6,11 +6,11 @@ import click
 
 from setun.cli.common import emit, json_option, stages
 from setun.cli.options import numerics_option
-from setun.firmware import image as image_file
 from setun.firmware.config import PACKINGS
-from setun.firmware.container import write_atomically
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.image import file as image_file
+from setun.firmware.image.container import write_atomically
+from setun.firmware.numerics.options import Numerics
 from setun.models import find
 from setun.models.load import open_model
 
@@ -19,9 +19,12 @@ from setun.models.load import open_model
 @click.argument("folder", metavar="DIR")
 @click.option("-o", "--output", required=True, type=Path, metavar="M.setun", help="Image to write.")
 @click.option(
-    "--packing", type=click.Choice(PACKINGS), default=PACKINGS[0], show_default=True,
+    "--packing",
+    type=click.Choice(PACKINGS),
+    default=PACKINGS[0],
+    show_default=True,
     help="Bits of a ternary weight: two, or five trits to the byte.",
-)  # fmt: skip
+)
 @numerics_option
 @json_option
 def command(
@@ -60,8 +63,9 @@ def command(
         "tokenizer": image.tokenizer_json is not None,
     }
     emit(
-        result, as_json,
+        result,
+        as_json,
         f"{output}: {len(data)} bytes, {image.config.num_hidden_layers} layers of "
         f"{image.config.hidden_size}, {image.weights} ternary weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
-    )  # fmt: skip
+    )

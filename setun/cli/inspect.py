@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from setun.cli.common import emit, json_option, table
-from setun.firmware import image as image_file
-from setun.firmware.image import ImageFile
+from setun.firmware.image import file as image_file
+from setun.firmware.image.file import ImageFile
 
 
 def examine(path: Path, file: ImageFile) -> dict[str, object]:

@@ -26,10 +26,10 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
 
     from setun.backends.connect import ConnectedChip
     from setun.backends.loading import differing, load, loaded_hash
-    from setun.firmware.placement import place
+    from setun.firmware.image.memory_layout import place
     from setun.models.load import load_model
-    from setun.pairing import shipped_name
-    from setun.ports import find_port, usual_rates
+    from setun.talk.pairing import shipped_name
+    from setun.talk.ports import find_port, usual_rates
 
     image = load_model(model)
     with closing(ConnectedChip(port or find_port(), baud or usual_rates())) as chip:
@@ -41,9 +41,12 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
             with bar(f"load {model}", total) as step:
                 load(chip.client, placement, steps_of(step))
     result = {
-        "port": chip.port, "model_hash": image.model_hash, "replaced": before, "written": not there,
+        "port": chip.port,
+        "model_hash": image.model_hash,
+        "replaced": before,
+        "written": not there,
         "bytes": 4 * sum(len(words) for words in placement.spaces.values()),
-    }  # fmt: skip
+    }
     old = shipped_name(before) or before or "no whole model"
     done = f"{model} is on the chip, verified ({result['bytes']} bytes); before: {old}"
     emit(result, as_json, f"{model} was on the chip already, verified" if there else done)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from setun.cli.common import bar, emit, json_option
 from setun.cli.options import numerics_option
-from setun.firmware.container import write_atomically
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.image.container import write_atomically
+from setun.firmware.numerics.options import Numerics
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import golden_logits
 from setun.sim.folded import FoldedModel
-from setun.sim.reference import FloatModel
+from setun.sim.reference.hgrn_bit import FloatModel
 
 NPY = b"\x93NUMPY"
 
@@ -41,9 +41,11 @@ def read_ids(path: Path, vocabulary: int) -> NDArray[np.int64]:
         raise SetunError(str(path), "must be a whole .npy file of numbers", error) from error
     if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2) or not ids.size:
         raise SetunError(
-            str(path), "must be integers [T] or [B, T]", f"{ids.dtype} {list(ids.shape)}",
+            str(path),
+            "must be integers [T] or [B, T]",
+            f"{ids.dtype} {list(ids.shape)}",
             "np.save(path, ids.astype(np.int64))",
-        )  # fmt: skip
+        )
     outside = (ids < 0) | (ids >= vocabulary)
     if outside.any():
         place = [int(k) for k in np.argwhere(outside)[0]]
@@ -71,9 +73,13 @@ def compute(
 @click.command()
 @click.argument("model", metavar="DIR|M")
 @click.option(
-    "--ids", "file", required=True, metavar="F.npy", help="Token ids, integers [T] or [B, T].",
+    "--ids",
+    "file",
+    required=True,
+    metavar="F.npy",
+    help="Token ids, integers [T] or [B, T].",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-)  # fmt: skip
+)
 @click.option(
     "-o", "--output", required=True, type=Path, metavar="OUT.npy", help="Logits, float32."
 )

@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem
 
 from setun.cli.common import F
 from setun.cli.completion import NUMERICS
-from setun.firmware.numerics import PRESETS, Numerics, choose
+from setun.firmware.numerics.options import PRESETS, Numerics, choose
 
 
 class _NumericsType(click.ParamType):

@@ -23,19 +23,21 @@ def check_alone(context: click.Context) -> None:
             continue
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise SetunError(
-                "--reuse", "must stand without options of the chip or its placement",
-                max(parameter.opts, key=len), "leave it out, or build without --reuse",
-            )  # fmt: skip
+                "--reuse",
+                "must stand without options of the chip or its placement",
+                max(parameter.opts, key=len),
+                "leave it out, or build without --reuse",
+            )
 
 
 def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool) -> None:
-    """Write to `out` the build of `folder` with another model; see `setun.hw.build.reuse`."""
+    """Write to `out` the build of `folder` with another model; see `setun.hw.fpga.flow.reuse`."""
     from setun import boards
+    from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
-    from setun.firmware.container import write_atomically
-    from setun.firmware.placement import place
-    from setun.flashing import WEIGHTS, weights_for_flash
-    from setun.hw.build import finished_build, put_model
+    from setun.firmware.image.container import write_atomically
+    from setun.firmware.image.memory_layout import place
+    from setun.hw.fpga.flow import finished_build, put_model
     from setun.models.load import open_model
 
     finished = finished_build(folder, "setun")
@@ -49,11 +51,14 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     # Models of one shape take the same cycles; of others nothing is known before they run.
     alike = asdict(image.config) == finished.shape
     extra: dict[str, Any] = {
-        "model": model, "model_hash": image.model_hash, "reused": str(folder),
-        "config": config.to_dict(), "estimate": estimate(image, config, target).to_dict(),
+        "model": model,
+        "model_hash": image.model_hash,
+        "reused": str(folder),
+        "config": config.to_dict(),
+        "estimate": estimate(image, config, target).to_dict(),
         **({"weights_sha256": hashlib.sha256(weights).hexdigest()} if weights else {}),
         **({} if alike else {"cycles_per_token": None, "tokens_per_second": None}),
-    }  # fmt: skip
+    }
     with stages() as start:
         report = put_model(finished, placement, out, extra=extra, progress=start)
     if weights:

@@ -10,7 +10,7 @@ from setun.cli.common import bar, json_option, port_options, stages
 from setun.cli.streaming import play
 
 if TYPE_CHECKING:
-    from setun.firmware.numerics import Numerics
+    from setun.firmware.numerics.options import Numerics
 
 
 @click.command()
@@ -71,8 +71,8 @@ def command(
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
-    from setun.ports import find_port, usual_rates
-    from setun.session import prompt_ids as to_ids
+    from setun.talk.ports import find_port, usual_rates
+    from setun.talk.session import prompt_ids as to_ids
 
     sampling = Sampling(temperature=temperature, seed=seed)
     opened = open_model(model)

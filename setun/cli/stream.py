@@ -21,9 +21,13 @@ HINT = "Ctrl-C stops an answer, or leaves; an empty line starts afresh"
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
 @click.option(
-    "--context", metavar="K", type=int, default=0, show_default=True,
+    "--context",
+    metavar="K",
+    type=int,
+    default=0,
+    show_default=True,
     help="Conversation to run in, of those that the chip holds.",
-)  # fmt: skip
+)
 @json_option
 def command(
     port: str | None,

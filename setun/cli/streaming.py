@@ -6,9 +6,9 @@ import click
 
 from setun.backends import Backend, Sampling
 from setun.cli.common import emit
-from setun.firmware.compiler import Image
-from setun.firmware.numerics import Numerics
-from setun.session import Result, stream
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
+from setun.talk.session import Result, stream
 
 
 def play(

@@ -13,12 +13,12 @@ from setun.backends.base import Sampling
 from setun.backends.connect import ConnectedChip
 from setun.cli.common import stages
 from setun.cli.streaming import summary
-from setun.conversation import Conversation
 from setun.firmware.errors import SetunError
 from setun.firmware.link.port import PortGone
-from setun.pairing import model_on
-from setun.ports import find_port, usual_rates
-from setun.session import Result
+from setun.talk.conversation import Conversation
+from setun.talk.pairing import model_on
+from setun.talk.ports import find_port, usual_rates
+from setun.talk.session import Result
 
 RETRY_SECONDS = 0.3
 SETTLE_SECONDS = 10.0  # from a port's return until its chip answers: permissions, configuration

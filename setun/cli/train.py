@@ -13,24 +13,33 @@ from setun.cli.common import emit, json_option, watched
 from setun.cli.options import numerics_option
 
 if TYPE_CHECKING:
-    from setun.firmware.checkpoint import Checkpoint
-    from setun.firmware.numerics import Numerics
+    from setun.firmware.models.checkpoint import Checkpoint
+    from setun.firmware.numerics.options import Numerics
     from setun.train.loop import Progress, Trainer
     from setun.train.recipe import Recipe
 
 
 @click.command()
 @click.option(
-    "--text", "file", required=True, metavar="FILE", help="UTF-8 text to learn.",
+    "--text",
+    "file",
+    required=True,
+    metavar="FILE",
+    help="UTF-8 text to learn.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-)  # fmt: skip
+)
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--board", metavar="NAME", help="The largest model that fits this board's chip.")
 @click.option("--hidden", type=int, metavar="H", help="Width.  [default: 128]")
 @click.option("--layers", type=int, metavar="L", help="Depth.  [default: 6]")
 @click.option("--intermediate", type=int, metavar="I", help="Width of the GLU.  [default: 3 H]")
-@click.option("--tokenizer", type=click.Choice(["char", "byte", "bpe"]), default="char",
-              show_default=True, help="What a token is.")  # fmt: skip
+@click.option(
+    "--tokenizer",
+    type=click.Choice(["char", "byte", "bpe"]),
+    default="char",
+    show_default=True,
+    help="What a token is.",
+)
 @click.option("--vocabulary", type=int, default=1024, show_default=True, help="Most tokens of bpe.")
 @click.option("--steps", type=int, default=5000, show_default=True, help="Optimiser steps.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Rows of a step.")
@@ -41,22 +50,40 @@ if TYPE_CHECKING:
 @click.option("--decay", type=float, default=0.1, show_default=True, help="Of matrices' weights.")
 @click.option("--clip", type=float, default=1.0, show_default=True, help="Largest gradient norm.")
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Of mixers' outputs.")
-@click.option("--average", type=float, default=100.0, show_default=True,
-              help="Half-life, in steps, of the weights' average; 0 for none.")  # fmt: skip
-@click.option("--calibrate", type=float, default=0.02, show_default=True,
-              help="Share of the text set aside to fit the logits' scale; 0 for none.")  # fmt: skip
+@click.option(
+    "--average",
+    type=float,
+    default=100.0,
+    show_default=True,
+    help="Half-life, in steps, of the weights' average; 0 for none.",
+)
+@click.option(
+    "--calibrate",
+    type=float,
+    default=0.02,
+    show_default=True,
+    help="Share of the text set aside to fit the logits' scale; 0 for none.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of weights and batches.")
 @click.option("--every", type=int, default=250, show_default=True, help="Steps to an evaluation.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--init", metavar="MODEL",
-              help="Checkpoint to begin with: its sizes, weights and tokenizer.")  # fmt: skip
+@click.option(
+    "--init", metavar="MODEL", help="Checkpoint to begin with: its sizes, weights and tokenizer."
+)
 @numerics_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @json_option
 def command(
-    file: Path, out: Path, board: str | None, device: str, init: str | None,
-    numerics: "Numerics | None", resume: bool, as_json: bool, **options: Any,
-) -> None:  # fmt: skip
+    file: Path,
+    out: Path,
+    board: str | None,
+    device: str,
+    init: str | None,
+    numerics: "Numerics | None",
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """A ternary model from a text file.
 
     Trains on the first nine tenths, quantising as the chip does, and keeps in the folder the model
@@ -118,16 +145,25 @@ def command(
     progress = trainer.progress
     begun = dict(zip(("held_out_loss_before", "float_loss_before"), progress.begun, strict=False))
     result = {
-        "model": str(out), "weights": recipe.weights(text.vocab_size), "steps": progress.step,
-        "held_out_loss": progress.best, "best_step": progress.best_step, "golden_loss": golden,
+        "model": str(out),
+        "weights": recipe.weights(text.vocab_size),
+        "steps": progress.step,
+        "held_out_loss": progress.best,
+        "best_step": progress.best_step,
+        "golden_loss": golden,
         **begun,
         "tokens_per_second": progress.losses[-1][3] if progress.losses else None,
-        "vocab_size": text.vocab_size, "text_sha256": text.sha256,
-    }  # fmt: skip
-    emit(result, as_json, lambda: (
-        f"{out}: {result['weights']:,} ternary weights, held-out loss {progress.best:.4f} at step "
-        f"{progress.best_step}{_before(progress)}, golden {golden:.4f}"
-    ))  # fmt: skip
+        "vocab_size": text.vocab_size,
+        "text_sha256": text.sha256,
+    }
+    emit(
+        result,
+        as_json,
+        lambda: (
+            f"{out}: {result['weights']:,} ternary weights, held-out loss {progress.best:.4f} "
+            f"at step {progress.best_step}{_before(progress)}, golden {golden:.4f}"
+        ),
+    )
 
 
 def _before(progress: "Progress") -> str:
@@ -190,7 +226,7 @@ def _checkpoint(name: str) -> "Checkpoint":
 def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> float:
     """Held-out loss of a model in the chip's arithmetic."""
     from setun.cli.eval import evaluate
-    from setun.firmware.numerics import Numerics
+    from setun.firmware.numerics.options import Numerics
     from setun.models.load import open_model
     from setun.sim.texts import WINDOW, read_text
 

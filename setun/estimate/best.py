@@ -8,12 +8,12 @@ from typing import Any
 
 from setun.boards import Board
 from setun.estimate.chip import Estimate, cells, estimate, memory_fits
-from setun.firmware.compiler import Image
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.isa import Op
-from setun.firmware.placement import sized_for
-from setun.hw.external import LATENCY
+from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import Op
+from setun.hw.memory.external import LATENCY
 
 # Share of the LUTs that a chosen chip may take: the estimate has been wrong by a third of the rest.
 FILLED = 0.9
@@ -121,9 +121,11 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
         if only.fits:
             return only
         raise SetunError(
-            f"model on {board.name}", "must fit the one chip that the board has room for", "",
+            f"model on {board.name}",
+            "must fit the one chip that the board has room for",
+            "",
             "a smaller model, or a larger board",
-        )  # fmt: skip
+        )
     guess = Guess(image)
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")
@@ -138,9 +140,11 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
             found.append((cycles, cells(sized)["TRELLIS_COMB"], sized))
     if not found:
         raise SetunError(
-            f"model on {board.name}", "must fit some chip", "none of those tried",
+            f"model on {board.name}",
+            "must fit some chip",
+            "none of those tried",
             "a smaller model, packing 1.6b, or a board with more memory",
-        )  # fmt: skip
+        )
     step, lowest = log(ALIKE), found[0][0]
     found.sort(key=lambda each: (int(log(each[0] / lowest) / step), each[1]))
     estimates = [estimate(image, config, board) for *_, config in found[:TRIED]]

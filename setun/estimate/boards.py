@@ -18,8 +18,12 @@ HEADING = ("board", "chip", "cells", "block RAM", "clock, reached", "cycles per 
 LOGIC = {"TRELLIS_COMB": " LUT4", "ICESTORM_LC": ""}
 BLOCKS = ("DP16KD", "ICESTORM_RAM")
 STREAMS = {1: "one stream", 2: "two streams", 4: "four streams"}
-MEMORIES = {"onchip": "in block RAM", "sdram": "in the SDRAM", "spram": "in single-port RAM",
-            "qspi": "in flash"}  # fmt: skip
+MEMORIES = {
+    "onchip": "in block RAM",
+    "sdram": "in the SDRAM",
+    "spram": "in single-port RAM",
+    "qspi": "in flash",
+}
 NOT_BUILT = "not built yet"
 
 

@@ -2,7 +2,7 @@
 
 Each unit is a sum of terms that stand for something in it: a MAC of the array, a lane, a seat, a
 bit that is unpacked. How many cells a term costs is fitted, by least squares, to the units that
-`setun.estimate.measure` has synthesised. Block RAM is counted, see `setun.hw.resources`.
+`setun.estimate.measure` has synthesised. Block RAM is counted, see `setun.hw.emit.resources`.
 """
 
 import json

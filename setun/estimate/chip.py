@@ -10,14 +10,14 @@ from setun.boards import Board
 from setun.estimate import small
 from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.cycles import cycles_per_token
-from setun.firmware.compiler import Image
 from setun.firmware.config import SPRAM_BLOCK, ChipConfig
-from setun.firmware.isa import WORDS
+from setun.firmware.image.memory_layout import weight_stride
 from setun.firmware.link.frames import OVERHEAD
 from setun.firmware.link.messages import MAX_WORDS
-from setun.firmware.placement import weight_stride
-from setun.hw.external import capacity
-from setun.hw.resources import block_ram
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import WORDS
+from setun.hw.emit.resources import block_ram
+from setun.hw.memory.external import capacity
 
 BITS = 10  # of a byte on the wire
 FRAME_BYTES = 5 + OVERHEAD + 2  # where the words go; COBS's byte and the frame's end
@@ -31,12 +31,16 @@ def joining() -> dict[str, float]:
     """
     rows = [(unit_cells(ChipConfig.from_dict(row["config"])), row) for row in data("builds.json")]
     return {
-        kind: float(np.mean([
-            row["utilisation"][kind][0] / sum(unit[kind] for unit in units.values())
-            for units, row in rows
-        ]))
+        kind: float(
+            np.mean(
+                [
+                    row["utilisation"][kind][0] / sum(unit[kind] for unit in units.values())
+                    for units, row in rows
+                ]
+            )
+        )
         for kind in KINDS
-    }  # fmt: skip
+    }
 
 
 def logic(config: ChipConfig) -> dict[str, int]:

@@ -4,17 +4,21 @@ Builds come from builds.json; the second table has the estimates for what `setun
 """
 
 from setun import boards
+from setun.bench.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL
 from setun.estimate.cells import data
 from setun.estimate.chip import estimate
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import sized_for
-from setun.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL
+from setun.firmware.image.memory_layout import sized_for
 from setun.models.load import load_model
 from setun.programs import parser, run, table
 
-CELLS = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "registers", "DP16KD": "block RAM",
-         "MULT18X18D": "multipliers"}  # fmt: skip
+CELLS = {
+    "TRELLIS_COMB": "LUT4",
+    "TRELLIS_FF": "registers",
+    "DP16KD": "block RAM",
+    "MULT18X18D": "multipliers",
+}
 
 
 def beside(guess: float, measured: float) -> str:
@@ -28,12 +32,17 @@ def builds() -> str:
     for build in data("builds.json"):
         config = ChipConfig.from_dict(build["config"])
         found = estimate(load_model(build["model"]), config, boards.get(build["board"]))
-        rows.append([
-            f"{build['board']}, {build['model']}, {config.columns} x {config.rows}, "
-            f"{config.lanes} lanes, {config.contexts} contexts, {config.memory}",
-            *(beside(found.utilisation[kind][0], build["utilisation"][kind][0]) for kind in CELLS),
-            beside(found.cycles[build["streams"]], build["cycles_per_token"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{build['board']}, {build['model']}, {config.columns} x {config.rows}, "
+                f"{config.lanes} lanes, {config.contexts} contexts, {config.memory}",
+                *(
+                    beside(found.utilisation[kind][0], build["utilisation"][kind][0])
+                    for kind in CELLS
+                ),
+                beside(found.cycles[build["streams"]], build["cycles_per_token"]),
+            ]
+        )
     return table(("build", *CELLS.values(), "cycles per token"), rows)
 
 

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from setun.estimate.supply import Supply, supply_of
-from setun.firmware.compiler import Image
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.hw.array import GROUPS
-from setun.hw.codes import code_latency
-from setun.hw.kernel import kernel_latency
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.hw.array.array import GROUPS
+from setun.hw.array.rows import rows_latency
+from setun.hw.array.weights import lead
 from setun.hw.pipeline import tree_latency
-from setun.hw.quantiser import AHEAD, VECTORS
-from setun.hw.rows import rows_latency
-from setun.hw.sink import Sink
-from setun.hw.weights import lead
+from setun.hw.vector.codes import code_latency
+from setun.hw.vector.kernel import kernel_latency
+from setun.hw.vector.quantiser import AHEAD, VECTORS
+from setun.hw.vector.sink import Sink
 
 FETCH = 6  # cycles from one instruction to the next at best
 QUEUE = 2  # cycles through a queue of commands

@@ -3,7 +3,7 @@
 from typing import Any
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import sized_for
+from setun.firmware.image.memory_layout import sized_for
 from setun.models.load import load_model
 
 MODEL = "shakespeare"

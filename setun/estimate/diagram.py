@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from setun.bench.measure import BENCH_CONFIGS, DEFAULT_MODEL
 from setun.drawing import pyplot, save
 from setun.estimate.cycles import Schedule, Span
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import sized_for
-from setun.measure import BENCH_CONFIGS, DEFAULT_MODEL
+from setun.firmware.image.memory_layout import sized_for
 from setun.models.load import load_model
 from setun.programs import parser, run
 
@@ -37,10 +37,14 @@ def _draw(axis: Any, spans: list[Span], colours: dict[str, Any]) -> None:
         start = max(span.start - first, 0)
         width = span.end - first - start
         axis.broken_barh(
-            [(start, width)], (row - 0.4, 0.8), facecolors=colours[projection],
-            edgecolor="black", linewidth=0.5, alpha=0.35 if span.unit == "maxima" else 1,
+            [(start, width)],
+            (row - 0.4, 0.8),
+            facecolors=colours[projection],
+            edgecolor="black",
+            linewidth=0.5,
+            alpha=0.35 if span.unit == "maxima" else 1,
             hatch="///" if span.seat else None,
-        )  # fmt: skip
+        )
         if span.unit == "array":
             axis.text(start + width / 2, row, projection, ha="center", va="center", fontsize=8)
     axis.set_yticks(range(len(UNITS)), UNITS)

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from setun.bench.units import units
 from setun.estimate import boards
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
-from setun.hw.build import report
-from setun.hw.build.unit import unit_cells
-from setun.hw.external import ExternalWeights
-from setun.hw.memories import Memories
+from setun.hw.fpga.flow import report
+from setun.hw.fpga.flow.unit import unit_cells
+from setun.hw.memory.external import ExternalWeights
+from setun.hw.memory.spaces import Memories
 from setun.programs import parser, run, step
-from setun.units import units
 
 FOLDER = Path(__file__).parent
 KEYS = ("board", "clock_mhz", "config", "cycles_per_token", "model", "streams", "utilisation")

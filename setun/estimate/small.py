@@ -1,16 +1,22 @@
 """What a small chip comes to: its core is one netlist, its cycles those of the microprogram."""
 
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import Kernel, MeanSquare, Op
-from setun.hw.resources import block_ram
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import Kernel, MeanSquare, Op
+from setun.hw.emit.resources import block_ram
 
 # Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
 CELLS = {"ICESTORM_LC": 4_993, "ICESTORM_DSP": 8, "ICESTORM_SPRAM": 4, "ICESTORM_PLL": 1}
 FETCH = 8  # cycles of an instruction around its words
 GROUP = 5  # around the columns of a row group
-ROW = {Kernel.COPY: 6, Kernel.SILU: 15, Kernel.MLGRU: 33, Kernel.GLU: 14, Kernel.ADD: 10,
-       Kernel.SAMPLE: 15}  # fmt: skip
+ROW = {
+    Kernel.COPY: 6,
+    Kernel.SILU: 15,
+    Kernel.MLGRU: 33,
+    Kernel.GLU: 14,
+    Kernel.ADD: 10,
+    Kernel.SAMPLE: 15,
+}
 MATVEC, GLU_END = 10, 13  # around its groups, and behind a gated one's
 PASSES = 4  # over a vector, with a product
 PRODUCT, QUANTISE = 3, 60

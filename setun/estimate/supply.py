@@ -1,8 +1,8 @@
 """How fast weight words come: every cycle from block RAM, at its pins' pace from a memory."""
 
 from setun.firmware.config import ChipConfig
-from setun.hw.controllers.sdram_timing import sdram_timing
-from setun.hw.external import BURST, LATENCY, USUAL, sdram_part
+from setun.hw.memory.controllers.sdram_timing import sdram_timing
+from setun.hw.memory.external import BURST, LATENCY, USUAL, sdram_part
 
 AXI_LATENCY = 50  # cycles of the slave that the bench has; not the chip's to know
 

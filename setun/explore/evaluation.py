@@ -1,7 +1,7 @@
 """What a worker does: a pure function of its work, the model and, for a loss, the text.
 
-It keeps nothing but what the tools' cache keeps (`setun.hw.build.cache`), and runs on any machine
-with the same Setun.
+It keeps nothing but what the tools' cache keeps (`setun.hw.fpga.flow.cache`), and runs on any
+machine with the same Setun.
 """
 
 import socket
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun import boards
-from setun.building import parts
+from setun.bench.measure import measure
+from setun.boards.building import parts
 from setun.estimate.chip import estimate
 from setun.explore.work import Work, made_with
-from setun.firmware import image as image_file
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
-from setun.hw.build import build_bitstream
-from setun.hw.build.process import Ended, TookTooLong
-from setun.hw.resources import check_capacity
-from setun.measure import measure
+from setun.firmware.image import file as image_file
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
+from setun.hw.emit.resources import check_capacity
+from setun.hw.fpga.flow import build_bitstream
+from setun.hw.fpga.flow.process import Ended, TookTooLong
 from setun.sim.evaluate import Ids, score_float, score_golden
 from setun.sim.folded import FoldedModel
 
@@ -62,10 +62,17 @@ def _place(inputs: dict[str, Any], image: Image, limit_s: float) -> dict[str, An
     made = parts(image, config, board)
     with tempfile.TemporaryDirectory(prefix="setun-explore-") as folder:
         report = build_bitstream(
-            made.chip, board, name="setun", out=Path(folder), clock_mhz=inputs["clock_mhz"],
-            pump=config.pump, seed=inputs["seed"], allow_timing_fail=True, model=made.model,
+            made.chip,
+            board,
+            name="setun",
+            out=Path(folder),
+            clock_mhz=inputs["clock_mhz"],
+            pump=config.pump,
+            seed=inputs["seed"],
+            allow_timing_fail=True,
+            model=made.model,
             limit_s=limit_s,
-        )  # fmt: skip
+        )
     return {key: report[key] for key in ("fmax_mhz", "timing_met", "utilisation")}
 
 
@@ -91,10 +98,11 @@ def _checked(work: Work) -> None:
     if here != asked:
         differs = [name for name in here["tools"] if here["tools"][name] != asked["tools"][name]]
         raise SetunError(
-            f"worker on {socket.gethostname()}", "must have the same Setun and tools",
+            f"worker on {socket.gethostname()}",
+            "must have the same Setun and tools",
             ", ".join(f"{name} {here['tools'][name]}" for name in differs) or "another Setun",
             "install the same on all machines",
-        )  # fmt: skip
+        )
 
 
 def evaluate(works: Sequence[Work], image: Image, text: Rows | None, limit_s: float) -> list[Done]:

@@ -25,7 +25,7 @@ from setun.explore.run import Workers
 from setun.explore.space import Point, Space, at_clock, reason
 from setun.explore.work import Work
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.options import Numerics
 
 TOGETHER = 16  # estimates a task: one takes 50 ms
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -119,10 +119,17 @@ class Exploration:
     def _of_chip(self, kind: str, point: Point, **others: Any) -> Work:
         if point.config is None:
             raise TypeError("a point that was refused has no chip")
-        return Work(kind, {
-            "made_with": self._with(kind), "model": self.image_name, "board": self.board.name,
-            "fpga": self.board.family, "config": point.config.to_dict(), **others,
-        })  # fmt: skip
+        return Work(
+            kind,
+            {
+                "made_with": self._with(kind),
+                "model": self.image_name,
+                "board": self.board.name,
+                "fpga": self.board.family,
+                "config": point.config.to_dict(),
+                **others,
+            },
+        )
 
     def _estimates(self, found: Sequence[Point]) -> list[Work]:
         return [self._of_chip("estimate", p) for p in found if p.config is not None]
@@ -134,10 +141,15 @@ class Exploration:
         return self._of_chip("cycles", point)
 
     def _loss(self, numerics: Numerics | None) -> Work:
-        return Work("loss", {
-            "made_with": self._with("loss"), "model": self.image_name, "text": self.wish.text,
-            "numerics": None if numerics is None else numerics.to_dict(),
-        })  # fmt: skip
+        return Work(
+            "loss",
+            {
+                "made_with": self._with("loss"),
+                "model": self.image_name,
+                "text": self.wish.text,
+                "numerics": None if numerics is None else numerics.to_dict(),
+            },
+        )
 
     def _losses(self) -> list[Work]:
         """Of each numerics; first that of the float model."""

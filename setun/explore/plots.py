@@ -41,8 +41,9 @@ def _points(axes: Any, rows: Sequence[Row], x: Callable[[Row], float | None]) ->
         if chosen:
             axes.plot([x(row) for row in chosen], [speed(row) for row in chosen], mark, **how)
 
-    kinds = {kind: [row for row in rows if row.status == kind]
-             for kind in (ESTIMATED, PLACED, MISSED)}  # fmt: skip
+    kinds = {
+        kind: [row for row in rows if row.status == kind] for kind in (ESTIMATED, PLACED, MISSED)
+    }
     plot(kinds[ESTIMATED], _speed, ".", color=GREY, label="estimated", markersize=4)
     plot(kinds[PLACED], _speed, "o", color="C0", label="placed, timing met")
     plot(kinds[MISSED], _estimated_speed, "x", color="C3", label="placed, clock missed")
@@ -68,8 +69,13 @@ def against_luts(rows: Sequence[Row], label: str) -> str:
     for row in rows:
         if row.measured is not None:
             guess = luts(row.estimated)
-            axes.plot([guess, row.luts], [_estimated_speed(row), _speed(row) or
-                      _estimated_speed(row)], "-", color="C0", linewidth=0.7)  # fmt: skip
+            axes.plot(
+                [guess, row.luts],
+                [_estimated_speed(row), _speed(row) or _estimated_speed(row)],
+                "-",
+                color="C0",
+                linewidth=0.7,
+            )
             axes.plot([guess], [_estimated_speed(row)], "o", color="C0", fillstyle="none")
     _finish(axes, label)
     return _svg(figures, figure)

@@ -89,8 +89,19 @@ def cells(row: Row) -> dict[str, str]:
 
 
 PLOTS = ("luts", "loss")
-COLUMNS = ("status", "chip", "numerics", "clock", "seed", "LUTs", "Fmax", "cycles/token",
-           "tokens/s", "loss", "reason")  # fmt: skip
+COLUMNS = (
+    "status",
+    "chip",
+    "numerics",
+    "clock",
+    "seed",
+    "LUTs",
+    "Fmax",
+    "cycles/token",
+    "tokens/s",
+    "loss",
+    "reason",
+)
 NUMBERS = {"clock", "seed", "LUTs", "Fmax", "cycles/token", "tokens/s", "loss"}
 
 
@@ -160,9 +171,10 @@ def html(
             "<p>No other point is better in one figure and as good in the others. A figure after "
             "a tilde is estimated, one in brackets tells by how much the estimate was off.</p>",
             _table(front, columns(front)),
-            "<p>", "<br>".join(f"<code>{escape(build(row))}</code>" for row in front),
+            "<p>",
+            "<br>".join(f"<code>{escape(build(row))}</code>" for row in front),
             "</p>",
-        ]  # fmt: skip
+        ]
     if refused := refusals(rows):
         lines = "".join(
             f'<tr><td class="number">{n:,}</td><td>{escape(why)}</td></tr>\n'

@@ -6,8 +6,8 @@ from typing import Any
 
 from setun.explore.evaluation import Done
 from setun.explore.work import Work
-from setun.firmware.container import write_atomically
-from setun.hw.build.cache import digest
+from setun.firmware.image.container import write_atomically
+from setun.hw.fpga.flow.cache import digest
 
 FOLDER = "points"
 NAME = 32  # hex digits of the key
@@ -63,8 +63,11 @@ class Results:
         self._read[work.key] = result
         if done.final:
             content = {
-                "kind": work.kind, "inputs": work.inputs, "result": result,
-                "seconds": done.seconds, "check": digest(result),
-            }  # fmt: skip
+                "kind": work.kind,
+                "inputs": work.inputs,
+                "result": result,
+                "seconds": done.seconds,
+                "check": digest(result),
+            }
             write_atomically(self.path(work), (json.dumps(content, indent=1) + "\n").encode())
         return result

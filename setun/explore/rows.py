@@ -11,11 +11,16 @@ from setun.estimate.best import settings
 from setun.estimate.boards import LOGIC
 from setun.explore.pareto import Costs, front
 from setun.explore.space import OWN, Point
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics.options import Numerics
 
 OPEN, REFUSED, FAILED, ESTIMATED, PLACED, MISSED = (
-    "open", "refused", "failed", "estimated", "placed", "missed",
-)  # fmt: skip
+    "open",
+    "refused",
+    "failed",
+    "estimated",
+    "placed",
+    "missed",
+)
 LOSS_DIGITS = 3
 STATUSES = (PLACED, MISSED, ESTIMATED, REFUSED, FAILED, OPEN)
 
@@ -86,18 +91,25 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready contents."""
         told: dict[str, Any] = {
-            "status": self.status, "reason": self.reason, "front": self.front,
-            "options": self.point.chosen, "numerics": self.point.numerics,
-            "clock_mhz": self.point.clock_mhz, "seed": self.seed,
-        }  # fmt: skip
+            "status": self.status,
+            "reason": self.reason,
+            "front": self.front,
+            "options": self.point.chosen,
+            "numerics": self.point.numerics,
+            "clock_mhz": self.point.clock_mhz,
+            "seed": self.seed,
+        }
         if self.status in (REFUSED, OPEN) and self.estimated is None:
             return told
         return told | {
-            "tokens_per_second": self.tokens_per_second, "luts": self.luts, "loss": self.loss,
-            "estimated": self.estimated, "measured": self.measured,
+            "tokens_per_second": self.tokens_per_second,
+            "luts": self.luts,
+            "loss": self.loss,
+            "estimated": self.estimated,
+            "measured": self.measured,
             "measured_cycles_per_token": self.cycles,
             "config": self.point.config and self.point.config.to_dict(),
-        }  # fmt: skip
+        }
 
 
 def luts(found: dict[str, Any] | None) -> int | None:
@@ -127,9 +139,11 @@ def build_command(row: Row, board: Board, model: str, asked: Iterable[str]) -> s
     words += settings(config, board)
     values = config.to_dict()
     for name in sorted(asked):
-        if name in values and f"--set {name}=" not in " ".join(words) and (
-            own or name not in Numerics.__dataclass_fields__
-        ):  # fmt: skip
+        if (
+            name in values
+            and f"--set {name}=" not in " ".join(words)
+            and (own or name not in Numerics.__dataclass_fields__)
+        ):
             words += ["--set", f"{name}={json.dumps(values[name])}"]
     return shlex.join([*words, "-o", "out"])
 

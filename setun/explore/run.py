@@ -13,10 +13,10 @@ from typing import Any
 from setun.explore import evaluation, interrupts
 from setun.explore.evaluation import Done, Rows
 from setun.explore.work import Work, made_with, sources, tools
-from setun.firmware import image as image_file
-from setun.firmware.compiler import Image
 from setun.firmware.errors import SetunError
-from setun.hw.build.cache import digest
+from setun.firmware.image import file as image_file
+from setun.firmware.program.compiler import Image
+from setun.hw.fpga.flow.cache import digest
 
 ANSWER_S = 10.0  # until a scheduler answers
 WORKER_S = 60.0  # until there is a worker, at the start and later on
@@ -85,15 +85,22 @@ class Workers:
             with interrupts.waiting():
                 try:
                     cluster = distributed.LocalCluster(
-                        n_workers=self.jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
-                        memory_limit=0, silence_logs=logging.CRITICAL,
-                    )  # fmt: skip
+                        n_workers=self.jobs,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        scheduler_kwargs={"dashboard": False},
+                        memory_limit=0,
+                        silence_logs=logging.CRITICAL,
+                    )
                 except (RuntimeError, OSError) as error:  # its cause says why, where it has one
                     raise SetunError(
-                        "workers", "must start", f"{error.__cause__ or error!r}",
+                        "workers",
+                        "must start",
+                        f"{error.__cause__ or error!r}",
                         "fewer --jobs",
-                    ) from None  # fmt: skip
+                    ) from None
                 self._stack.enter_context(cluster)
             with distributed.Client(cluster) as client:
                 yield client
@@ -102,9 +109,11 @@ class Workers:
             client = distributed.Client(self.scheduler, timeout=ANSWER_S)
         except (OSError, ValueError) as error:
             raise SetunError(
-                f"scheduler {self.scheduler}", f"must answer within {ANSWER_S:g} s",
-                " ".join(str(error).split())[:80], "dask scheduler",
-            ) from None  # fmt: skip
+                f"scheduler {self.scheduler}",
+                f"must answer within {ANSWER_S:g} s",
+                " ".join(str(error).split())[:80],
+                "dask scheduler",
+            ) from None
         with client:
             try:
                 client.wait_for_workers(1, timeout=WORKER_S)
@@ -114,9 +123,11 @@ class Workers:
 
     def _no_worker(self) -> SetunError:
         return SetunError(
-            f"scheduler {self.scheduler or 'here'}", "must have a worker",
-            f"none for {WORKER_S:g} s", f"dask worker {self.scheduler or ''}".strip(),
-        )  # fmt: skip
+            f"scheduler {self.scheduler or 'here'}",
+            "must have a worker",
+            f"none for {WORKER_S:g} s",
+            f"dask worker {self.scheduler or ''}".strip(),
+        )
 
     @property
     def client(self) -> Any:
@@ -154,10 +165,14 @@ class Workers:
             batch = list(works[k : k + together])
             text = self.text if any(work.kind == "loss" for work in batch) else None
             future = self.client.submit(
-                evaluation.evaluate, batch, image, text, self.limit_s,
+                evaluation.evaluate,
+                batch,
+                image,
+                text,
+                self.limit_s,
                 key=f"setun-{batch[0].kind}-{digest([work.key for work in batch])}",
                 priority=-k,
-            )  # fmt: skip
+            )
             tasks[future] = batch
         for future, found in self._finished(tasks):
             yield from zip(tasks[future], found, strict=True)
@@ -203,6 +218,8 @@ class Workers:
 
     def _lost(self) -> SetunError:
         return SetunError(
-            f"scheduler {self.scheduler or 'here'}", "must stay", "it went away",
+            f"scheduler {self.scheduler or 'here'}",
+            "must stay",
+            "it went away",
             "run again: what is finished is kept",
-        )  # fmt: skip
+        )

@@ -6,12 +6,12 @@ from typing import Any
 
 from setun.boards import Board
 from setun.estimate.best import chips, free_space, shortage
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import PRESETS, Numerics
-from setun.firmware.placement import requirements
-from setun.hw.build import check_clock
+from setun.firmware.image.memory_layout import requirements
+from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.program.compiler import Image
+from setun.hw.fpga.flow import check_clock
 
 MOST_CLOCKS = 64
 OWN = "usual"  # numerics that no preset has: what the board, the image or --set chose

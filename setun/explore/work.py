@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from setun.hw.build.cache import digest
-from setun.hw.build.families import family
-from setun.hw.build.toolchain import find_tool
+from setun.hw.fpga.families import family
+from setun.hw.fpga.flow.cache import digest
+from setun.hw.fpga.flow.toolchain import find_tool
 
 # Packages whose files decide a result, by kind of work.
 _CHIP = ("setun.boards", "setun.constraints", "setun.firmware", "setun.hw")

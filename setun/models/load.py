@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from setun.firmware import image as image_file
-from setun.firmware.checkpoint import Checkpoint, load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.image import file as image_file
+from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.models import find
 from setun.models.random import random_image, shape
 
@@ -35,9 +35,11 @@ class Model:
         text = self.image.tokenizer_json
         if text is None:
             raise SetunError(
-                f"model {self.path}", "needs a tokenizer.json to read text", "none",
+                f"model {self.path}",
+                "needs a tokenizer.json to read text",
+                "none",
                 "put one beside config.json, or give token ids",
-            )  # fmt: skip
+            )
         return Tokenizer.from_json(text, self.image.config.vocab_size)
 
 

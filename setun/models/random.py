@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from setun.firmware.checkpoint import Checkpoint, ModelConfig, expected_shapes
-from setun.firmware.compiler import Image, compile_checkpoint
+from setun.firmware.models.checkpoint import Checkpoint, ModelConfig, expected_shapes
+from setun.firmware.program.compiler import Image, compile_checkpoint
 
 # (hidden, layers, intermediate) by name; the second is two layers of the MatMul-free LM's 370M.
 SHAPES = {"random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816)}
@@ -33,9 +33,11 @@ def random_image(model: str | tuple[int, int, int], seed: int = 1) -> Image:
     assert found is not None, model
     hidden, layers, intermediate = found
     config = ModelConfig(
-        vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers,
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
         intermediate_size=intermediate,
-    )  # fmt: skip
+    )
     rng = np.random.default_rng(seed)
     tensors = {}
     for tensor, size in expected_shapes(config).items():

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In
 
-from setun.hw.controllers.axi4_pins import axi4
+from setun.hw.memory.controllers.axi4_pins import axi4
 from setun.sim.memories.bulk import BulkStore
 
 OUTSTANDING = 16  # bursts that the model accepts before it stops the address channel
@@ -24,7 +24,7 @@ class Axi4Memory(wiring.Component):
     latency
         Cycles from an address to its first beat, when no burst before is being answered.
 
-    Members: `axi : In`, see `setun.hw.controllers.axi4_pins.axi4`.
+    Members: `axi : In`, see `setun.hw.memory.controllers.axi4_pins.axi4`.
     """
 
     def __init__(

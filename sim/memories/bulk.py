@@ -33,10 +33,14 @@ class BulkStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bulk = Instance(
-            NAME, i_clk=ClockSignal(), i_read_address=self.read_address,
-            o_read_data=self.read_data, i_write_address=self.write_address,
-            i_write_data=self.write_data, i_write_enable=self.write_enable,
-        )  # fmt: skip
+            NAME,
+            i_clk=ClockSignal(),
+            i_read_address=self.read_address,
+            o_read_data=self.read_data,
+            i_write_address=self.write_address,
+            i_write_data=self.write_data,
+            i_write_enable=self.write_enable,
+        )
         return m
 
 

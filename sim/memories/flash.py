@@ -9,7 +9,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import SECTOR
-from setun.hw.controllers.qspi_parts import PAGE, STATUS_2, FlashPart, flash_pins
+from setun.hw.memory.controllers.qspi_parts import PAGE, STATUS_2, FlashPart, flash_pins
 from setun.sim.memories.bulk import BulkStore
 from setun.sim.memories.flash_rules import Rule, violation_layout
 
@@ -53,8 +53,8 @@ class FlashModel(wiring.Component):
     Members
     -------
     pins : In
-        See `setun.hw.controllers.qspi_parts.flash_pins`. Data are on `io_i` in the cycle behind
-        the one that shows SCK's fall. Undriven pins hold noise.
+        See `setun.hw.memory.controllers.qspi_parts.flash_pins`. Data are on `io_i` in the cycle
+        behind the one that shows SCK's fall. Undriven pins hold noise.
     violation : Out
         The first rule broken, see `flash_rules`: its code, the opcode and the cycle.
     register : Out(8)

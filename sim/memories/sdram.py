@@ -8,7 +8,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hw.controllers.sdram_timing import BANKS, Command, SdramPart, sdram_pins
+from setun.hw.memory.controllers.sdram_timing import BANKS, Command, SdramPart, sdram_pins
 from setun.sim.memories.bulk import BulkStore
 from setun.sim.memories.sdram_rules import (
     POSTPONED,
@@ -53,8 +53,8 @@ class SdramModel(wiring.Component):
     Members
     -------
     pins : In
-        See `setun.hw.controllers.sdram_timing.sdram_pins`. Sampled at the end of a cycle; the
-        data of a READ in cycle c are on `dq_i` in cycle c + CAS latency. Whenever the part does
+        See `setun.hw.memory.controllers.sdram_timing.sdram_pins`. Sampled at the end of a cycle;
+        the data of a READ in cycle c are on `dq_i` in cycle c + CAS latency. Whenever the part does
         not drive, `dq_i` holds a word that changes every cycle.
     violation : Out
         The first rule broken, see `sdram_rules.Rule`: its code, the command (NOP if none),

@@ -5,7 +5,7 @@ from typing import Any
 
 from amaranth.lib import data
 
-from setun.hw.controllers.sdram_timing import Command, SdramPart
+from setun.hw.memory.controllers.sdram_timing import Command, SdramPart
 
 POSTPONED = 8  # refreshes that may be outstanding
 
@@ -68,9 +68,15 @@ violation_layout = data.StructLayout({"code": 5, "command": 3, "bank": 2, "cycle
 def needed_cycles(part: SdramPart, rule: Rule, clock_hz: float, power_up_us: float) -> int | None:
     """Cycles that a rule asks for, at most for T_RAS_MAX; None when it is not about time."""
     spans = {
-        Rule.T_RFC: part.rfc, Rule.T_MRD: part.mrd, Rule.T_RP: part.rp, Rule.T_RC: part.rc,
-        Rule.T_RRD: part.rrd, Rule.T_RCD: part.rcd, Rule.T_RAS: part.ras, Rule.T_WR: part.wr,
-    }  # fmt: skip
+        Rule.T_RFC: part.rfc,
+        Rule.T_MRD: part.mrd,
+        Rule.T_RP: part.rp,
+        Rule.T_RC: part.rc,
+        Rule.T_RRD: part.rrd,
+        Rule.T_RCD: part.rcd,
+        Rule.T_RAS: part.ras,
+        Rule.T_WR: part.wr,
+    }
     if rule in spans:
         # In picoseconds, not as the controller computes it.
         period = 1e12 / clock_hz

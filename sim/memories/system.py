@@ -7,16 +7,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.placement import Placement
+from setun.firmware.image.memory_layout import Placement
 from setun.hw.chip import Chip
-from setun.hw.conversion import to_verilog
-from setun.hw.external import capacity, flash_part, memory_pins, sdram_part
-from setun.hw.verilog import TOP, Contents, chip_verilog, external_contents, memory_contents
-from setun.sim.dot import dot_verilog
+from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.verilog import TOP, Contents, chip_verilog, external_contents, memory_contents
+from setun.hw.memory.external import capacity, flash_part, memory_pins, sdram_part
 from setun.sim.memories.axi4 import Axi4Memory
 from setun.sim.memories.bulk import NAME, bulk_verilog
 from setun.sim.memories.flash import FlashModel
 from setun.sim.memories.sdram import SdramModel
+from setun.sim.simulator.dot import dot_verilog
 
 AXI4_LATENCY = 50  # cycles from an address to its first beat
 FLASH_WORD = 32  # bits
@@ -65,9 +65,13 @@ def memory_model(config: ChipConfig) -> Any:
         return SdramModel(sdram_part(config), config.clock_hz, depth=depth, bulk=True)
     if config.memory == "qspi":
         return FlashModel(
-            flash_part(config), config.clock_hz, first=config.flash_base,
-            depth=depth * width // 8, erase_us=ERASE_US, bulk=True,
-        )  # fmt: skip
+            flash_part(config),
+            config.clock_hz,
+            first=config.flash_base,
+            depth=depth * width // 8,
+            erase_us=ERASE_US,
+            bulk=True,
+        )
     return Axi4Memory(width, depth, latency=AXI4_LATENCY)
 
 

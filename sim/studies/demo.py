@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.checkpoint import Checkpoint, load_checkpoint
-from setun.firmware.compiler import Image, compile_checkpoint
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.sim.texts import read_text
 
 Ids = NDArray[np.int64]

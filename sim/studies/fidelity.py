@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from setun.firmware.formats import Format
-from setun.firmware.numerics import EXACT, PRESETS, Numerics
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import EXACT, PRESETS, Numerics
 from setun.programs import line, parser, run, step, table
 from setun.sim.evaluate import (
     Score,
@@ -21,7 +21,7 @@ from setun.sim.evaluate import (
     windows,
 )
 from setun.sim.golden import GoldenModel
-from setun.sim.reference import FloatModel
+from setun.sim.reference.hgrn_bit import FloatModel
 from setun.sim.studies.demo import Demo, Ids, shipped
 from setun.sim.studies.memory import NaiveLMul
 from setun.sim.texts import TOKENS, WINDOW

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.drawing import pyplot, save
-from setun.firmware import noise
-from setun.firmware.compiler import aligned
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format, Values
-from setun.firmware.lmul import lmul
-from setun.firmware.numerics import Numerics
+from setun.firmware.numerics import noise
+from setun.firmware.numerics.formats import Format, Values
+from setun.firmware.numerics.lmul import lmul
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import aligned
 from setun.programs import figure, parser, run, step, table
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel, Sampler
@@ -213,8 +213,13 @@ def hard_cases(states: dict[str, Numerics]) -> dict[str, list[Hard]]:
     return found
 
 
-def plot(file: Path, edges: Sequence[int], real: dict[str, list[float]],
-         products: dict[str, list[float]], cases: dict[str, list[Hard]]) -> None:  # fmt: skip
+def plot(
+    file: Path,
+    edges: Sequence[int],
+    real: dict[str, list[float]],
+    products: dict[str, list[float]],
+    cases: dict[str, list[Hard]],
+) -> None:
     """Draw errors over the positions of a text, of roundings and of products, and hard cases."""
 
     def lines(axis: Any, x: Sequence[int], curves: dict[str, list[float]]) -> None:

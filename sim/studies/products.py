@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setun.firmware.formats import Format, Values
-from setun.firmware.lmul import formula, lmul
+from setun.firmware.numerics.formats import Format, Values
+from setun.firmware.numerics.lmul import formula, lmul
 from setun.programs import parser, run, table
 
 PUBLISHED = {

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.drawing import pyplot, save
-from setun.firmware.formats import Values
-from setun.firmware.numerics import ACCUMULATOR, EXACT, Numerics
+from setun.firmware.numerics.formats import Values
+from setun.firmware.numerics.options import ACCUMULATOR, EXACT, Numerics
 from setun.programs import figure, parser, run, step, table
 from setun.sim.arithmetic import Arithmetic
 
@@ -111,8 +111,9 @@ def dot_errors(lengths: Sequence[int], chunks: Sequence[int]) -> dict[str, list[
 
 def _table(found: dict[str, list[float]], lengths: Sequence[int]) -> str:
     shown = [n for n in lengths if n in SHOWN]
-    rows = [[name, *(figure(errors[lengths.index(n)]) for n in shown)]
-            for name, errors in found.items()]  # fmt: skip
+    rows = [
+        [name, *(figure(errors[lengths.index(n)]) for n in shown)] for name, errors in found.items()
+    ]
     return table(["chunk", *(f"{n:,}" for n in shown)], rows)
 
 

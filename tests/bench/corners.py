@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.formats import Format, Values
+from setun.firmware.numerics.formats import Format, Values
 
 Bits = NDArray[np.int64]
 

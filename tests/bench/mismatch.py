@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from setun.firmware.formats import Format
+from setun.firmware.numerics.formats import Format
 
 SHOWN = 8  # differences listed
 

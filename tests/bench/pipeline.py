@@ -20,7 +20,7 @@ from bench import context
 from bench.mismatch import Mismatch, compare
 from bench.runner import run_bench
 from bench.waves import trace
-from setun.firmware.formats import Format
+from setun.firmware.numerics.formats import Format
 
 
 class Unit(Protocol):
@@ -175,8 +175,15 @@ async def vectors(dut: Any) -> None:
             inputs = {p: arrays[f"{job['name']}__{p}"] for p in job["inputs"]}
             shown = fmt if width == fmt.width else None
             try:
-                compare(f"port {port}", arrays[name], have, shown,
-                        unit=job["name"], width=width, inputs=inputs)  # fmt: skip
+                compare(
+                    f"port {port}",
+                    arrays[name],
+                    have,
+                    shown,
+                    unit=job["name"],
+                    width=width,
+                    inputs=inputs,
+                )
             except Mismatch as error:
                 reports.append(str(error))
     if reports:

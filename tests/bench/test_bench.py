@@ -14,7 +14,7 @@ import pytest
 from bench.echo import CORRUPT, DROP, Echo
 from bench.mismatch import Mismatch, compare
 from bench.runner import WAVES, run_bench, to_verilog
-from setun.firmware.formats import Format
+from setun.firmware.numerics.formats import Format
 
 COUNT = 400
 VALUES = np.random.default_rng(5).integers(0, 1 << 18, COUNT)

@@ -9,11 +9,11 @@ import pytest
 
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
-from setun.firmware import image as image_file
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import requirements
+from setun.firmware.image import file as image_file
+from setun.firmware.image.memory_layout import requirements
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.models.load import load_model
 
 LETTERS = [chr(c) for c in range(ord(" "), ord("~") + 1)] + ["\n"]
@@ -23,15 +23,30 @@ def tokenizer_json(vocabulary: int, known: list[str] = LETTERS) -> str:
     """Single characters: those that can be typed, then others up to the vocabulary's size."""
     letters = known + [chr(0x4E00 + k) for k in range(vocabulary - len(known))]
     model = {
-        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-        "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-        "ignore_merges": False, "vocab": {c: k for k, c in enumerate(letters)}, "merges": [],
-    }  # fmt: skip
-    return json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
-        "normalizer": None, "pre_tokenizer": None, "post_processor": None,
-        "decoder": {"type": "Fuse"}, "model": model,
-    })  # fmt: skip
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": {c: k for k, c in enumerate(letters)},
+        "merges": [],
+    }
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": None,
+            "post_processor": None,
+            "decoder": {"type": "Fuse"},
+            "model": model,
+        }
+    )
 
 
 @dataclass

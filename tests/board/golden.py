@@ -1,9 +1,9 @@
 """What a conversation must give: the golden model, fed line after line."""
 
 from setun.backends.base import Sampling
-from setun.firmware.compiler import Image
-from setun.firmware.numerics import Numerics
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel, Sampler
 
 

@@ -12,11 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from setun import boards
-from setun.cli import cli
-from setun.firmware.config import ChipConfig
-from setun.firmware.errors import SetunError
-from setun.firmware.placement import Space, place, sized_for
-from setun.flashing import (
+from setun.boards.flashing import (
     failure,
     find_loader,
     loader_version,
@@ -25,6 +21,10 @@ from setun.flashing import (
     program,
     weights_for_flash,
 )
+from setun.cli import cli
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.image.memory_layout import Space, place, sized_for
 from setun.models.random import random_image
 
 BOARD = boards.get("ulx3s-85f")
@@ -41,9 +41,10 @@ def built(folder: Path, **config: object) -> Path:
     folder.mkdir()
     (folder / "setun.bit").write_bytes(b"bitstream")
     report = {
-        "board": BOARD.name, "bitstream_sha256": hashlib.sha256(b"bitstream").hexdigest(),
+        "board": BOARD.name,
+        "bitstream_sha256": hashlib.sha256(b"bitstream").hexdigest(),
         "config": ChipConfig().to_dict() | config,
-    }  # fmt: skip
+    }
     if config.get("memory") == "qspi":
         (folder / "weights.bin").write_bytes(b"weights!")
         report["weights_sha256"] = hashlib.sha256(b"weights!").hexdigest()
@@ -94,8 +95,14 @@ def test_weights_go_to_their_place_in_the_flash_first(tmp_path: Path) -> None:
     base = 3 << 20
     folder = built(tmp_path / "out", memory="qspi", flash_base=base)
     first, second = plan(BOARD, open_build(folder, BOARD), "flash")
-    assert first[-6:] == ["--write-flash", "--offset", str(base), "--file-type", "raw",
-                          str(folder / "weights.bin")]  # fmt: skip
+    assert first[-6:] == [
+        "--write-flash",
+        "--offset",
+        str(base),
+        "--file-type",
+        "raw",
+        str(folder / "weights.bin"),
+    ]
     assert second[-2:] == ["--write-flash", str(folder / "setun.bit")]
     (folder / "weights.bin").write_bytes(b"other")
     with pytest.raises(SetunError, match=r"weights.bin: must have the report's SHA-256"):
@@ -152,12 +159,15 @@ def test_wrong_pairs_are_refused_before_anything_runs(out: Path, loader) -> None
     [
         ("unable to open ftdi device: -3 (device not found)", "plug the board in"),
         ("unable to open ftdi device: -4 (usb_open() failed)", "udev rule"),
-        ("unable to open ftdi device: -5 (unable to claim usb device. Make sure the default FTDI "
-         "driver is not in use)", "close what has the board open"),
+        (
+            "unable to open ftdi device: -5 (unable to claim usb device. Make sure the default "
+            "FTDI driver is not in use)",
+            "close what has the board open",
+        ),
         (MISSING, "apt-get install libusb-1.0-0 libftdi1-2"),
         ("Error: CRC check failed", "ended with status 3; found Error: CRC check failed"),
     ],
-)  # fmt: skip
+)
 def test_failures_name_the_remedy(out: Path, loader, says: str, remedy: str) -> None:
     loader(f"echo empty; echo {shlex.quote(says)} >&2; exit 3")
     code, text, error = flash("--board", BOARD.name, out)

@@ -17,11 +17,11 @@ from setun.backends import Sampling
 from setun.backends.connect import ConnectedChip
 from setun.backends.loading import load, loaded_hash
 from setun.cli import cli
-from setun.firmware import image as image_file
-from setun.firmware.compiler import Image
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import Space, place
+from setun.firmware.image import file as image_file
+from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.models.random import random_image
 
 
@@ -41,8 +41,9 @@ def test_swap_says_what_was_there_and_refuses_what_is_too_large(
     assert swap["model_hash"] == images["d"].model_hash
     code, out, error = setun(socket, "load", files["d"])
     assert code == 0 and "on the chip already" in out, error
-    code, out, error = setun(socket, "stream", "--model", files["d"], "--prompt", "x", "-n", "5",
-                             "--json")  # fmt: skip
+    code, out, error = setun(
+        socket, "stream", "--model", files["d"], "--prompt", "x", "-n", "5", "--json"
+    )
     golden = GoldenConversation(images["d"], socket.config.numerics)
     assert json.loads(out)["text"] == golden.answer("x", 5, Sampling()), error
 
@@ -60,9 +61,12 @@ def test_swap_says_what_was_there_and_refuses_what_is_too_large(
     [(signal.SIGKILL, -9), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
 )
 def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
-    socket: Socket, files: dict[str, str], images: dict[str, Image],
-    number: signal.Signals, status: int,
-) -> None:  # fmt: skip
+    socket: Socket,
+    files: dict[str, str],
+    images: dict[str, Image],
+    number: signal.Signals,
+    status: int,
+) -> None:
     """Killed by force between two writes, the chip says that it has no program."""
     script = (
         "import os, signal, sys\n"
@@ -80,8 +84,11 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
     where = ("--port", str(socket.path), "--baud", str(socket.config.baud))
     done = subprocess.run(
         [sys.executable, "-c", script, str(int(number)), "load", files["d"], *where],
-        capture_output=True, text=True, env=os.environ, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
     assert done.returncode == status and "Traceback" not in done.stderr
     chip = ConnectedChip(str(socket.path), socket.config.baud)
     assert loaded_hash(chip.client) is None
@@ -95,8 +102,9 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
         assert "must hold a whole model" in error and f"setun load {model}" in error
     code, _, error = setun(socket, "load", files["a"], "--json")
     assert code == 0, error
-    code, out, error = setun(socket, "stream", "--model", files["a"], "--prompt", "x", "-n", "4",
-                             "--json")  # fmt: skip
+    code, out, error = setun(
+        socket, "stream", "--model", files["a"], "--prompt", "x", "-n", "4", "--json"
+    )
     golden = GoldenConversation(images["a"], socket.config.numerics)
     assert json.loads(out)["text"] == golden.answer("x", 4, Sampling()), error
 
@@ -131,7 +139,7 @@ def test_a_shipped_model_is_known_without_its_name(
     shipped = {"second": files["d"], "first": files["a"]}
     monkeypatch.setattr("setun.models.names", lambda: list(shipped))
     known = {name: image_file.load(Path(p)) for name, p in shipped.items()}
-    monkeypatch.setattr("setun.pairing.load_model", lambda name: known.get(name) or name)
+    monkeypatch.setattr("setun.talk.pairing.load_model", lambda name: known.get(name) or name)
     code, out, error = setun(socket, "stream", "--prompt", "x", "-n", "3", "--json")
     golden = GoldenConversation(images["a"], socket.config.numerics)
     assert code == 0 and json.loads(out)["text"] == golden.answer("x", 3, Sampling()), error

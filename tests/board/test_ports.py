@@ -11,7 +11,7 @@ from serial.tools import list_ports
 
 from setun.firmware.errors import SetunError
 from setun.firmware.link.port import PortGone, open_port
-from setun.ports import find_port, usual_rates
+from setun.talk.ports import find_port, usual_rates
 
 
 def on_usb(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

@@ -19,9 +19,9 @@ from board.conftest import Socket
 from board.golden import GoldenConversation
 from setun.backends import Sampling
 from setun.cli import cli
-from setun.firmware.compiler import Image
+from setun.firmware.image.memory_layout import Space
 from setun.firmware.link import ChipClient, open_port
-from setun.firmware.placement import Space
+from setun.firmware.program.compiler import Image
 
 Images = dict[str, Image]
 Files = dict[str, str]
@@ -37,8 +37,10 @@ def stream(socket: Socket, *options: str, text: str = "") -> tuple[int, str, str
 
 def test_one_shot_and_lines_from_a_pipe(socket: Socket, files: Files, images: Images) -> None:
     golden = GoldenConversation(images["a"], socket.config.numerics)
-    expected = [golden.answer(t, 9, Sampling(temperature=0.9, seed=5 + k))
-                for k, t in enumerate(["Hi", "there"])]  # fmt: skip
+    expected = [
+        golden.answer(t, 9, Sampling(temperature=0.9, seed=5 + k))
+        for k, t in enumerate(["Hi", "there"])
+    ]
     options = ("--model", files["a"], "-n", "9", "--temperature", "0.9", "--seed", "5")
     code, out, error = stream(socket, *options, text="Hi\nthere\n")
     assert (code, out) == (0, "".join(f"{text}\n" for text in expected)), error
@@ -125,8 +127,9 @@ class Terminal:
 @pytest.fixture
 def terminal(socket: Socket, files: Files) -> Iterator[Terminal]:
     rate = str(socket.config.baud)
-    shown = Terminal("stream", "--port", str(socket.path), "--baud", rate,
-                     "--model", files["a"], "-n", "60000")  # fmt: skip
+    shown = Terminal(
+        "stream", "--port", str(socket.path), "--baud", rate, "--model", files["a"], "-n", "60000"
+    )
     yield shown
     shown.close()
 
@@ -193,10 +196,23 @@ def test_ctrl_c_at_the_prompt_leaves(terminal: Terminal, begun: str) -> None:
 
 
 def test_without_a_terminal_a_lost_port_is_an_error(socket: Socket, files: Files) -> None:
-    args = ["stream", "--port", str(socket.path), "--baud", str(socket.config.baud),
-            "--model", files["a"], "-n", "60000"]  # fmt: skip
-    child = subprocess.Popen([sys.executable, "-m", "setun", *args], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    args = [
+        "stream",
+        "--port",
+        str(socket.path),
+        "--baud",
+        str(socket.config.baud),
+        "--model",
+        files["a"],
+        "-n",
+        "60000",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "setun", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert child.stdin and child.stdout and child.stderr
     child.stdin.write(b"x\n")
     child.stdin.close()
@@ -209,10 +225,25 @@ def test_without_a_terminal_a_lost_port_is_an_error(socket: Socket, files: Files
 
 
 def test_interrupt_without_a_terminal_stops_the_chip(socket: Socket, files: Files) -> None:
-    args = ["stream", "--port", str(socket.path), "--baud", str(socket.config.baud),
-            "--model", files["a"], "-n", "60000", "--prompt", "x"]  # fmt: skip
-    child = subprocess.Popen([sys.executable, "-m", "setun", *args], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, preexec_fn=heed_interrupts)  # fmt: skip
+    args = [
+        "stream",
+        "--port",
+        str(socket.path),
+        "--baud",
+        str(socket.config.baud),
+        "--model",
+        files["a"],
+        "-n",
+        "60000",
+        "--prompt",
+        "x",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "setun", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    )
     assert child.stdout
     first = child.stdout.read(10)
     child.send_signal(signal.SIGINT)

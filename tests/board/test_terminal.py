@@ -20,15 +20,15 @@ from board.conftest import LETTERS, Socket, tokenizer_json
 from board.golden import GoldenConversation
 from setun.backends import Sampling
 from setun.backends.simulated import simulated_config
-from setun.firmware import image as image_file
-from setun.firmware import text
-from setun.firmware.compiler import Image
 from setun.firmware.config import ChipConfig
-from setun.firmware.formats import Format
+from setun.firmware.image import file as image_file
+from setun.firmware.image import terminal_tables as text
+from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import ChipClient, open_port
 from setun.firmware.link.port import Port
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import Space, sized_for
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.compiler import Image
 from setun.hw.link.sharing import SILENCE
 from setun.models.random import random_image
 from setun.sim.golden import GoldenModel, Sampler
@@ -146,10 +146,27 @@ def test_miniterm(talking: Socket, tmp_path: Path) -> None:
     file = tmp_path / "a.setun"
     image_file.save(talking.image, file, talking.config.numerics)
     said = subprocess.run(
-        [sys.executable, "-m", "setun", "stream", "--port", str(talking.path), "--baud",
-         str(talking.config.baud), "--model", str(file), "-n", "12", "--prompt", "Hi"],
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "setun",
+            "stream",
+            "--port",
+            str(talking.path),
+            "--baud",
+            str(talking.config.baud),
+            "--model",
+            str(file),
+            "-n",
+            "12",
+            "--prompt",
+            "Hi",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     conversation = GoldenConversation(talking.image, talking.config.numerics)
     expected = conversation.answer("Hi", 12, Sampling()) + "\n"
     assert (said.returncode, said.stdout) == (0, expected), said.stderr

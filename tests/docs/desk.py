@@ -19,11 +19,11 @@ from serial.tools import list_ports
 from docs.pages import Shown
 from setun import boards, cli
 from setun.backends.simulated import blank_verilog, simulated_config
-from setun.firmware import image as image_file
-from setun.firmware.numerics import Numerics
-from setun.firmware.placement import place
-from setun.hw.build.families import family
-from setun.hw.verilog import TOP
+from setun.firmware.image import file as image_file
+from setun.firmware.image.memory_layout import place
+from setun.firmware.numerics.options import Numerics
+from setun.hw.emit.verilog import TOP
+from setun.hw.fpga.families import family
 from setun.models.load import load_model
 from setun.quickstart import usual_chip
 from setun.sim.memories.system import system_contents
@@ -72,8 +72,11 @@ class Desk:
         target, out = boards.get(board), self.folder / name
         out.mkdir(exist_ok=True)
         (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
-        report = {"board": board, "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
-                  "config": usual_chip(target).to_dict()}  # fmt: skip
+        report = {
+            "board": board,
+            "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),
+            "config": usual_chip(target).to_dict(),
+        }
         (out / "report.json").write_text(json.dumps(report))
 
     @contextlib.contextmanager

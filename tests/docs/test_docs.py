@@ -36,8 +36,11 @@ def shown() -> list[Shown]:
 def test_site_is_built_and_its_links_hold(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert "Architecture" in (tmp_path / "site/index.html").read_text("utf-8")
 
@@ -77,9 +80,14 @@ def run(command: Shown, folder: Path) -> None:
     words = [str(STANDS_FOR.get(word, word)) for word in command.words]
     bin_folder = str(Path(sys.executable).parent)
     done = subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL,
+        words,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "COLUMNS": "100"},
-    )  # fmt: skip
+    )
     where = f"{command.page}:{command.line}: {command.text}"
     assert done.returncode == 0, f"{where}\n{done.stderr}"
     if any(line.strip() for line in command.output):

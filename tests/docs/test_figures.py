@@ -89,12 +89,21 @@ def test_a_report_goes_into_the_table(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / name).write_text((measure.FOLDER / name).read_text())
     board = get("ulx3s-45f")
     report = {
-        "board": board.name, "model": board.model, "clock_mhz": board.chip_clock_mhz,
-        "fmax_mhz": 61.5, "timing_met": True, "streams": 4, "cycles_per_token": 50_000.0,
+        "board": board.name,
+        "model": board.model,
+        "clock_mhz": board.chip_clock_mhz,
+        "fmax_mhz": 61.5,
+        "timing_met": True,
+        "streams": 4,
+        "cycles_per_token": 50_000.0,
         "config": usual_chip(board).to_dict(),
-        "utilisation": {"TRELLIS_COMB": [20_000, 43_848], "TRELLIS_FF": [15_000, 43_848],
-                        "DP16KD": [80, 108], "MULT18X18D": [49, 72]},
-    }  # fmt: skip
+        "utilisation": {
+            "TRELLIS_COMB": [20_000, 43_848],
+            "TRELLIS_FF": [15_000, 43_848],
+            "DP16KD": [80, 108],
+            "MULT18X18D": [49, 72],
+        },
+    }
     file = tmp_path / "report.json"
     monkeypatch.setattr(measure, "FOLDER", tmp_path)
     monkeypatch.setattr("sys.argv", ["measure", "--report", str(file)])

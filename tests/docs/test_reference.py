@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from docs import pages
-from setun.firmware import identity
-from setun.firmware.isa import Kernel, Op
+from setun.firmware.image.memory_layout import Space
+from setun.firmware.link import identity
 from setun.firmware.link.messages import (
     OF_CONTEXT,
     SPACES,
@@ -17,10 +17,10 @@ from setun.firmware.link.messages import (
     Reason,
     Status,
 )
-from setun.firmware.numerics import CHOICES
-from setun.firmware.placement import Space
-from setun.hw.controllers.axi4_lite import IDENTITY, VERSION, Register
-from setun.hw.generation import COUNTERS
+from setun.firmware.numerics.options import CHOICES
+from setun.firmware.program.isa import Kernel, Op
+from setun.hw.control.generation import COUNTERS
+from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
 
 LINK, REGISTERS = "link.md", "registers.md"
 SIZES = {"u8": 1, "u16": 2, "u32": 4}
@@ -95,15 +95,24 @@ def test_the_info_records_fields_are_in_their_order() -> None:
 
     plain = ChipConfig(memory="qspi")
     changed = {
-        "columns": {"columns": 64}, "rows": {"rows": 16}, "lanes": {"lanes": 4},
-        "pump": {"pump": 2}, "packing": {"packing": "1.6b"}, "memory": {"memory": "onchip"},
-        "contexts": {"contexts": 4}, "weight_words": {"weight_words": 99},
-        "constant_pairs": {"constant_pairs": 99}, "instructions": {"instructions": 99},
-        "vector_elements": {"vector_elements": 99}, "state_elements": {"state_elements": 99},
-        "max_columns": {"max_columns": 99}, "clock_hz": {"clock_hz": 60_000_000},
-        "baud": {"baud": 2_000_000}, "flash_base": {"flash_base": 4096},
+        "columns": {"columns": 64},
+        "rows": {"rows": 16},
+        "lanes": {"lanes": 4},
+        "pump": {"pump": 2},
+        "packing": {"packing": "1.6b"},
+        "memory": {"memory": "onchip"},
+        "contexts": {"contexts": 4},
+        "weight_words": {"weight_words": 99},
+        "constant_pairs": {"constant_pairs": 99},
+        "instructions": {"instructions": 99},
+        "vector_elements": {"vector_elements": 99},
+        "state_elements": {"state_elements": 99},
+        "max_columns": {"max_columns": 99},
+        "clock_hz": {"clock_hz": 60_000_000},
+        "baud": {"baud": 2_000_000},
+        "flash_base": {"flash_base": 4096},
         "part": {"part": "W25Q32JV"},
-    }  # fmt: skip
+    }
     layout = {}
     start = 0
     for row in rows(REGISTERS, "field", "type"):

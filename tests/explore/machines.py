@@ -37,16 +37,26 @@ class Machines:
         allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(self.deaths)}
         with (self.folder / f"{words[0]}-{time.monotonic_ns()}.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", *words], stdout=log, stderr=log, cwd=self.folder,
+                [sys.executable, "-m", "dask", *words],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
                 env=os.environ | allowed,
-            )  # fmt: skip
+            )
 
     def _start_scheduler(self) -> subprocess.Popen[bytes]:
         file = self.folder / "scheduler.json"
         process = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter",
-            "--scheduler-file", str(file),
-        )  # fmt: skip
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--no-jupyter",
+            "--scheduler-file",
+            str(file),
+        )
         until = time.monotonic() + START_S
         while not file.exists() and time.monotonic() < until and process.poll() is None:
             time.sleep(0.05)
@@ -56,9 +66,17 @@ class Machines:
     def start_worker(self) -> subprocess.Popen[bytes]:
         """One more."""
         process = self._start(
-            "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-            "--host", "127.0.0.1", "--local-directory", str(self.folder),
-        )  # fmt: skip
+            "worker",
+            self.address,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+            "--local-directory",
+            str(self.folder),
+        )
         self.workers.append(process)
         return process
 

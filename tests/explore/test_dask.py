@@ -19,12 +19,25 @@ from setun.explore import run
 from setun.explore.run import Workers
 from setun.explore.work import Work, made_with
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics import PRESETS
+from setun.firmware.numerics.options import PRESETS
 from setun.models.load import load_model
 from setun.sim.evaluate import windows
 
-SPACE = ("--board", "ulx3s-25f", "--estimate-only", "--vary", "columns=16", "--vary", "rows=2,4",
-         "--vary", "lanes=1", "--vary", "contexts=1,2", "--vary", "pump=1")  # fmt: skip
+SPACE = (
+    "--board",
+    "ulx3s-25f",
+    "--estimate-only",
+    "--vary",
+    "columns=16",
+    "--vary",
+    "rows=2,4",
+    "--vary",
+    "lanes=1",
+    "--vary",
+    "contexts=1,2",
+    "--vary",
+    "pump=1",
+)
 TEXT = "ROMEO:\nWhat say you to the sea, my lord, and to the stars that shine on it?\n" * 60
 
 
@@ -33,8 +46,10 @@ def explore(folder: Path, *options: str) -> subprocess.Popen[str]:
     words = [*SPACE, "--text", str(folder / "text"), "--tokens", "100", "-o", str(folder / "out")]
     return subprocess.Popen(
         [sys.executable, "-m", "setun", "explore", *words, *options, "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def told(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -85,8 +100,12 @@ def long_work() -> tuple[Work, tuple[Any, Any]]:
     """A loss that takes minutes, and its text."""
     tokens = 1_000_000
     text = windows(np.arange(tokens + 1) % IMAGE.config.vocab_size, 16, tokens)
-    inputs = {"made_with": made_with("loss", ""), "numerics": PRESETS["default"].to_dict(),
-              "text": str(time.monotonic_ns()), "model": "it"}  # fmt: skip
+    inputs = {
+        "made_with": made_with("loss", ""),
+        "numerics": PRESETS["default"].to_dict(),
+        "text": str(time.monotonic_ns()),
+        "model": "it",
+    }
     return Work("loss", inputs), text
 
 

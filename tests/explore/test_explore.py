@@ -24,9 +24,27 @@ from setun.firmware.config import ChipConfig
 from setun.models.load import load_model
 
 BOARD = "ulx3s-25f"
-SPACE = ("--board", BOARD, "--model", "random-64x1", "--estimate-only", "--jobs", "1",
-         "--set", "memory=onchip", "--vary", "columns=8,16", "--vary", "rows=1,4",
-         "--vary", "lanes=1,2", "--vary", "contexts=1", "--vary", "pump=1")  # fmt: skip
+SPACE = (
+    "--board",
+    BOARD,
+    "--model",
+    "random-64x1",
+    "--estimate-only",
+    "--jobs",
+    "1",
+    "--set",
+    "memory=onchip",
+    "--vary",
+    "columns=8,16",
+    "--vary",
+    "rows=1,4",
+    "--vary",
+    "lanes=1,2",
+    "--vary",
+    "contexts=1",
+    "--vary",
+    "pump=1",
+)
 
 
 def invoke(*args: object) -> tuple[int, str, str, BaseException | None]:
@@ -166,8 +184,11 @@ def stopped(
     """Run the verb and stop it as soon as `reached` says so."""
     process = subprocess.Popen(
         [sys.executable, "-m", "setun", "explore", *words, "-o", str(out), "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     until = time.monotonic() + 120
     while not reached():
         if process.poll() is not None or time.monotonic() > until:
@@ -235,8 +256,11 @@ def test_an_interrupt_waits_for_workers_that_start_or_end(tmp_path: Path, second
     words = ["--board", BOARD, "--estimate-only", "--jobs", "2", "-o", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-c", IMPATIENT, str(seconds), "explore", *words, "--json"],
-        capture_output=True, text=True, start_new_session=True, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+    )
     assert (done.returncode, done.stdout) == (130, "")
     want = f"interrupted; what is finished is in {tmp_path / 'out'}: the same command goes on"
     assert done.stderr == f"setun: error: {want}\n"
@@ -278,8 +302,10 @@ def test_workers_that_do_not_start_are_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "setun", "explore", *SPACE, "-o", str(tmp_path), "--json"],
         env={**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": '["no_such_module"]'},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("setun: error: workers: must start; found ModuleNotFoundError")
     assert done.stderr.count("\n") == 1 and "no_such_module" in done.stderr
@@ -293,8 +319,9 @@ def test_without_distributed_it_says_what_to_install(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "explore", *SPACE, "-o", str(tmp_path)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "pip install 'setun[explore]'" in done.stderr
 

@@ -11,7 +11,7 @@ from setun.explore.exploration import ladder
 from setun.explore.rows import ESTIMATED, Row, groups, mark_front
 from setun.explore.space import Point
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import PRESETS
+from setun.firmware.numerics.options import PRESETS
 from setun.models.load import open_model
 from setun.sim.evaluate import score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
@@ -24,11 +24,34 @@ TEXT = "ROMEO: what say you to the sea, and to all that is in it?\n" * 20
 def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
     (tmp_path / "text").write_text(TEXT)
     found = told(
-        "--board", "ulx3s-85f", "--estimate-only", "--jobs", "1", "-o", tmp_path / "out",
-        "--text", tmp_path / "text", "--tokens", TOKENS, "--numerics", "default", "--numerics",
-        "lmul", "--vary", "columns=16", "--vary", "rows=4", "--vary", "lanes=2",
-        "--vary", "contexts=1", "--vary", "pump=1", "--set", "memory=onchip",
-    )  # fmt: skip
+        "--board",
+        "ulx3s-85f",
+        "--estimate-only",
+        "--jobs",
+        "1",
+        "-o",
+        tmp_path / "out",
+        "--text",
+        tmp_path / "text",
+        "--tokens",
+        TOKENS,
+        "--numerics",
+        "default",
+        "--numerics",
+        "lmul",
+        "--vary",
+        "columns=16",
+        "--vary",
+        "rows=4",
+        "--vary",
+        "lanes=2",
+        "--vary",
+        "contexts=1",
+        "--vary",
+        "pump=1",
+        "--set",
+        "memory=onchip",
+    )
     opened = open_model("shakespeare")
     ids = opened.tokenizer().encode(TEXT[int(HELD_OUT * len(TEXT)) :])
     rows, counted = windows(np.array(ids), WINDOW, TOKENS)
@@ -50,8 +73,10 @@ def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
 def row(luts: int, cycles: float, loss: float | None, numerics: str = "default") -> Row:
     config = ChipConfig()
     point = Point(chosen={}, numerics=numerics, clock_mhz=50.0, config=config)
-    found = {"utilisation": {"TRELLIS_COMB": [luts, boards.get("ulx3s-85f").capacity[
-        "TRELLIS_COMB"]]}, "cycles_per_token": cycles}  # fmt: skip
+    found = {
+        "utilisation": {"TRELLIS_COMB": [luts, boards.get("ulx3s-85f").capacity["TRELLIS_COMB"]]},
+        "cycles_per_token": cycles,
+    }
     return Row(point, ESTIMATED, estimated=found, loss=loss)
 
 
@@ -76,6 +101,10 @@ def test_without_a_loss_numerics_do_not_compete() -> None:
 
 
 def test_a_ladder_has_no_steps_that_the_estimate_cannot_tell_apart() -> None:
-    rows = [row(100, 1000.0, None), row(110, 980.0, None), row(120, 900.0, None),
-            row(130, 980.0, None, "lmul")]  # fmt: skip
+    rows = [
+        row(100, 1000.0, None),
+        row(110, 980.0, None),
+        row(120, 900.0, None),
+        row(130, 980.0, None, "lmul"),
+    ]
     assert list(ladder(rows)) == [rows[0], rows[2], rows[3]]

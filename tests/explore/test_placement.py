@@ -20,8 +20,8 @@ from setun.explore.space import Space, points
 from setun.explore.work import Work, made_with
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.placement import sized_for
-from setun.hw.build.process import Children, Ended, TookTooLong
+from setun.firmware.image.memory_layout import sized_for
+from setun.hw.fpga.flow.process import Children, Ended, TookTooLong
 from setun.models.load import load_model
 
 BOARD, MODEL = "ulx3s-25f", "random-64x1"
@@ -30,10 +30,17 @@ OPTIONS: dict[str, Any] = {"columns": 8, "rows": 1, "lanes": 1, "packing": "1.6b
 
 def place_work(**changes: Any) -> Work:
     config = sized_for(load_model(MODEL), ChipConfig(**OPTIONS)).override(**changes)
-    return Work("place", {
-        "made_with": made_with("place", "ecp5"), "board": BOARD, "fpga": "ecp5",
-        "config": config.to_dict(), "clock_mhz": 50.0, "seed": 1,
-    })  # fmt: skip
+    return Work(
+        "place",
+        {
+            "made_with": made_with("place", "ecp5"),
+            "board": BOARD,
+            "fpga": "ecp5",
+            "config": config.to_dict(),
+            "clock_mhz": 50.0,
+            "seed": 1,
+        },
+    )
 
 
 def test_a_chip_beyond_the_fpga_is_refused() -> None:
@@ -90,22 +97,33 @@ def exploration(folder: Path, workers: Told, **changes: Any) -> Exploration:
     board, image = boards.get(BOARD), load_model(MODEL)
     base = ChipConfig.from_dict({**ChipConfig().to_dict(), **OPTIONS, "baud": board.baud})
     space = Space(
-        base=base, options={"columns": (8, 16), "rows": (1, 2)}, fixed=frozenset(),
-        numerics={"default": base.numerics}, clocks_mhz=changes.pop("clocks", (50.0,)),
+        base=base,
+        options={"columns": (8, 16), "rows": (1, 2)},
+        fixed=frozenset(),
+        numerics={"default": base.numerics},
+        clocks_mhz=changes.pop("clocks", (50.0,)),
         seeds=(1, 2),
-    )  # fmt: skip
+    )
     return Exploration(
-        board=board, space=space, points=list(points(space, image, board)), image_name="it",
-        wish=Wish(best=2), results=Results(folder), workers=workers, bar=bar,
-    )  # fmt: skip
+        board=board,
+        space=space,
+        points=list(points(space, image, board)),
+        image_name="it",
+        wish=Wish(best=2),
+        results=Results(folder),
+        workers=workers,
+        bar=bar,
+    )
 
 
 def test_placements_are_of_the_front_at_each_clock_and_seed(tmp_path: Path) -> None:
     used = {"TRELLIS_COMB": [5000, 24288]}
-    workers = Told({
-        1: {"fmax_mhz": 60.5, "timing_met": True, "utilisation": used},
-        2: {"fmax_mhz": 41.5, "timing_met": False, "utilisation": used},
-    })  # fmt: skip
+    workers = Told(
+        {
+            1: {"fmax_mhz": 60.5, "timing_met": True, "utilisation": used},
+            2: {"fmax_mhz": 41.5, "timing_met": False, "utilisation": used},
+        }
+    )
     found = exploration(tmp_path, workers, clocks=(50.0, 60.0, 52.7))
     assert [row.status for row in found.rows()] == [OPEN] * 4
     found.run()
@@ -142,8 +160,21 @@ def test_what_was_given_up_is_tried_again_with_more_time(tmp_path: Path) -> None
 @pytest.mark.timeout(3600)
 def test_a_whole_chip_is_placed_and_measured(tmp_path: Path) -> None:
     """A small one, with two seeds: what is told is what `setun build` reports."""
-    words = ["explore", "--board", BOARD, "--model", MODEL, "--best", "1", "--seeds", "2",
-             "--cycles", "-o", str(tmp_path / "out"), "--json"]  # fmt: skip
+    words = [
+        "explore",
+        "--board",
+        BOARD,
+        "--model",
+        MODEL,
+        "--best",
+        "1",
+        "--seeds",
+        "2",
+        "--cycles",
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+    ]
     for name, value in (OPTIONS | {"contexts": 1, "pump": 1, "memory": "onchip"}).items():
         words += ["--set", f"{name}={value}"]
     result = CliRunner().invoke(cli, words)

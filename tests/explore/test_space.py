@@ -11,8 +11,8 @@ from setun.estimate.best import free_space
 from setun.explore.space import Point, Space, clocks, name_of, points, varied_values
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.formats import Format
-from setun.firmware.numerics import PRESETS, Numerics
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.models.load import load_model
 from setun.quickstart import usual_chip
 
@@ -23,9 +23,13 @@ def space(board: str, model: str, **changes: object) -> tuple[Space, list[Point]
     target = boards.get(board)
     base = replace(usual_chip(target), **changes)  # type: ignore[arg-type]
     found = Space(
-        base=base, options={} if base.small else OPTIONS, fixed=frozenset(),
-        numerics={"default": base.numerics}, clocks_mhz=(target.chip_clock_mhz,), seeds=(1,),
-    )  # fmt: skip
+        base=base,
+        options={} if base.small else OPTIONS,
+        fixed=frozenset(),
+        numerics={"default": base.numerics},
+        clocks_mhz=(target.chip_clock_mhz,),
+        seeds=(1,),
+    )
     return found, list(points(found, load_model(model), target))
 
 
@@ -45,8 +49,13 @@ def test_chips_are_sized_for_the_model_unless_told() -> None:
     image = load_model("random-64x1")
     target = boards.get("ulx3s-85f")
     base = replace(usual_chip(target), weight_words=9)
-    of = {"base": base, "options": {}, "numerics": {"default": base.numerics},
-          "clocks_mhz": (56.25,), "seeds": (1,)}  # fmt: skip
+    of = {
+        "base": base,
+        "options": {},
+        "numerics": {"default": base.numerics},
+        "clocks_mhz": (56.25,),
+        "seeds": (1,),
+    }
     (free,) = points(Space(fixed=frozenset(), **of), image, target)  # type: ignore[arg-type]
     assert free.config is not None and free.config.weight_words > 9
     (fixed,) = points(Space(fixed=frozenset({"weight_words"}), **of), image, target)  # type: ignore[arg-type]
@@ -56,8 +65,12 @@ def test_chips_are_sized_for_the_model_unless_told() -> None:
 def test_what_the_board_cannot() -> None:
     target, image = boards.get("ulx3s-25f"), load_model("random-64x1")
     base = usual_chip(target)
-    of = {"base": base, "fixed": frozenset[str](), "numerics": {"default": base.numerics},
-          "seeds": (1,)}  # fmt: skip
+    of = {
+        "base": base,
+        "fixed": frozenset[str](),
+        "numerics": {"default": base.numerics},
+        "seeds": (1,),
+    }
     asked = Space(options={"memory": ("axi4-64",)}, clocks_mhz=(50.0,), **of)  # type: ignore[arg-type]
     assert [p.refused for p in points(asked, image, target)] == [
         "memory must be onchip or one of ulx3s-25f"
@@ -84,9 +97,14 @@ def test_numerics_have_names() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("50", (50,)), ("50,56.25,50", (50, 56.25)), ("50:60:5", (50, 55, 60)),
-     ("20:21:0.5", (20, 20.5, 21)), ("1:1:1", (1,))],
-)  # fmt: skip
+    [
+        ("50", (50,)),
+        ("50,56.25,50", (50, 56.25)),
+        ("50:60:5", (50, 55, 60)),
+        ("20:21:0.5", (20, 20.5, 21)),
+        ("1:1:1", (1,)),
+    ],
+)
 def test_clocks(text: str, expected: tuple[float, ...]) -> None:
     assert clocks(text) == expected
 
@@ -108,11 +126,16 @@ def test_varied_values() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("rows", "must be KEY=VALUE,VALUE"), ("rows=", "must be KEY=VALUE"),
-     ("rows=a", "option rows: must be a whole number"), ("memory=3", "option memory: must be text"),
-     ("color=1", "option color: is not one"), ("clock_hz=5", "use --clock"),
-     ("activation=fp8", "use --numerics")],
-)  # fmt: skip
+    [
+        ("rows", "must be KEY=VALUE,VALUE"),
+        ("rows=", "must be KEY=VALUE"),
+        ("rows=a", "option rows: must be a whole number"),
+        ("memory=3", "option memory: must be text"),
+        ("color=1", "option color: is not one"),
+        ("clock_hz=5", "use --clock"),
+        ("activation=fp8", "use --numerics"),
+    ],
+)
 def test_varied_values_refused(text: str, words: str) -> None:
     with pytest.raises(SetunError, match=words):
         varied_values(text)

@@ -82,8 +82,13 @@ def _tool(name: str, arguments: list[str], folder: Path) -> subprocess.Completed
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         [str(Path(sys.executable).parent / name), *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
 
 
 def prove(proof: Proof, folder: Path, *, depth: int, induction: int | None = None) -> Verdict:

@@ -8,9 +8,9 @@ import pytest
 
 from formal.prove import Proof, mutant, prove
 from formal.units import Axi4Proof, DmaProof, GearboxProof, RegistersProof
-from setun.hw.controllers import axi4, axi4_lite, dma, gearbox
+from setun.hw.memory.controllers import axi4, axi4_lite, dma, gearbox
 
-CONTROLLERS = "setun.hw.controllers."
+CONTROLLERS = "setun.hw.memory.controllers."
 
 
 def a_gearbox(module: Any, i_bits: int, o_bits: int) -> Proof:

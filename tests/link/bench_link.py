@@ -197,8 +197,10 @@ async def statuses(dut: Any) -> None:
     kinds = []
     while Event.DONE not in kinds:
         kinds.append((frame := await raw.line.frame()).kind)
-    assert kinds == [*(0x80 | kind for kind in (Command.PROMPT, Command.GENERATE, Command.STOP)),
-                     Event.DONE]  # fmt: skip
+    assert kinds == [
+        *(0x80 | kind for kind in (Command.PROMPT, Command.GENERATE, Command.STOP)),
+        Event.DONE,
+    ]
     assert struct.unpack("<BHI", frame.payload)[:2] == (1, 0)
     model.prompt(list(range(64)))
     assert await raw.status(Command.GENERATE, struct.pack("<HBII", 1, 0, 5, 6)) == Status.OK

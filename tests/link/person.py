@@ -3,7 +3,7 @@
 import random
 
 from link.toy import ToyModel
-from setun.firmware.text import BYTES, PRESENT, REQUEST, SETTINGS, TOKENS, WORDS
+from setun.firmware.image.terminal_tables import BYTES, PRESENT, REQUEST, SETTINGS, TOKENS, WORDS
 from setun.hw.link.terminal import LONGEST
 
 BELL, ERASE = b"\a", b"\b \b"

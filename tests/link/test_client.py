@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import pytest
 import serial
 
-from setun.firmware.baud import divisor_for
 from setun.firmware.errors import SetunError
 from setun.firmware.link import (
     ChipClient,
@@ -20,6 +19,7 @@ from setun.firmware.link import (
     encode_frame,
     open_port,
 )
+from setun.firmware.link.baud import divisor_for
 
 Answer = Callable[[int, int, bytes], bytes]
 

@@ -14,7 +14,7 @@ from link.person import text_words
 from link.toy import COUNTERS, ToyChip
 from setun.firmware.link import Command, ErrorCode, Event, FrameReader, Status, encode_frame
 from setun.firmware.link.frames import Frame
-from setun.hw.conversion import to_verilog
+from setun.hw.emit.conversion import to_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip
 
 DIVISOR = 4

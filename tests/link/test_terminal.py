@@ -5,7 +5,7 @@ from bench.runner import run_bench
 
 from link.person import text_words
 from link.toy import ToyChip
-from setun.firmware.text import SETTINGS, WORDS
+from setun.firmware.image.terminal_tables import SETTINGS, WORDS
 
 
 def run(

@@ -7,8 +7,8 @@ from typing import Any
 from amaranth.back import rtlil
 
 from netlist.cells import cell_models, cells
-from setun.hw.build.families import family
-from setun.hw.build.toolchain import find_tool
+from setun.hw.fpga.families import family
+from setun.hw.fpga.flow.toolchain import find_tool
 
 
 def synthesised(component: Any, name: str, kind: str, folder: Path) -> str:

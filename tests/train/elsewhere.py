@@ -28,9 +28,13 @@ class There(Tensor):
     @staticmethod
     def __new__(cls, inner: Tensor) -> "There":
         found = Tensor._make_wrapper_subclass(
-            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(),
-            dtype=inner.dtype, device=inner.device,
-        )  # fmt: skip
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=inner.device,
+        )
         found.inner = inner
         return found
 

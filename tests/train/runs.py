@@ -12,9 +12,19 @@ from setun.cli import run
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 SHAPE = ("--hidden", "16", "--layers", "2", "--intermediate", "24")
 TINY = (
-    "--context", "16", "--batch", "4", "--every", "5", "--dropout", "0.1", "--average", "4",
-    "--warmup", "2",
-)  # fmt: skip
+    "--context",
+    "16",
+    "--batch",
+    "4",
+    "--every",
+    "5",
+    "--dropout",
+    "0.1",
+    "--average",
+    "4",
+    "--warmup",
+    "2",
+)
 
 
 def write_text(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from setun.firmware.checkpoint import load_checkpoint
+from setun.firmware.models.checkpoint import load_checkpoint
 from setun.train.calibrate import HEAD, fitted, split
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe

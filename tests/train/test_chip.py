@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-from setun.firmware import noise  # noqa: E402
-from setun.firmware.checkpoint import load_checkpoint  # noqa: E402
-from setun.firmware.lmul import lmul  # noqa: E402
-from setun.firmware.numerics import CODE_FRACTION, PRESETS, Numerics  # noqa: E402
+from setun.firmware.models.checkpoint import load_checkpoint  # noqa: E402
+from setun.firmware.numerics import noise  # noqa: E402
+from setun.firmware.numerics.lmul import lmul  # noqa: E402
+from setun.firmware.numerics.options import CODE_FRACTION, PRESETS, Numerics  # noqa: E402
 from setun.models.load import open_model  # noqa: E402
 from setun.sim.arithmetic import Arithmetic  # noqa: E402
 from setun.sim.evaluate import golden_logits  # noqa: E402
-from setun.sim.reference import FloatModel  # noqa: E402
+from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train.chip import Chip, Quantiser  # noqa: E402
 from setun.train.model import HgrnBit  # noqa: E402
 from setun.train.scan import scan  # noqa: E402
@@ -28,8 +28,9 @@ from .runs import train, write_text  # noqa: E402
 SHIPPED = Path(__file__).parents[2] / "setun" / "models" / "shakespeare-small"
 NUMBERS = st.lists(
     st.floats(-1024, 1024, width=32).filter(lambda x: x == 0 or abs(x) > 2**-30),
-    min_size=2, max_size=40,
-)  # fmt: skip
+    min_size=2,
+    max_size=40,
+)
 
 
 def tensor(x):

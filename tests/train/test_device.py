@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from setun.firmware.numerics import PRESETS
+from setun.firmware.numerics.options import PRESETS
 from setun.train import loop
 from setun.train.loop import Progress, Trainer
 from setun.train.recipe import Recipe
@@ -19,9 +19,16 @@ from .elsewhere import There, elsewhere
 from .runs import write_text
 
 RECIPE = Recipe(
-    hidden=16, layers=2, intermediate=24, context=16, batch=4, steps=6, every=3, warmup=2,
+    hidden=16,
+    layers=2,
+    intermediate=24,
+    context=16,
+    batch=4,
+    steps=6,
+    every=3,
+    warmup=2,
     average=4.0,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

@@ -32,8 +32,11 @@ def test_speed_is_told(tmp_path: Path) -> None:
     options = ("--batch", "2", "--context", "8", "--seconds", "0", "--json")
     done = subprocess.run(
         [sys.executable, "-m", "setun.train.speed", *options],
-        capture_output=True, text=True, cwd=tmp_path, env=os.environ,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ,
+    )
     assert done.returncode == 0, done.stderr
     assert '"loop over tokens"' in done.stdout
 

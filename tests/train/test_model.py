@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from setun.firmware.checkpoint import ModelConfig, expected_shapes, load_checkpoint  # noqa: E402
-from setun.sim.reference import FloatModel  # noqa: E402
+from setun.firmware.models.checkpoint import ModelConfig, expected_shapes, load_checkpoint  # noqa: E402
+from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train import layers, plain  # noqa: E402
 from setun.train.model import HgrnBit  # noqa: E402
 
@@ -48,9 +48,10 @@ def test_bit_linears_and_their_gradients(scale: float) -> None:
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
     for a, b in zip(
-        torch.autograd.grad(ours, given, outs), torch.autograd.grad(theirs, given, outs),
+        torch.autograd.grad(ours, given, outs),
+        torch.autograd.grad(theirs, given, outs),
         strict=True,
-    ):  # fmt: skip
+    ):
         torch.testing.assert_close(a, b)
 
 

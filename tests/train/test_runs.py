@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-from setun.firmware.checkpoint import load_checkpoint
 from setun.firmware.errors import SetunError
+from setun.firmware.models.checkpoint import load_checkpoint
 from setun.train.calibrate import HEAD
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe

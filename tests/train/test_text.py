@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 from setun.firmware.errors import SetunError
-from setun.firmware.tokenizer import Tokenizer
+from setun.firmware.models.tokenizer import Tokenizer
 from setun.train.text import BUILDERS, prepare
 
 WORDS = "to be, or not to be: that is the question.\n" * 40

@@ -12,7 +12,7 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import SLOTS
-from setun.firmware.numerics import CODE, CODE_FRACTION, Numerics
+from setun.firmware.numerics.options import CODE, CODE_FRACTION, Numerics
 from setun.sim.arithmetic import Arithmetic
 
 
@@ -185,10 +185,12 @@ class ArrayBench:
         out, at = [], 0
         for job in jobs:
             n = self.groups(len(job["matrix"]))
-            values = np.array([
-                [signed(g >> (k * self.width), self.width) for k in range(self.rows)]
-                for g in groups[at : at + n * seats]
-            ])  # fmt: skip
+            values = np.array(
+                [
+                    [signed(g >> (k * self.width), self.width) for k in range(self.rows)]
+                    for g in groups[at : at + n * seats]
+                ]
+            )
             at += n * seats
             if self.shared:  # group by group, in each seat by seat
                 values = values.reshape(n, seats, self.rows).transpose(1, 0, 2)
@@ -268,8 +270,13 @@ async def matvecs(dut: Any) -> None:
                 sums = golden.sums(codes.astype(np.float32), matrix.T.astype(np.float32))
                 rounded += int((sums != exact).sum())
                 want[:, : len(matrix)] = sums
-                compare(f"matvec {index} of {seats} seats, stalls {stalls}", want, have,
-                        unit="TernaryArray", width=bench.width)  # fmt: skip
+                compare(
+                    f"matvec {index} of {seats} seats, stalls {stalls}",
+                    want,
+                    have,
+                    unit="TernaryArray",
+                    width=bench.width,
+                )
             assert bench.cycles["busy"] == bench.total_words, (stalls, bench.cycles)
             if stalls is calm:
                 assert bench.cycles["wait_weights"] == 0

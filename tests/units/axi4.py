@@ -12,8 +12,8 @@ from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, Timer, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
-from setun.hw.controllers.axi4_lite import IDENTITY, VERSION, Register
-from setun.hw.controllers.port import bus_request, read_request
+from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
+from setun.hw.memory.controllers.port import bus_request, read_request
 
 PERIOD_NS = 10
 
@@ -28,8 +28,9 @@ class Ram:
     def __init__(self, dut: Any, unit: dict[str, Any], stall: float) -> None:
         name = unit["name"]
         rng = context.generator(f"ram {name} {stall}")
-        self.ram = AxiRam(AxiBus.from_prefix(dut, f"{name}__axi_"), dut.clk, dut.rst,
-                          size=unit["ram"])  # fmt: skip
+        self.ram = AxiRam(
+            AxiBus.from_prefix(dut, f"{name}__axi_"), dut.clk, dut.rst, size=unit["ram"]
+        )
         self.bad: range | tuple[()] = ()
         for channel in ("ar_channel", "r_channel"):
             getattr(self.ram.read_if, channel).set_pause_generator(pauses(rng, stall))
@@ -52,11 +53,13 @@ class Master:
     def __init__(self, dut: Any, unit: dict[str, Any], stall: float) -> None:
         name, self.unit = unit["name"], unit
         beats, words = unit["capacity"] * 8 // unit["data_bits"], unit["capacity"] // 4
-        self.read = StreamSource(dut, f"{name}__read", stall=stall,
-                                 layout=read_request((beats - 1).bit_length()))  # fmt: skip
+        self.read = StreamSource(
+            dut, f"{name}__read", stall=stall, layout=read_request((beats - 1).bit_length())
+        )
         self.o = StreamSink(dut, f"{name}__o", stall=stall)
-        self.bus = StreamSource(dut, f"{name}__bus_req", stall=stall,
-                                layout=bus_request((words - 1).bit_length()))  # fmt: skip
+        self.bus = StreamSource(
+            dut, f"{name}__bus_req", stall=stall, layout=bus_request((words - 1).bit_length())
+        )
         self.response = StreamSink(dut, f"{name}__bus_rsp", stall=stall)
         getattr(dut, f"{name}__base").value = unit["base"]
         getattr(dut, f"{name}__clear").value = 0
@@ -230,8 +233,13 @@ class Registers:
         self.master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, f"{name}__axi_"), dut.clk, dut.rst)
         rng = context.generator(f"registers {stall}")
         reads, writes = self.master.read_if, self.master.write_if
-        for channel in (reads.ar_channel, reads.r_channel, writes.aw_channel, writes.w_channel,
-                        writes.b_channel):  # fmt: skip
+        for channel in (
+            reads.ar_channel,
+            reads.r_channel,
+            writes.aw_channel,
+            writes.w_channel,
+            writes.b_channel,
+        ):
             channel.set_pause_generator(pauses(rng, stall))
 
     async def read(self, offset: int) -> tuple[int, int]:

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hw.controllers.axi4 import Axi4Reader
-from setun.hw.controllers.axi4_pins import axi4
-from setun.hw.controllers.dma import WeightDma
+from setun.hw.memory.controllers.axi4 import Axi4Reader
+from setun.hw.memory.controllers.axi4_pins import axi4
+from setun.hw.memory.controllers.dma import WeightDma
 
 SPREAD = 0x9E3779B1
 
@@ -73,8 +73,10 @@ class Axi4Path(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.reader, m.submodules.dma, m.submodules.memory = (
-            reader, dma, memory,
-        ) = self.reader, self.dma, self.memory  # fmt: skip
+            reader,
+            dma,
+            memory,
+        ) = self.reader, self.dma, self.memory
         wiring.connect(m, reader.axi, memory.axi)
         wiring.connect(m, dma.read, reader.read)
         wiring.connect(m, dma.i, reader.o)

@@ -7,13 +7,13 @@ import cocotb
 from bench import context
 from cocotb.triggers import ReadOnly
 
-from setun.hw.generation import (
+from setun.hw.control.generation import (
     REASON_COUNT,
     REASON_FAULT,
     REASON_NO_PROMPT,
     REASON_STOPPED,
 )
-from setun.hw.prompts import PROMPT_DEPTH
+from setun.hw.control.prompts import PROMPT_DEPTH
 from units.control import begin, check_run, renew
 from units.world import World
 
@@ -160,10 +160,13 @@ async def long_prompt(dut: Any) -> None:
     assert (await world.finish(speaker))["reason"] == REASON_COUNT
     assert (await world.finish(listener))["reason"] == REASON_COUNT
     await world.quiet()
-    check_run(world, {
-        speaker: [7, *world.seen.tokens(speaker)],
-        listener: [*prompt, *world.seen.tokens(listener)],
-    })  # fmt: skip
+    check_run(
+        world,
+        {
+            speaker: [7, *world.seen.tokens(speaker)],
+            listener: [*prompt, *world.seen.tokens(listener)],
+        },
+    )
     fed = spoken = 0
     for each in world.seen.passes[start:]:
         if each.head:

@@ -7,9 +7,9 @@ import cocotb
 from bench import context
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.functions import NO_SEED
-from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.hw.generation import (
+from setun.firmware.numerics.functions import NO_SEED
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.hw.control.generation import (
     REASON_COUNT,
     REASON_FAULT,
     REASON_NO_PROMPT,
@@ -25,20 +25,38 @@ BODY = (
     Instruction(op=Op.SCALARS, constants=1e-5, immediate=1e-6),
     Instruction(op=Op.EMBED, n=20, dst=64, constants=PAIRS, immediate=32),
     Instruction(op=Op.QUANTISE, n=20, src=64, constants=32, immediate=0.05, sync=True),
-    Instruction(op=Op.MATVEC, n=33, dst=128, constants=15, immediate=0.5, kernel=Kernel.COPY,
-                keep=True),
-    Instruction(op=Op.MATVEC, n=33, src=128, dst=192, constants=16, immediate=0.25,
-                kernel=Kernel.GLU, stat_shift=5, feeds=True),
-    Instruction(op=Op.QUANTISE, n=33, src=192, constants=64, immediate=0.125,
-                mean_square=MeanSquare.ARRAY, stream=True),
-    Instruction(op=Op.MATVEC, n=20, src=64, dst=64, constants=0xFEDCBA, immediate=1.5,
-                kernel=Kernel.ADD),
-    Instruction(op=Op.QUANTISE, n=20, src=64, immediate=0.05, mean_square=MeanSquare.NONE,
-                sync=True),
-    Instruction(op=Op.MATVEC, n=8, src=192, dst=8, constants=1, immediate=0.5,
-                kernel=Kernel.MLGRU),
+    Instruction(
+        op=Op.MATVEC, n=33, dst=128, constants=15, immediate=0.5, kernel=Kernel.COPY, keep=True
+    ),
+    Instruction(
+        op=Op.MATVEC,
+        n=33,
+        src=128,
+        dst=192,
+        constants=16,
+        immediate=0.25,
+        kernel=Kernel.GLU,
+        stat_shift=5,
+        feeds=True,
+    ),
+    Instruction(
+        op=Op.QUANTISE,
+        n=33,
+        src=192,
+        constants=64,
+        immediate=0.125,
+        mean_square=MeanSquare.ARRAY,
+        stream=True,
+    ),
+    Instruction(
+        op=Op.MATVEC, n=20, src=64, dst=64, constants=0xFEDCBA, immediate=1.5, kernel=Kernel.ADD
+    ),
+    Instruction(
+        op=Op.QUANTISE, n=20, src=64, immediate=0.05, mean_square=MeanSquare.NONE, sync=True
+    ),
+    Instruction(op=Op.MATVEC, n=8, src=192, dst=8, constants=1, immediate=0.5, kernel=Kernel.MLGRU),
     END,
-)  # fmt: skip
+)
 HEAD = (
     Instruction(op=Op.QUANTISE, n=20, src=64, immediate=0.05, sync=True),
     Instruction(op=Op.MATVEC, n=257, constants=99, immediate=0.5, kernel=Kernel.SAMPLE),
@@ -63,19 +81,37 @@ def expected(
                 words = {"first": first, "words": -(-i.n // v), "destination": i.dst // v}
                 commands.append(("embed", {**words, "seat": seat}))
         elif i.op is Op.QUANTISE:
-            commands.append(("quantise", {
-                "n": i.n, "source": i.src // v, "constants": int(i.constants) // v,
-                "mean_square": int(i.mean_square), "stream": int(i.stream),
-                "inverse_n": bits(i.immediate),
-            }))  # fmt: skip
+            commands.append(
+                (
+                    "quantise",
+                    {
+                        "n": i.n,
+                        "source": i.src // v,
+                        "constants": int(i.constants) // v,
+                        "mean_square": int(i.mean_square),
+                        "stream": int(i.stream),
+                        "inverse_n": bits(i.immediate),
+                    },
+                )
+            )
         elif i.op is Op.MATVEC:
             last = {"last": -(-i.n // config.rows) - 1, "keep": int(i.keep)}
             commands.append(("array", last))
-            commands.append(("sink", {
-                "rows": i.n, "kernel": int(i.kernel), "keep": int(i.keep), "feeds": int(i.feeds),
-                "stat_shift": i.stat_shift,
-                "source": i.src // v, "destination": i.dst // v, "scale": bits(i.immediate),
-            }))  # fmt: skip
+            commands.append(
+                (
+                    "sink",
+                    {
+                        "rows": i.n,
+                        "kernel": int(i.kernel),
+                        "keep": int(i.keep),
+                        "feeds": int(i.feeds),
+                        "stat_shift": i.stat_shift,
+                        "source": i.src // v,
+                        "destination": i.dst // v,
+                        "scale": bits(i.immediate),
+                    },
+                )
+            )
             commands.append(("weights", {"words": int(i.constants)}))
     return commands
 
@@ -139,8 +175,16 @@ def check_run(world: World, fed: Mapping[int, Sequence[int]]) -> None:
 
 def begin(dut: Any, program: Sequence[Instruction] | None = None, wire: float = 0.0) -> World:
     config = ChipConfig.from_dict(context.parameters()["config"])
-    for port in ("stop", "reset_state", "loading", "sampled", "sampled_token", "stored", "context",
-                 "program_data"):  # fmt: skip
+    for port in (
+        "stop",
+        "reset_state",
+        "loading",
+        "sampled",
+        "sampled_token",
+        "stored",
+        "context",
+        "program_data",
+    ):
         getattr(dut, port).value = 0
     world = World(dut, config, stall=0.4, wire=wire)
     world.load(program or (*BODY, *HEAD))

@@ -35,5 +35,10 @@ async def rows(dut: Any) -> None:
             arrays[f"{k}{unit['columns']}"].astype(np.int64) for k in ("codes", "pairs")
         )
         weights = (pairs & 1) * (1 - (pairs & 2))
-        compare("sums", (codes * weights).sum(1), got[unit["name"]],
-                unit=unit["name"], width=unit["width"])  # fmt: skip
+        compare(
+            "sums",
+            (codes * weights).sum(1),
+            got[unit["name"]],
+            unit=unit["name"],
+            width=unit["width"],
+        )

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.checkpoint import ModelConfig
-from setun.firmware.compiler import Image
-from setun.firmware.functions import sigmoid
-from setun.firmware.isa import Instruction, Kernel, MeanSquare, Op
-from setun.firmware.numerics import CODE, Numerics
+from setun.firmware.models.checkpoint import ModelConfig
+from setun.firmware.numerics.functions import sigmoid
+from setun.firmware.numerics.options import CODE, Numerics
+from setun.firmware.program.compiler import Image
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
 from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 
@@ -34,9 +34,7 @@ def quantised(
     quantise = Instruction(op=Op.QUANTISE, n=n, immediate=1.0 / n, mean_square=mean_square)
     end = Instruction(op=Op.END)
     image = Image(
-        config=ModelConfig(
-            vocab_size=1, hidden_size=n, num_hidden_layers=1, intermediate_size=n
-        ),
+        config=ModelConfig(vocab_size=1, hidden_size=n, num_hidden_layers=1, intermediate_size=n),
         tokenizer_json=None,
         matrices=(),
         pairs=np.stack([fmt.from_bits(outer), fmt.from_bits(gain)], 1),
@@ -45,9 +43,11 @@ def quantised(
         program=(
             Instruction(op=Op.SCALARS, constants=eps[0], immediate=eps[1]),
             Instruction(op=Op.EMBED, n=n),
-            quantise, end, end,
+            quantise,
+            end,
+            end,
         ),
-    )  # fmt: skip
+    )
     seen: dict[str, Any] = {}
     golden = GoldenModel(image, numerics, trace=lambda _, unit, values: seen.update({unit: values}))
     golden._array_stat = array_sum

@@ -7,7 +7,7 @@ from bench import context
 from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge
 
-from setun.hw.controllers.port import bus_request
+from setun.hw.memory.controllers.port import bus_request
 from units.dma import check, cut, strobe
 
 

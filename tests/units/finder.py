@@ -12,11 +12,11 @@ import numpy as np
 from bench.mismatch import compare
 from numpy.typing import NDArray
 
-from setun.firmware.compiler import Image, aligned
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import WORDS, Instruction, Kernel, Op
+from setun.firmware.image.memory_layout import Space, place
 from setun.firmware.link import ChipClient
-from setun.firmware.placement import Space, place
+from setun.firmware.program.compiler import Image, aligned
+from setun.firmware.program.isa import WORDS, Instruction, Kernel, Op
 from setun.sim.golden import GoldenModel
 
 
@@ -114,10 +114,13 @@ def find_mismatch(
             got = chip.read(space, starts(config, context)[space] + i.dst, i.n).astype(np.int64)
             chip.write(Space.PROGRAM, at, words[at : at + 2 * WORDS])
             compare(
-                i.note or "embedding", _golden_after(image, config, step, token), got,
+                i.note or "embedding",
+                _golden_after(image, config, step, token),
+                got,
                 config.numerics.state if step.state else config.vector,
-                layer=layer_of(i.note), unit=step.unit,
-            )  # fmt: skip
+                layer=layer_of(i.note),
+                unit=step.unit,
+            )
     finally:
         chip.write(Space.PROGRAM, 0, words)
         chip.reset(context)

@@ -214,10 +214,19 @@ async def partial(host: Host) -> None:
 
 
 WRONG: dict[Rule, Callable[[Host], Awaitable[None]]] = {
-    Rule.BUSY: busy, Rule.PAGE: page, Rule.CONFLICT: conflict, Rule.QUAD: quad,
-    Rule.LATCH: latch, Rule.UNKNOWN: unknown, Rule.DESELECT: deselect, Rule.HOLD: hold,
-    Rule.ASLEEP: asleep, Rule.MODE: mode, Rule.RANGE: beyond, Rule.PARTIAL: partial,
-}  # fmt: skip
+    Rule.BUSY: busy,
+    Rule.PAGE: page,
+    Rule.CONFLICT: conflict,
+    Rule.QUAD: quad,
+    Rule.LATCH: latch,
+    Rule.UNKNOWN: unknown,
+    Rule.DESELECT: deselect,
+    Rule.HOLD: hold,
+    Rule.ASLEEP: asleep,
+    Rule.MODE: mode,
+    Rule.RANGE: beyond,
+    Rule.PARTIAL: partial,
+}
 
 
 @cocotb.test()

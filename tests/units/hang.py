@@ -6,9 +6,9 @@ import cocotb
 from bench import context
 from cocotb.queue import Queue
 
-from setun.hw.generation import REASON_COUNT, REASON_NO_PROMPT, REASON_WATCHDOG
-from setun.hw.prompts import PROMPT_DEPTH
-from setun.hw.watchdog import RESTART
+from setun.hw.control.generation import REASON_COUNT, REASON_NO_PROMPT, REASON_WATCHDOG
+from setun.hw.control.prompts import PROMPT_DEPTH
+from setun.hw.control.watchdog import RESTART
 from units.control import begin
 from units.world import World
 

@@ -8,14 +8,14 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.hw.array import TernaryArray
-from setun.hw.generation import Generation
-from setun.hw.memories import SlotMemory
-from setun.hw.memory import Store, bus_signature
+from setun.hw.array.array import TernaryArray
+from setun.hw.array.weights import LEAD, WeightReader, decode_trits, lead, unpack_weights
+from setun.hw.control.generation import Generation
+from setun.hw.control.sequencer import Sequencer
+from setun.hw.memory.spaces import SlotMemory
+from setun.hw.memory.store import Store, bus_signature
 from setun.hw.pipeline import delayed
 from setun.hw.seats import within
-from setun.hw.sequencer import Sequencer
-from setun.hw.weights import LEAD, WeightReader, decode_trits, lead, unpack_weights
 
 
 class Parts(wiring.Component):
@@ -41,8 +41,18 @@ class ArrayHarness(wiring.Component):
     weights and of slots come as much later than their transfer as the chip's do.
     """
 
-    PORTS = ("command", "last", "filled", "released", "weights", "o", "busy", "wait_codes",
-             "wait_sink", "wait_weights")  # fmt: skip
+    PORTS = (
+        "command",
+        "last",
+        "filled",
+        "released",
+        "weights",
+        "o",
+        "busy",
+        "wait_codes",
+        "wait_sink",
+        "wait_weights",
+    )
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config

@@ -10,7 +10,7 @@ from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, Timer
 
-from setun.hw.memory import BUS_LATENCY
+from setun.hw.memory.store import BUS_LATENCY
 
 
 class Bus:
@@ -297,5 +297,10 @@ async def unpackers(dut: Any) -> None:
             await Timer(1, "ns")
             word = int(getattr(dut, f"unpackers__weights{k}").value)
             have = [(word >> (2 * i)) & 3 for i in range(len(codes))]
-            compare(f"weights of configuration {k}", np.abs(codes) + 2 * (codes < 0), have,
-                    unit="unpack_weights", width=2)  # fmt: skip
+            compare(
+                f"weights of configuration {k}",
+                np.abs(codes) + 2 * (codes < 0),
+                have,
+                unit="unpack_weights",
+                width=2,
+            )

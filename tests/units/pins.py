@@ -10,9 +10,9 @@ from cocotb.task import bridge
 from link.line import Line, SimulatedPort
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.identity import decode
+from setun.firmware.image.memory_layout import Space
 from setun.firmware.link import ChipClient, Reason
-from setun.firmware.placement import Space
+from setun.firmware.link.identity import decode
 
 
 @cocotb.test()
@@ -36,8 +36,14 @@ async def generations(dut: Any) -> None:
             state = arrays[f"state{k}"]
             words = chip.read(Space.STATE, 0, state.size).astype(np.int64).reshape(state.shape)
             for layer, (want, have) in enumerate(zip(state, words, strict=True)):
-                compare(f"state after generation {k}", want, have, config.vector,
-                        layer=layer, unit="MLGRU")  # fmt: skip
+                compare(
+                    f"state after generation {k}",
+                    want,
+                    have,
+                    config.vector,
+                    layer=layer,
+                    unit="MLGRU",
+                )
         assert chip.transport.resent == 0
         assert not line.reader.refused
 

@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
 from setun.firmware.config import SECTOR
-from setun.hw.controllers.port import MAX_BEATS, bus_request, read_request
+from setun.hw.memory.controllers.port import MAX_BEATS, bus_request, read_request
 from setun.sim.memories.flash_rules import WORDS, Rule
 from units.qspi_harness import OTHER_BITS, content
 
@@ -180,8 +180,14 @@ async def sequential(dut: Any) -> None:
             await host.bursts([(first + k * MAX_BEATS, MAX_BEATS) for k in range(count)])
             cycles = (get_sim_time("ns") - start) / PERIOD_NS
             efficiency = count * MAX_BEATS * 16 / cycles
-            found.append({"name": host.name, "kilobytes": kilobytes, "cycles": cycles,
-                          "efficiency": efficiency})  # fmt: skip
+            found.append(
+                {
+                    "name": host.name,
+                    "kilobytes": kilobytes,
+                    "cycles": cycles,
+                    "efficiency": efficiency,
+                }
+            )
             assert efficiency >= 0.95, f"{host.name}: {efficiency:.4f}"
         start = get_sim_time("ns")
         await host.bursts([(0, 1)])

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from cocotbext.qspi import verilog_dir
 
-from setun.hw.controllers.qspi import QspiFlash
-from setun.hw.controllers.qspi_parts import STATUS_2, FlashPart
+from setun.hw.memory.controllers.qspi import QspiFlash
+from setun.hw.memory.controllers.qspi_parts import STATUS_2, FlashPart
 from setun.hw.pipeline import delayed
 from setun.sim.memories.flash import FlashModel
 
@@ -254,11 +254,16 @@ class FlashSystem(wiring.Component):
 
     def _own_model(self, m: Module, io: Signal) -> None:
         flash = FlashModel(
-            self.part, self.clock_hz, init=contents(self.part.capacity),
-            program_us=PROGRAM / self.clock_hz * 1e6, erase_us=ERASE / self.clock_hz * 1e6,
-            settle_us=SETTLE_US, other_bits=OTHER_BITS, continuous=self.continuous,
+            self.part,
+            self.clock_hz,
+            init=contents(self.part.capacity),
+            program_us=PROGRAM / self.clock_hz * 1e6,
+            erase_us=ERASE / self.clock_hz * 1e6,
+            settle_us=SETTLE_US,
+            other_bits=OTHER_BITS,
+            continuous=self.continuous,
             powered=self.powered,
-        )  # fmt: skip
+        )
         # The controller's reset does not reach the part.
         m.domains.part = part = ClockDomain(reset_less=True, local=True)
         m.d.comb += part.clk.eq(ClockSignal())

@@ -12,9 +12,9 @@ from bench.streams import StreamSink, StreamSource, pack
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.firmware.isa import MeanSquare
-from setun.hw.quantiser import coming_layout, quantise_command
+from setun.firmware.program.isa import MeanSquare
 from setun.hw.seats import pass_layout
+from setun.hw.vector.quantiser import coming_layout, quantise_command
 from units.array import fields, signed
 
 LIMIT = 20_000  # cycles without progress
@@ -66,9 +66,14 @@ class Surroundings:
     """
 
     def __init__(
-        self, dut: Any, config: ChipConfig, jobs: Sequence[Vectors], stalls: Stalls,
-        seats: Sequence[tuple[int, int]], slot: int,
-    ) -> None:  # fmt: skip
+        self,
+        dut: Any,
+        config: ChipConfig,
+        jobs: Sequence[Vectors],
+        stalls: Stalls,
+        seats: Sequence[tuple[int, int]],
+        slot: int,
+    ) -> None:
         self.dut, self.config, self.jobs, self.stalls = dut, config, jobs, stalls
         self.seats, self.slot = seats, slot
         self.edge = FallingEdge(dut.clk)
@@ -104,8 +109,13 @@ class Surroundings:
                 for k, word in enumerate(job.words[variant]):
                     at = self.address(job.command["source"] + k, workspace)
                     closes = k == len(job.words[variant]) - 1
-                    coming = {"valid": 1, "word": k, "seat": seat, "closes": int(closes),
-                              "ends": int(closes and seat == last)}  # fmt: skip
+                    coming = {
+                        "valid": 1,
+                        "word": k,
+                        "seat": seat,
+                        "closes": int(closes),
+                        "ends": int(closes and seat == last),
+                    }
                     stored.append((number, coming, at, word))
             if not job.command["stream"]:
                 self.vector |= {at: word for _, _, at, word in stored}
@@ -281,10 +291,16 @@ def load(config: ChipConfig) -> tuple[list[Vectors], dict[int, int]]:
         starts = range(0, n, v)
         command = {"n": n, "source": source, "constants": pairs, **job["command"]}
         words = [[fields(values[at : at + v], w) for at in starts] for values in x]
-        jobs.append(Vectors(
-            command, words, arrays[f"codes{k}"], arrays["scales"][k].tolist(),
-            arrays["array_sums"][k].tolist(), job["kind"],
-        ))  # fmt: skip
+        jobs.append(
+            Vectors(
+                command,
+                words,
+                arrays[f"codes{k}"],
+                arrays["scales"][k].tolist(),
+                arrays["array_sums"][k].tolist(),
+                job["kind"],
+            )
+        )
         for at in starts:
             constants[pairs] = fields(outer[at : at + v], w) | fields(gain[at : at + v], w) << w * v
             pairs += 1
@@ -298,8 +314,14 @@ async def vectors(dut: Any) -> None:
     """Every vector under several patterns of stalls and in several seats: all words in order."""
     p = context.parameters()
     config = ChipConfig.from_dict(p["config"])
-    for port in ("command__valid", "coming", "filled__ready", "released", "scale__ready",
-                 "seating"):  # fmt: skip
+    for port in (
+        "command__valid",
+        "coming",
+        "filled__ready",
+        "released",
+        "scale__ready",
+        "seating",
+    ):
         getattr(dut, port).value = 0
     await context.start(dut)
     dut.eps_outer.value = p["eps_outer"]
@@ -307,11 +329,13 @@ async def vectors(dut: Any) -> None:
     jobs, constants = load(config)
     rng = context.generator("seats")
     slot = 0
-    for number, stalls in enumerate((
-        Stalls(0, 0, 0, 1.0, (0, 5, 30)),
-        Stalls(0.5, 0.99, 0, 0.5, (0, 200)),
-        Stalls(0, 0.3, 0.98, 0.1, (0, 60)),
-    )):  # fmt: skip
+    for number, stalls in enumerate(
+        (
+            Stalls(0, 0, 0, 1.0, (0, 5, 30)),
+            Stalls(0.5, 0.99, 0, 0.5, (0, 200)),
+            Stalls(0, 0.3, 0.98, 0.1, (0, 60)),
+        )
+    ):
         count = config.contexts if number < 2 else rng.randrange(config.contexts) + 1
         spaces = 1 if config.contexts == 1 else 2 * config.contexts
         variants = rng.sample(range(config.contexts), count)

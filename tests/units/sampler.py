@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import ChipConfig
 from setun.hw.seats import pass_layout
-from setun.hw.sink import logits_layout
+from setun.hw.vector.sink import logits_layout
 from units.array import fields
 from units.sink import order
 

@@ -9,8 +9,8 @@ from bench import context
 from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, Timer
 
-from setun.hw.controllers.port import MAX_BEATS, bus_request, read_request
-from setun.hw.controllers.sdram_timing import PARTS
+from setun.hw.memory.controllers.port import MAX_BEATS, bus_request, read_request
+from setun.hw.memory.controllers.sdram_timing import PARTS
 from setun.sim.memories.sdram import pattern
 from setun.sim.memories.sdram_rules import describe, violation_layout
 from units.sdram_harness import POWER_UP_US

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hw.controllers.port import MAX_BEATS
-from setun.hw.controllers.sdram import SdramController
-from setun.hw.controllers.sdram_timing import SdramPart, sdram_pins
+from setun.hw.memory.controllers.port import MAX_BEATS
+from setun.hw.memory.controllers.sdram import SdramController
+from setun.hw.memory.controllers.sdram_timing import SdramPart, sdram_pins
 from setun.hw.pipeline import delayed
 from setun.sim.memories.sdram import SdramModel
 from setun.sim.memories.sdram_rules import violation_layout
@@ -163,9 +163,13 @@ class RawPart(wiring.Component):
         part = model.part
         width = 3 + 2 + part.address_pins + part.dq // 8 + 1 + part.dq
         super().__init__(
-            {"script": In(width), "cke": In(1, init=1), "dq": Out(part.dq),
-             "violation": Out(violation_layout)}
-        )  # fmt: skip
+            {
+                "script": In(width),
+                "cke": In(1, init=1),
+                "dq": Out(part.dq),
+                "violation": Out(violation_layout),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

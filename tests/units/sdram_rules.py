@@ -6,7 +6,7 @@ import cocotb
 from bench import context
 from cocotb.triggers import FallingEdge, ReadOnly, Timer
 
-from setun.hw.controllers.sdram_timing import PARTS, Command
+from setun.hw.memory.controllers.sdram_timing import PARTS, Command
 from setun.sim.memories.sdram import pattern
 from setun.sim.memories.sdram_rules import WORDS, Rule, describe, violation_layout
 from units.sdram_scripts import (
@@ -26,9 +26,13 @@ def encode(pins: dict[str, int]) -> int:
     """`RawPart.script` of one cycle."""
     word, at = 0, 0
     for name, width in (
-        ("command", 3), ("ba", 2), ("a", PART.address_pins), ("dqm", PART.dq // 8), ("dq_oe", 1),
+        ("command", 3),
+        ("ba", 2),
+        ("a", PART.address_pins),
+        ("dqm", PART.dq // 8),
+        ("dq_oe", 1),
         ("dq_o", PART.dq),
-    ):  # fmt: skip
+    ):
         word |= int(pins.get(name, 0)) << at
         at += width
     return word

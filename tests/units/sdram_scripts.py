@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from setun.hw.controllers.sdram_timing import A10, MT48LC4M32B2, Command
+from setun.hw.memory.controllers.sdram_timing import A10, MT48LC4M32B2, Command
 from setun.sim.memories.sdram_rules import Rule, needed_cycles
 
 PART, CLOCK_HZ = MT48LC4M32B2, 142e6  # tRAS + tRP is less than tRC here
@@ -15,9 +15,17 @@ NEEDED = {
 }
 RCD, RP, RAS, RC, RRD, RFC, WR, MRD = (
     NEEDED[r]
-    for r in (Rule.T_RCD, Rule.T_RP, Rule.T_RAS, Rule.T_RC, Rule.T_RRD, Rule.T_RFC, Rule.T_WR,
-              Rule.T_MRD)
-)  # fmt: skip
+    for r in (
+        Rule.T_RCD,
+        Rule.T_RP,
+        Rule.T_RAS,
+        Rule.T_RC,
+        Rule.T_RRD,
+        Rule.T_RFC,
+        Rule.T_WR,
+        Rule.T_MRD,
+    )
+)
 PAUSE = NEEDED[Rule.POWER_UP]
 CAS = 3
 MODE = CAS << 4 | 1  # bursts of two
@@ -98,29 +106,40 @@ def timings() -> list[Script]:
             started(f"tMRD {side}", rule(Rule.T_MRD)).at(MRD - short, c.ACTIVATE),
             opened(f"tRCD read {side}", rule(Rule.T_RCD)).at(RCD - short, c.READ, 1),
             opened(f"tRCD write {side}", rule(Rule.T_RCD))
-            .at(RCD - short, c.WRITE, 1).drive(0, 1, 2),
+            .at(RCD - short, c.WRITE, 1)
+            .drive(0, 1, 2),
             opened(f"tRAS {side}", rule(Rule.T_RAS)).at(RAS - short, c.PRECHARGE, 1),
             opened(f"tRAS of all {side}", rule(Rule.T_RAS)).at(RAS - short, c.PRECHARGE, 0, A10),
             opened(f"tRC {side}", rule(Rule.T_RC))
-            .at(RAS, c.PRECHARGE, 1).at(RC - RAS - short, c.ACTIVATE, 1),
+            .at(RAS, c.PRECHARGE, 1)
+            .at(RC - RAS - short, c.ACTIVATE, 1),
             opened(f"tRP {side}", rule(Rule.T_RP))
-            .at(RC, c.PRECHARGE, 1).at(RP - short, c.ACTIVATE, 1),
+            .at(RC, c.PRECHARGE, 1)
+            .at(RP - short, c.ACTIVATE, 1),
             opened(f"tRP to refresh {side}", rule(Rule.T_RP))
-            .at(RC, c.PRECHARGE, 0, A10).at(RP - short, c.REFRESH),
+            .at(RC, c.PRECHARGE, 0, A10)
+            .at(RP - short, c.REFRESH),
             opened(f"tRRD {side}", rule(Rule.T_RRD)).at(RRD - short, c.ACTIVATE, 2),
             started(f"tRFC {side}", rule(Rule.T_RFC))
-            .at(MRD, c.REFRESH).at(RFC - short, c.ACTIVATE),
+            .at(MRD, c.REFRESH)
+            .at(RFC - short, c.ACTIVATE),
             started(f"tRFC to refresh {side}", rule(Rule.T_RFC))
-            .at(MRD, c.REFRESH).at(RFC - short, c.REFRESH),
+            .at(MRD, c.REFRESH)
+            .at(RFC - short, c.REFRESH),
             opened(f"tWR {side}", rule(Rule.T_WR))
-            .at(RC, c.WRITE, 1).drive(0, 1, 2).at(1 + WR - short, c.PRECHARGE, 1),
+            .at(RC, c.WRITE, 1)
+            .drive(0, 1, 2)
+            .at(1 + WR - short, c.PRECHARGE, 1),
             opened(f"turnaround {side}", rule(Rule.TURNAROUND))
-            .at(RCD, c.READ, 1).drive(CAS + 3 - short, 1),
-            opened(f"row open for long {side}", rule(Rule.T_RAS_MAX))
-            .at(NEEDED[Rule.T_RAS_MAX] + short, c.PRECHARGE, 1),
-            started(f"refreshes {side}", rule(Rule.T_REFI))
-            .at(INTERVAL * (9 if wrong else 8) + 5, c.NOP),
-        ]  # fmt: skip
+            .at(RCD, c.READ, 1)
+            .drive(CAS + 3 - short, 1),
+            opened(f"row open for long {side}", rule(Rule.T_RAS_MAX)).at(
+                NEEDED[Rule.T_RAS_MAX] + short, c.PRECHARGE, 1
+            ),
+            started(f"refreshes {side}", rule(Rule.T_REFI)).at(
+                INTERVAL * (9 if wrong else 8) + 5, c.NOP
+            ),
+        ]
     return scripts
 
 
@@ -136,7 +155,8 @@ def orders() -> list[Script]:
         seven,
         Script("refresh before precharge", Rule.INIT).at(PAUSE, c.REFRESH),
         Script("access before the mode", Rule.INIT)
-        .at(PAUSE, c.PRECHARGE, 0, A10).at(RP, c.ACTIVATE),
+        .at(PAUSE, c.PRECHARGE, 0, A10)
+        .at(RP, c.ACTIVATE),
         started("clock off", Rule.CKE).sleep(5),
         started("full page", Rule.MODE, MODE | 7),
         started("interleaved", Rule.MODE, MODE | 8),
@@ -147,19 +167,22 @@ def orders() -> list[Script]:
         opened("mode over a row", Rule.BANK_IDLE).at(RC, c.LOAD_MODE, 0, MODE),
         opened("read of an idle bank", Rule.BANK_OPEN).at(RCD, c.READ, 0),
         opened("write after precharge", Rule.BANK_OPEN)
-        .at(RAS, c.PRECHARGE, 1).at(RP, c.WRITE, 1).drive(0, 1, 2),
+        .at(RAS, c.PRECHARGE, 1)
+        .at(RP, c.WRITE, 1)
+        .drive(0, 1, 2),
         opened("auto precharge", Rule.AUTO_PRECHARGE).at(RCD, c.READ, 1, A10),
         opened("column too large", Rule.RANGE).at(RCD, c.READ, 1, PART.columns),
         started("write beyond the model", Rule.RANGE)
-        .at(MRD, c.ACTIVATE, 0, DEPTH // 1024).at(RCD, c.WRITE, 0).drive(0, 1, 2),
+        .at(MRD, c.ACTIVATE, 0, DEPTH // 1024)
+        .at(RCD, c.WRITE, 0)
+        .drive(0, 1, 2),
         opened("write of nothing", Rule.WRITE_DATA).at(RCD, c.WRITE, 1),
         opened("half a write", Rule.WRITE_DATA).at(RCD, c.WRITE, 1).drive(0, 1),
         opened("masked write of nothing").at(RCD, c.WRITE, 1).mask(0, 15).mask(1, 15),
         opened("conflict on the first word", Rule.DQ_CONFLICT).at(RCD, c.READ, 1).drive(CAS, 1),
-        opened("conflict on the last word", Rule.DQ_CONFLICT)
-        .at(RCD, c.READ, 1).drive(CAS + 1, 1),
+        opened("conflict on the last word", Rule.DQ_CONFLICT).at(RCD, c.READ, 1).drive(CAS + 1, 1),
         opened("no conflict before").at(RCD, c.READ, 1).drive(CAS - 1, 1),
-    ]  # fmt: skip
+    ]
 
 
 def contents(word: list[int]) -> list[Script]:
@@ -172,24 +195,41 @@ def contents(word: list[int]) -> list[Script]:
         opened("a pair").at(RCD, c.READ, 1, 6).expect(CAS, word[6], word[7]),
         opened("a pair from an odd column").at(RCD, c.READ, 1, 7).expect(CAS, word[7], word[6]),
         opened("eight wrap in their block", mode=eight)
-        .at(RCD, c.READ, 1, 11).expect(CAS, *word[11:16], *word[8:11]),
+        .at(RCD, c.READ, 1, 11)
+        .expect(CAS, *word[11:16], *word[8:11]),
         opened("a read ends another", mode=eight)
-        .at(RCD, c.READ, 1, 16).expect(CAS, *word[16:19])
-        .at(3, c.READ, 1, 40).expect(CAS, *word[40:48]),
+        .at(RCD, c.READ, 1, 16)
+        .expect(CAS, *word[16:19])
+        .at(3, c.READ, 1, 40)
+        .expect(CAS, *word[40:48]),
         opened("stop ends a burst", mode=eight)
-        .at(RCD, c.READ, 1, 16).expect(CAS, *word[16:19]).at(3, c.BURST_STOP)
+        .at(RCD, c.READ, 1, 16)
+        .expect(CAS, *word[16:19])
+        .at(3, c.BURST_STOP)
         .drive(CAS + 1, 0),
         opened("precharge ends a burst", mode=eight)
-        .at(RAS, c.READ, 1, 16).expect(CAS, *word[16:19]).at(3, c.PRECHARGE, 1)
+        .at(RAS, c.READ, 1, 16)
+        .expect(CAS, *word[16:19])
+        .at(3, c.PRECHARGE, 1)
         .drive(CAS + 1, 0),
         opened("DQM hides a word two cycles on")
-        .at(RCD, c.READ, 1, 2).mask(CAS - 2 + 1, 15).expect(CAS, word[2]).drive(CAS + 2, 1),
+        .at(RCD, c.READ, 1, 2)
+        .mask(CAS - 2 + 1, 15)
+        .expect(CAS, word[2])
+        .drive(CAS + 2, 1),
         opened("write, masked by bytes")
-        .at(RCD, c.WRITE, 1, 4).drive(0, new, 99, dqm=(0b0110, 0))
-        .at(2, c.READ, 1, 4).expect(CAS, old & 0x00FFFF00 | new & 0xFF0000FF, 99),
+        .at(RCD, c.WRITE, 1, 4)
+        .drive(0, new, 99, dqm=(0b0110, 0))
+        .at(2, c.READ, 1, 4)
+        .expect(CAS, old & 0x00FFFF00 | new & 0xFF0000FF, 99),
         opened("a single word in a burst's mode", mode=single)
-        .at(RCD, c.WRITE, 1, 9).drive(0, 77)
-        .at(1, c.READ, 1, 8).expect(CAS, word[8], 77),
-        opened("a write goes on where it began").at(RCD, c.WRITE, 1, 21).drive(0, 5, 6)
-        .at(2, c.READ, 1, 20).expect(CAS, 6, 5),
-    ]  # fmt: skip
+        .at(RCD, c.WRITE, 1, 9)
+        .drive(0, 77)
+        .at(1, c.READ, 1, 8)
+        .expect(CAS, word[8], 77),
+        opened("a write goes on where it began")
+        .at(RCD, c.WRITE, 1, 21)
+        .drive(0, 5, 6)
+        .at(2, c.READ, 1, 20)
+        .expect(CAS, 6, 5),
+    ]

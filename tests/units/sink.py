@@ -11,13 +11,13 @@ from bench.mismatch import compare
 from bench.streams import StreamSource, pack, unpack
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from setun.firmware.compiler import STAT_BITS
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import INT8_BITS, Kernel
-from setun.firmware.noise import state_noise
-from setun.hw.quantiser import coming_layout
+from setun.firmware.numerics.noise import state_noise
+from setun.firmware.program.compiler import STAT_BITS
+from setun.firmware.program.isa import INT8_BITS, Kernel
 from setun.hw.seats import pass_layout
-from setun.hw.sink import logits_layout, sink_command
+from setun.hw.vector.quantiser import coming_layout
+from setun.hw.vector.sink import logits_layout, sink_command
 from units import expect
 from units.array import fields
 
@@ -104,9 +104,7 @@ class Memories:
             states = self.lanes(int(dut.state_word.value), self.config.numerics.state.width)
             logits = bool(dut.logits__valid.value)
             self.stores += written or logits
-            for name, memory, new in (
-                ("vector", self.vector, data), ("state", self.state, states)
-            ):  # fmt: skip
+            for name, memory, new in (("vector", self.vector, data), ("state", self.state, states)):
                 if getattr(dut, f"write_{name}").value:
                     memory[self.place(memory, int(getattr(dut, f"{name}_write").value))] = new
             if dut.done.value:
@@ -146,12 +144,14 @@ class Model:
             self._seat(command, k, values, scale)
             for k, (values, scale) in enumerate(zip(padded, scales, strict=True))
         ]
-        self.array_sums.append([
-            expect.row_statistic(
-                self.config.numerics, values, scale, command["scale"], command["stat_shift"]
-            )
-            for values, scale in zip(padded, scales, strict=True)
-        ])  # fmt: skip
+        self.array_sums.append(
+            [
+                expect.row_statistic(
+                    self.config.numerics, values, scale, command["scale"], command["stat_shift"]
+                )
+                for values, scale in zip(padded, scales, strict=True)
+            ]
+        )
         places = order(self.config, words, len(rows))
         for number, (word, seat) in enumerate(places):
             values = results[seat][word].tolist()
@@ -216,8 +216,14 @@ def draw_seats(rng: random.Random, config: ChipConfig, count: int, fresh: bool) 
     for workspace, zero in zip(rng.sample(range(spaces), count), fresher, strict=True):
         mine = rng.randrange(config.contexts)
         chained = any(seat["context"] == mine for seat in seats)
-        seats.append({"workspace": workspace, "context": mine, "chained": int(chained),
-                      "fresh": int(zero and not chained)})  # fmt: skip
+        seats.append(
+            {
+                "workspace": workspace,
+                "context": mine,
+                "chained": int(chained),
+                "fresh": int(zero and not chained),
+            }
+        )
     return seats
 
 
@@ -269,8 +275,13 @@ class Play:
                 break
             await FallingEdge(dut.clk)
         got = int(dut.array_sum.value) >> (w * seat) & ((1 << w) - 1)
-        compare(f"array_sum of command {number}, seat {seat}", self.model.array_sums[number][seat],
-                got, self.config.vector, unit=f"Sink {self.name}")  # fmt: skip
+        compare(
+            f"array_sum of command {number}, seat {seat}",
+            self.model.array_sums[number][seat],
+            got,
+            self.config.vector,
+            unit=f"Sink {self.name}",
+        )
 
     async def give_scales(self, stall: float) -> None:
         """Scales of every slot; behind GLU the quantiser makes them of the statistic."""

@@ -8,8 +8,8 @@ from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
-from setun.hw.controllers.port import MAX_BEATS, bus_request, read_request
-from setun.hw.controllers.spram import DEPTH
+from setun.hw.memory.controllers.port import MAX_BEATS, bus_request, read_request
+from setun.hw.memory.controllers.spram import DEPTH
 
 PERIOD_NS = 10
 EDGES = 150  # beats at both ends that are written before anything is read

@@ -11,13 +11,13 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.isa import WORDS, Instruction, Kernel
-from setun.hw.array import MATVEC
+from setun.firmware.program.isa import WORDS, Instruction, Kernel
+from setun.hw.array.array import MATVEC
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
-from setun.hw.memories import embed_command
-from setun.hw.quantiser import quantise_command
+from setun.hw.memory.spaces import embed_command
 from setun.hw.seats import pass_layout
-from setun.hw.sink import sink_command
+from setun.hw.vector.quantiser import quantise_command
+from setun.hw.vector.sink import sink_command
 
 FOREVER = 1 << 60
 
@@ -107,8 +107,15 @@ class World:
             self.program[at] = sum(int(w) << (32 * k) for k, w in enumerate(words))
 
     def start(self) -> None:
-        units = (self._memory(), self._embeds(), self._quantises(), self._matvecs(),
-                 self._stores(), self._tokens(), self._dones())  # fmt: skip
+        units = (
+            self._memory(),
+            self._embeds(),
+            self._quantises(),
+            self._matvecs(),
+            self._stores(),
+            self._tokens(),
+            self._dones(),
+        )
         self.tasks = [cocotb.start_soon(unit) for unit in units]
 
     async def end(self) -> None:

@@ -1,0 +1,188 @@
+"""Image to memory contents of one chip: the words of every space, in the chip's layout.
+
+========= ===== ==============================================================
+space     index one 32-bit word of the link's address space holds
+========= ===== ==============================================================
+program   0     a quarter of an instruction
+weights   1     32 bits of a weight word; words start at powers of two, but
+                follow each other byte by byte in an external memory
+constants 2     one number: V outer gains, then V gains, and so on; embedding
+                rows lie behind them, element after element
+state     3     one number of the recurrent state; contexts lie
+                `ChipConfig.state_stride` apart
+gates     4     one number, 1 - lower bound, at its state's address
+vector    5     one number of vector memory (for debugging)
+text      6     a byte of `setun.firmware.image.terminal_tables`: the terminal's tables
+========= ===== ==============================================================
+
+A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits;
+`ChipConfig.pump` parts of equal size, each in whole bytes.
+Matrices follow each other in execution order, padded with zeros to whole words. A matrix is cut
+into panels of `ChipConfig.panel` row groups, a panel into blocks of `columns` columns; within a
+block the groups follow each other.
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.image.terminal_tables import text_words
+from setun.firmware.numerics.ternary import pack_2b, pack_trits
+from setun.firmware.program.compiler import ALIGN, Image, Matrix, aligned
+from setun.firmware.program.isa import Op
+
+Words = NDArray[np.uint32]
+
+
+class Space(IntEnum):
+    """Address spaces of the link's memory port."""
+
+    PROGRAM = 0
+    WEIGHTS = 1
+    CONSTANTS = 2
+    STATE = 3
+    GATES = 4
+    VECTOR = 5
+    TEXT = 6
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Contents of the loadable spaces as the link addresses them: uint32, from address 0.
+
+    `sector` is of a flash behind the space of weights: words that are erased together.
+    """
+
+    spaces: dict[Space, Words]
+    sector: int = 0
+
+
+def weight_stride(config: ChipConfig) -> int:
+    """32-bit words from one weight word to the next: a power of two."""
+    words = -(-config.weight_bits // 32)
+    return 1 << (words - 1).bit_length()
+
+
+def bound_cycles(image: Image, config: ChipConfig) -> int:
+    """Cycles that a token's weights take at the memory's full rate: nothing can be faster."""
+    return -(-weight_words(image, config) * config.weight_bits // config.weight_port)
+
+
+def weight_words(image: Image, config: ChipConfig) -> int:
+    """Weight words that `image` takes, padding included."""
+    return sum(matrix_words(m, config) for m in image.matrices)
+
+
+def matrix_words(matrix: Matrix, config: ChipConfig) -> int:
+    """Weight words of one matrix, padding included."""
+    rows, columns = matrix.codes.shape
+    return -(-rows // config.rows) * -(-columns // config.columns)
+
+
+def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
+    """What `image` needs of each sized resource of a chip with these lanes, by option name."""
+    vocabulary = image.config.vocab_size
+    columns = max(m.codes.shape[1] for m in image.matrices)
+    return {
+        "weight_words": weight_words(image, config),
+        "constant_pairs": len(image.pairs) + vocabulary * aligned(image.config.hidden_size) // 2,
+        "instructions": len(image.program),
+        "vector_elements": image.vector_elements,
+        "state_elements": image.state_elements,
+        "max_columns": aligned(columns, config.columns),
+    }
+
+
+def sized_for(image: Image, config: ChipConfig) -> ChipConfig:
+    """`config` with memories just large enough for `image`."""
+    return config.override(**requirements(image, config))
+
+
+def check_fit(image: Image, config: ChipConfig) -> None:
+    """Refuse a model that does not fit, naming every resource it is short of."""
+    needed = requirements(image, config)
+    short = [
+        f"{name} {n} of {getattr(config, name)}"
+        for name, n in needed.items()
+        if n > getattr(config, name)
+    ]
+    if short:
+        raise SetunError(
+            "model",
+            "must fit the chip (needed of available)",
+            ", ".join(short),
+            "build a larger chip or choose a smaller model",
+        )
+
+
+def place(image: Image, config: ChipConfig) -> Placement:
+    """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
+    check_fit(image, config)
+    program = _program(image, config)
+    # Written for other models too: what was there before would be another model's.
+    text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
+    return Placement(
+        {
+            Space.PROGRAM: np.concatenate(program).astype(np.uint32),
+            Space.WEIGHTS: _weights(image, config),
+            Space.CONSTANTS: _constants(image, config),
+            Space.GATES: config.vector.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
+            **text,
+        },
+        config.sector // 4,
+    )
+
+
+def _program(image: Image, config: ChipConfig) -> list[Words]:
+    """The instructions; a MATVEC tells how many weight words of this chip it takes."""
+    encoded, matrices = [], iter(image.matrices)
+    for instruction in image.program:
+        if instruction.op is Op.MATVEC:
+            instruction = replace(instruction, constants=matrix_words(next(matrices), config))
+        encoded.append(instruction.adapted(config.numerics).encode(config.vector))
+    return encoded
+
+
+def _weights(image: Image, config: ChipConfig) -> Words:
+    p, q = config.columns, config.rows
+    words = []
+    for matrix in image.matrices:
+        rows, columns = matrix.codes.shape
+        padded = np.zeros((aligned(rows, q), aligned(columns, p)), np.int8)
+        padded[:rows, :columns] = matrix.codes
+        groups = padded.reshape(-1, q, padded.shape[1] // p, p)
+        for start in range(0, len(groups), config.panel):
+            blocks = groups[start : start + config.panel].transpose(2, 0, 1, 3)
+            words.append(blocks.reshape(-1, p * q))
+    codes = np.concatenate(words)
+    if config.packing == "2b":
+        packed = pack_2b(codes.ravel()).reshape(len(codes), -1)
+    else:
+        parts = codes.reshape(len(codes) * config.pump, -1)
+        whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
+        whole[:, : parts.shape[1]] = parts
+        packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
+    if config.external:
+        joined = np.zeros(aligned(packed.size, 4), np.uint8)
+        joined[: packed.size] = packed.ravel()
+        return joined.view("<u4").astype(np.uint32)
+    stride = np.zeros((len(codes), 4 * weight_stride(config)), np.uint8)
+    stride[:, : packed.shape[1]] = packed
+    return stride.reshape(-1).view("<u4").astype(np.uint32)
+
+
+def _constants(image: Image, config: ChipConfig) -> Words:
+    v = config.lanes
+    pairs = image.pairs.reshape(-1, v, 2).transpose(0, 2, 1)
+    rows = _padded_rows(image.embedding, ALIGN)
+    return config.vector.to_bits(np.concatenate([pairs.ravel(), rows.ravel()]))
+
+
+def _padded_rows(values: NDArray[np.float32], to: int) -> NDArray[np.float32]:
+    padded = np.zeros((len(values), aligned(values.shape[1], to)), np.float32)
+    padded[:, : values.shape[1]] = values
+    return padded

@@ -1,0 +1,91 @@
+"""What a chip's terminal knows of its model: bytes to tokens and back, and how it answers.
+
+A word holds a byte in its low eight bits; bit 8 says that there is one.
+
+=========== ==================================================================
+words       hold
+=========== ==================================================================
+0 … 255     the token of that byte
+256 … 511   the byte of that token
+512 … 522   the payload of the GENERATE that answers a line, as on the wire
+=========== ==================================================================
+
+A chip whose words are all 0 has no model that a terminal could talk to.
+"""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.errors import SetunError
+from setun.firmware.models.tokenizer import Tokenizer
+from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.program.compiler import Image
+
+TOKENS, BYTES, SETTINGS = 0, 256, 512  # where each part begins
+PRESENT = 0x100
+REQUEST = struct.Struct("<HBII")  # count, greedy, 1/T in the vector format, seed
+WORDS = SETTINGS + REQUEST.size
+ASCII = 128
+# At 0.8 the demo model writes whole scenes and seldom misspells; 240 characters are some six lines.
+COUNT, TEMPERATURE, SEED = 240, 0.8, 1
+
+
+def alphabet(image: Image) -> dict[int, int] | None:
+    """Token of each byte, of a model whose every token is one ASCII character; else None.
+
+    Ids that the tokenizer has no token for do not count: vocabularies are padded.
+    """
+    size = image.config.vocab_size
+    if image.tokenizer_json is None or size > 256:
+        return None
+    tokenizer = Tokenizer.from_json(image.tokenizer_json, size)
+    found: dict[int, int] = {}
+    for token in range(size):
+        text = tokenizer.decode([token])
+        if len(text) > 1 or text >= chr(ASCII):
+            return None
+        if text:
+            found[ord(text)] = token
+    for byte, token in found.items():
+        try:
+            same = tokenizer.encode(chr(byte), begins=False) == [token]
+        except SetunError:
+            return None
+        if not same:
+            return None
+    return found
+
+
+def settings(
+    fmt: Format, *, count: int = COUNT, temperature: float = TEMPERATURE, seed: int = SEED
+) -> bytes:
+    """Payload of the GENERATE of an answer; temperature 0 is greedy."""
+    inverse = int(fmt.to_bits(1.0 / temperature)[0]) if temperature else 0
+    return REQUEST.pack(count, not temperature, inverse, seed_state(seed))
+
+
+def text_words(image: Image, fmt: Format, request: bytes | None = None) -> NDArray[np.uint32]:
+    """The terminal's words for `image`, uint32 [WORDS]; zeros where it is no model of characters.
+
+    Parameters
+    ----------
+    image
+        The model with its tokenizer.
+    fmt
+        The chip's vector format.
+    request
+        From `settings`; the usual ones if None.
+    """
+    words = np.zeros(WORDS, np.uint32)
+    known = alphabet(image)
+    if known is None:
+        return words
+    for byte, token in known.items():
+        words[TOKENS + byte] = PRESENT | token
+        words[BYTES + token] = PRESENT | byte
+    payload = settings(fmt) if request is None else request
+    words[SETTINGS:] = np.frombuffer(payload, np.uint8)
+    return words

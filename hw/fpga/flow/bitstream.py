@@ -1,0 +1,279 @@
+"""`build_bitstream`: a chip on a board, placed, routed, timed and packed."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.image.container import write_atomically
+from setun.firmware.image.memory_layout import Placement
+from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks
+from setun.hw.fpga.ecp5.pll import pll_settings
+from setun.hw.fpga.ecp5.top import Board, BoardTop
+from setun.hw.fpga.families import Device, family
+from setun.hw.fpga.flow import report
+from setun.hw.fpga.flow.bit_map import recover
+from setun.hw.fpga.flow.cache import Cache, digest
+from setun.hw.fpga.flow.finished import Finished
+from setun.hw.fpga.flow.marks import contents, markable, marks
+from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.stages import Design, Flow, Progress
+from setun.hw.fpga.ice40.top import Ice40Top, ice40_pll
+
+Factory = Callable[[], Any]
+MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
+
+
+def check_clock(board: Board, clock_mhz: float, pump: int = 1) -> None:
+    """SetunError when the board's PLL does not make `pump` times the clock of the chip."""
+    if board.family == "ice40":
+        ice40_pll(board.clock_mhz, clock_mhz * pump)
+    else:
+        pll_settings(board.clock_mhz, clock_mhz, pump)
+
+
+def design_for(
+    factory: Factory, board: Board, *, name: str, clock_mhz: float, pump: int = 1
+) -> Design:
+    """RTL and pin constraints of the chip that `factory` makes, on `board`; needs no tool."""
+    kind = family(board.family)
+    if not name.isidentifier() or not name.isascii():
+        raise SetunError("design name", "must be letters, digits and underscores", name)
+    check_clock(board, clock_mhz, pump)
+    top: Any
+    if board.family == "ice40":
+        top = Ice40Top(factory(), board, clock_mhz)
+    else:
+        top = BoardTop(factory(), board, clock_mhz, pump)
+    plan = board.load_platform().prepare(top, name, emit_src=False)
+
+    def text(file: str) -> str:
+        content = plan.files[file]
+        return content if isinstance(content, str) else content.decode()
+
+    return Design(
+        name=name,
+        rtlil=text(f"{name}.il"),
+        constraints=text(f"{name}.{kind.constraints}"),
+        family=board.family,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a chip's block RAM starts with, put there after place and route.
+
+    Parameters
+    ----------
+    chip
+        Makes the chip with other words than `placement` in its memories.
+    config
+        What the chip is.
+    placement
+        The model.
+    shape
+        Of the model, for `Finished`.
+    """
+
+    chip: Callable[[Placement], Any]
+    config: ChipConfig
+    placement: Placement
+    shape: dict[str, Any]
+
+    def marked(self) -> Any:
+        """The chip with marks in its memories."""
+        return self.chip(marks(self.config))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One placement: where its files are and how fast it is."""
+
+    seed: int
+    folder: Path
+    key: str
+    fmax_mhz: float
+    met: bool
+
+
+def _layouts(
+    flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range
+) -> list[_Layout]:
+    def one(seed: int) -> _Layout:
+        folder, key = flow.place_and_route(
+            design, device, clock_mhz=clock_mhz, seed=seed, several=len(seeds) > 1
+        )
+        return _Layout(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
+
+    pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1, MOST_AT_ONCE))
+    try:
+        return list(pool.map(one, seeds))
+    except BaseException:
+        flow.children.stop()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
+    """Whether all of a model lies in block RAM of this netlist, which has marks there."""
+    netlist, key = flow.synthesise(design)
+
+    def produce(work: Path) -> None:
+        blocks = netlist_blocks(json.loads((netlist / f"{design.name}.json").read_text("utf-8")))
+        missing = ""
+        try:
+            recover(blocks, contents(config, marks(config)))
+        except SetunError as error:
+            missing = str(error)
+        (work / "missing").write_text(missing, "utf-8")
+
+    return not (flow.cache.get(digest("pieces", key), produce) / "missing").read_text("utf-8")
+
+
+def _finished(name: str, model: Model, text: str) -> Finished:
+    pieces = recover(config_blocks(text), contents(model.config, marks(model.config)))
+    return Finished(
+        name=name, config=model.config, shape=model.shape, pieces=pieces, text=text, report={}
+    )
+
+
+def build_bitstream(
+    factory: Factory,
+    board: Board,
+    *,
+    name: str,
+    out: Path,
+    clock_mhz: float,
+    pump: int = 1,
+    seed: int = 1,
+    seeds: int = 1,
+    extra: Mapping[str, object] | None = None,
+    progress: Progress = lambda stage: None,
+    allow_timing_fail: bool = False,
+    cache: Cache | None = None,
+    model: Model | None = None,
+    limit_s: float | None = None,
+) -> dict[str, Any]:
+    """Build NAME.bit (NAME.bin of an iCE40) and report.json in `out`; return the report.
+
+    The same design, tools and seed give the same bytes. Each stage is reused from the cache
+    when nothing that goes into it has changed.
+
+    With a `model` the chip is placed with marks in its memories, and the model's words are put
+    there behind it: NAME.layout, a `Finished`, takes others. The report's `reusable` tells whether
+    all of the model lies in block RAM; where not, the chip is placed with it, and there is no such
+    file.
+
+    Parameters
+    ----------
+    factory
+        Makes the chip: a component with members `rx` and `tx`.
+    name
+        Name of the top module and of the bitstream.
+    clock_mhz
+        Clock of the chip; must be one that the board's PLL makes.
+    pump
+        Above 1 the chip has a domain `fast` of so many times the clock.
+    seed, seeds
+        Placements `seed` … `seed + seeds - 1` are tried; the fastest is kept.
+    extra
+        Further entries of the report: cycles_per_token, tokens_per_second.
+    progress
+        Called with the name of each stage that starts (not for those found in the cache).
+    allow_timing_fail
+        Keep a bitstream that misses its clock.
+    model
+        What `factory` puts into the chip's memories, if a bitstream holds it (`in_bitstream`).
+    limit_s
+        Seconds that each tool may take.
+
+    Raises
+    ------
+    SetunError
+        The design does not fit, a tool is missing or fails, or timing is not met. After
+        missed timing report.json is there and the bitstream is not.
+    """
+    if seeds < 1:
+        raise SetunError("seeds", "must be at least 1", seeds)
+    if seed < 0:
+        raise SetunError("seed", "must not be negative", seed)
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{name}.{family(board.family).suffix}"
+    # What an earlier build left must not pass for the result of this one.
+    for old in (target, out / f"{name}.layout", out / "report.json"):
+        old.unlink(missing_ok=True)
+
+    progress("elaborate")
+
+    def elaborate(chip: Factory) -> Design:
+        return design_for(chip, board, name=name, clock_mhz=clock_mhz, pump=pump)
+
+    device = Device(device=board.device, package=board.package, speed=board.speed)
+    finished = None
+    with Children(limit_s) as children:
+        flow = Flow(children, cache or Cache(), out, progress)
+        reusable = model is not None and markable(model.config)
+        design = elaborate(model.marked if model and reusable else factory)
+        netlist, _ = flow.synthesise(design)
+        cells = report.netlist_cells(netlist / "stat.json")
+        report.check_fit(board.name, report.needs(cells), board.capacity)
+        if model and reusable and not _takes_models(flow, design, model.config):
+            reusable = False
+            design = elaborate(factory)
+        tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
+        best = max(tried, key=lambda layout: (layout.met, layout.fmax_mhz, -layout.seed))
+        keep = best.met or allow_timing_fail
+        kind = family(board.family)
+        timing = best.folder / "timing.json"
+        result: dict[str, Any] = {
+            "board": board.name,
+            "fmax_mhz": best.fmax_mhz,
+            "clock_mhz": clock_mhz,
+            "timing_met": best.met,
+            "utilisation": report.utilisation(timing),
+            "cycles_per_token": None,
+            "tokens_per_second": None,
+            "tools": {},
+            "seed": best.seed,
+            "bitstream_sha256": None,
+            **({"reusable": reusable} if model else {}),
+            **(extra or {}),
+        }
+        packed = None
+        if keep:
+            text = (best.folder / f"{name}.{kind.layout}").read_text("utf-8")
+            if model and reusable:
+                finished = _finished(name, model, text)
+                text = finished.with_model(model.placement)
+            packed = flow.pack(name, kind, text, best.key).read_bytes()
+            result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()
+        result["tools"] = {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)}
+
+    shutil.copyfile(timing, out / "timing.json")
+    if packed is not None:
+        write_atomically(target, packed)
+    if finished is not None:
+        kept = replace(finished, report=json.loads(json.dumps(result)))
+        write_atomically(out / f"{name}.layout", kept.dump())
+    write_report(out, result)
+    if not keep:
+        raise SetunError(
+            f"timing of {name} on {board.name}",
+            f"must reach {clock_mhz:g} MHz",
+            f"{best.fmax_mhz:g} MHz with seed {best.seed}",
+            "a slower clock, more --seeds, or --allow-timing-fail",
+        )
+    return result
+
+
+def write_report(out: Path, result: Mapping[str, Any]) -> None:
+    """Write report.json of a build."""
+    write_atomically(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())

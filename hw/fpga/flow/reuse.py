@@ -1,0 +1,98 @@
+"""Another model into a finished bitstream: no synthesis, no place and route."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.errors import SetunError
+from setun.firmware.image.container import write_atomically
+from setun.firmware.image.memory_layout import Placement
+from setun.hw.fpga.families import family
+from setun.hw.fpga.flow.bitstream import write_report
+from setun.hw.fpga.flow.cache import Cache
+from setun.hw.fpga.flow.finished import Finished, load
+from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.stages import Flow, Progress
+
+FAMILY = "ecp5"
+"""Whose bitstreams hold a model."""
+
+
+def _memory(folder: Path) -> str | None:
+    """Where report.json says that the model lies; None without one that says so."""
+    try:
+        return str(json.loads((folder / "report.json").read_text("utf-8"))["config"]["memory"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def finished_build(folder: Path, name: str) -> Finished:
+    """What `build_bitstream` left in a folder for other models.
+
+    Raises
+    ------
+    SetunError
+        There is nothing: no build, or one whose bitstream does not hold the model.
+    """
+    path = folder / f"{name}.layout"
+    if path.is_file():
+        return load(path)
+    memory = _memory(folder)
+    if memory not in (None, "onchip", "qspi"):
+        raise SetunError(
+            str(folder),
+            "must be a build with the model in its bitstream",
+            f"memory {memory}",
+            "put the model on the running chip: setun load",
+        )
+    fix = "build it with setun build" if memory is None else "put it on the chip: setun load"
+    raise SetunError(str(path), "must be there for another model", "no such file", fix)
+
+
+def put_model(
+    finished: Finished,
+    placement: Placement,
+    out: Path,
+    *,
+    extra: Mapping[str, Any],
+    progress: Progress = lambda stage: None,
+    cache: Cache | None = None,
+) -> dict[str, Any]:
+    """Write bitstream, NAME.layout and report.json with a model that `finished` takes.
+
+    The bitstream is that of `build_bitstream` with this model, byte for byte.
+
+    Parameters
+    ----------
+    placement
+        The model, for the chip's configuration.
+    extra
+        Entries of the report that replace those of the first build.
+
+    Raises
+    ------
+    SetunError
+        The packer is missing or fails.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    kind = family(FAMILY)
+    target = out / f"{finished.name}.{kind.suffix}"
+    for old in (target, out / f"{finished.name}.layout", out / "report.json", out / "timing.json"):
+        old.unlink(missing_ok=True)
+    progress("put the model into block RAM")
+    text = finished.with_model(placement)
+    with Children() as children:
+        flow = Flow(children, cache or Cache(), out, progress)
+        packed = flow.pack(finished.name, kind, text).read_bytes()
+    result = {
+        **finished.report,
+        **extra,
+        "tools": {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)},
+        "bitstream_sha256": hashlib.sha256(packed).hexdigest(),
+    }
+    write_atomically(target, packed)
+    write_atomically(out / f"{finished.name}.layout", finished.dump())
+    write_report(out, result)
+    return result

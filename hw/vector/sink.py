@@ -1,0 +1,343 @@
+"""Sink of the array: rows become floats, pass a kernel (MLGRU, GLU, ...) and are stored."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.program.isa import Kernel
+from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
+from setun.hw.pipeline import delayed
+from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
+from setun.hw.vector.kernel import KernelLane, kernel_latency
+from setun.hw.vector.noise import StateNoise
+from setun.hw.vector.quantiser import coming_layout
+from setun.hw.vector.rowstat import RowStatistic
+
+
+def sink_command(config: ChipConfig) -> data.StructLayout:
+    """MATVEC as the sink sees it, addresses in memory words."""
+    return data.StructLayout(
+        {
+            "rows": unsigned(16),
+            "kernel": unsigned(3),
+            "keep": unsigned(1),
+            "feeds": unsigned(1),
+            "stat_shift": unsigned(5),
+            "source": unsigned(16),
+            "destination": unsigned(16),
+            "scale": unsigned(config.vector.width),
+        }
+    )
+
+
+def logits_layout(config: ChipConfig) -> data.StructLayout:
+    """V logits of a seat: words `word` * V and up of its vocabulary."""
+    return data.StructLayout(
+        {
+            "word": 16,
+            "seat": number(config.contexts),
+            "values": data.ArrayLayout(config.vector.width, config.lanes),
+        }
+    )
+
+
+class Sink(wiring.Component):
+    """Stores the array's rows: scale, kernel, memory; V rows per cycle.
+
+    Members
+    -------
+    command : In(stream)
+        See `sink_command`; done for every seat.
+    seating : In
+        Who sits where; see `setun.hw.seats.pass_layout`.
+    groups : In(stream of Q signed sums)
+        From the array.
+    scale : In(stream of fmt.width)
+        Scale of each slot, seat by seat, from the quantiser.
+    vector_address, state_address : Out, vector_data, state_data, gate_data : In
+        Read ports, data one cycle later.
+    gate_address : Out
+        Of the gates: the state's address, the same for all contexts.
+    write_vector, write_state : Out(1), vector_write, state_write, write_data, state_word : Out
+        Write ports of both memories: strobes, addresses, words.
+    generators : In(32 bits per seat)
+        Only if the state is rounded at random; see `setun.hw.vector.noise`.
+    logits : Out(stream of `logits_layout`)
+        Rows of the SAMPLE kernel; taken at least every V cycles.
+    listening : In(1), coming : Out
+        A command that `feeds` waits for the quantiser to listen; `coming` announces every word of
+        it one cycle before it is written.
+    array_sum : Out(fmt.width per seat), settled : Out(one bit per seat)
+        See `RowStatistic`.
+    done : Out(1)
+        Strobe: a command's last row is stored.
+    busy : Out(1)
+
+    A command begins when the one before is stored, so it may read what that wrote; a seat chained
+    to the one before likewise waits for the state. Latency from `groups` to the write: 5 cycles
+    and `KernelLane.LATENCY`.
+    """
+
+    convert_latency = 1 + FloatFromInt.latency + PRODUCT_LATENCY
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config = config
+        self.kernels = kernel_latency(config.numerics)
+        self.latency = self.convert_latency + max(self.kernels.values())
+        w, v = config.vector.width, config.lanes
+        self.sum_width = config.sum_width
+        words = data.ArrayLayout(w, v)
+        states = data.ArrayLayout(config.numerics.state.width, v)
+        random = {"generators": In(data.ArrayLayout(32, config.contexts))}
+        super().__init__(
+            {
+                **(random if config.numerics.stochastic else {}),
+                "command": In(stream.Signature(sink_command(config))),
+                "seating": In(pass_layout(config)),
+                "groups": In(
+                    stream.Signature(data.ArrayLayout(signed(self.sum_width), config.rows))
+                ),
+                "scale": In(stream.Signature(w)),
+                "vector_address": Out(16),
+                "state_address": Out(16),
+                "gate_address": Out(16),
+                "vector_data": In(words),
+                "state_data": In(states),
+                "gate_data": In(words),
+                "write_vector": Out(1),
+                "write_state": Out(1),
+                "vector_write": Out(16),
+                "state_write": Out(16),
+                "write_data": Out(words),
+                "state_word": Out(states),
+                "logits": Out(stream.Signature(logits_layout(config))),
+                "listening": In(1),
+                "coming": Out(coming_layout(config)),
+                "array_sum": Out(data.ArrayLayout(w, config.contexts)),
+                "settled": Out(config.contexts),
+                "done": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, v = self.config, self.config.lanes
+        command, last = self.command.payload, self.seating.last
+        words, issue = Signal(16), Signal()
+        m.d.comb += words.eq((command.rows + (v - 1)) >> v.bit_length() - 1)
+        at = walk(m, c, issue, words, last, "issue", shared=c.shares_weights)
+        finished = issue & at.ends
+        m.d.comb += [
+            self.groups.ready.eq(issue & at.breaks),
+            self.command.ready.eq(finished),
+        ]
+        sums = Signal(data.ArrayLayout(signed(self.sum_width), v))
+        part = at.word[: ceil_log2(c.rows // v)]
+        m.d.sync += sums.eq(self.groups.payload.as_value().word_select(part, v * self.sum_width))
+        scale, squares, scaled = self._scale(m, finished, at.seat)
+
+        # Of what is under way: nothing else begins before it is stored.
+        flying, stored = Signal(range(self.latency + 2)), Signal()
+        kernel, feeds, landing = Signal(3), Signal(), Signal(16)
+        source, destination = Signal(16), Signal(16)
+        idle, begins = flying == 0, at.opens & (at.seat == 0)
+        chained = self.seating.seats[at.seat].chained & (command.kernel == Kernel.MLGRU)
+        row_begins = (part == 0) if c.shares_weights else at.opens
+        heard = ~command.feeds | ~begins | self.listening
+        pace = Signal(range(max(v, 2)))
+        m.d.comb += issue.eq(
+            scaled.bit_select(at.seat, 1)
+            & self.groups.valid
+            & heard
+            & (pace == 0)
+            & (idle | ~(begins | (chained & row_begins)))
+        )
+        m.d.sync += flying.eq(flying + issue - stored)
+        with m.If(issue & begins):
+            m.d.sync += [
+                kernel.eq(command.kernel),
+                feeds.eq(command.feeds),
+                landing.eq(words),
+                source.eq(command.source),
+                destination.eq(command.destination),
+            ]
+        # The sampler takes one logit per cycle.
+        with m.If(issue & (command.kernel == Kernel.SAMPLE)):
+            m.d.sync += pace.eq(v - 1)
+        with m.Elif(pace != 0):
+            m.d.sync += pace.eq(pace - 1)
+
+        announced, drawn = self._moving(m, issue, idle, kernel)
+        out = walk(m, c, announced, landing, last, "out", shared=c.shares_weights)
+        self._land(m, announced, out, kernel, feeds, source, destination)
+        m.d.comb += [
+            stored.eq(self.write_vector | self.write_state | self.logits.valid),
+            self.busy.eq(self.command.valid | ~idle),
+        ]
+        lanes = self._lanes(m, at, sums, scale, kernel)
+        if c.numerics.stochastic:
+            m.submodules.noise = noise = StateNoise(v)
+            ahead = walk(m, c, drawn, landing, last, "noise", shared=c.shares_weights)
+            m.d.comb += [
+                noise.generator.eq(self.generators[ahead.seat]),
+                noise.word.eq(destination + ahead.word),
+                *(lane.noise.eq(noise.o[k]) for k, lane in enumerate(lanes)),
+            ]
+
+        m.submodules.statistic = statistic = RowStatistic(c)
+        seat = delayed(m, at.seat, 1, "seat")
+        m.d.comb += [
+            *(statistic.rows[k].eq(sums[k]) for k in range(v)),
+            statistic.valid.eq(delayed(m, issue, 1, "summed", reset=True)),
+            statistic.opens.eq(delayed(m, at.opens, 1, "opens")),
+            statistic.closes.eq(delayed(m, at.closes, 1, "closes")),
+            statistic.seat.eq(seat),
+            statistic.shift.eq(delayed(m, command.stat_shift, 1, "shift")),
+            statistic.squares.eq(squares),
+            self.array_sum.eq(statistic.o),
+            self.settled.eq(statistic.settled),
+        ]
+        return m
+
+    def _moving(self, m: Module, issue: Value, idle: Value, kernel: Value) -> tuple[Signal, Signal]:
+        """High while a word is one cycle from the end of its kernel's pipeline; and a cycle
+        before the noise enters that rounds a state."""
+        exits = {k: self.convert_latency + n for k, n in self.kernels.items()}
+        exits[Kernel.SAMPLE] = self.convert_latency
+        # moving[k] is high k + 1 cycles after the issue; what has left is cleared with the rest.
+        moving = Signal(max(exits.values()))
+        with m.If(idle):
+            m.d.sync += moving.eq(issue)
+        with m.Else():
+            m.d.sync += moving.eq((moving << 1) | issue)
+        announced = Signal()
+        with m.Switch(kernel):
+            for k, cycles in exits.items():
+                with m.Case(k):
+                    m.d.sync += announced.eq(moving[cycles - 3])
+        drawn = Signal()
+        if self.config.numerics.stochastic:
+            wider = self.config.numerics.state.mantissa > self.config.vector.mantissa
+            early = exits[Kernel.MLGRU] - (5 if wider else 4)
+            m.d.sync += drawn.eq(moving[early] & (kernel == Kernel.MLGRU))
+        return announced, drawn
+
+    def _land(
+        self,
+        m: Module,
+        announced: Value,
+        out: Walk,
+        kernel: Value,
+        feeds: Value,
+        source: Value,
+        destination: Value,
+    ) -> None:
+        """Addresses and strobes of the word that is stored in the next cycle."""
+        c = self.config
+        gated, sampling = kernel == Kernel.MLGRU, kernel == Kernel.SAMPLE
+        seat = self.seating.seats[out.seat]
+        local = Mux(gated, source, destination) + out.word
+        m.d.comb += [
+            self.coming.valid.eq(announced & feeds),
+            self.coming.word.eq(out.word),
+            self.coming.seat.eq(out.seat),
+            self.coming.closes.eq(out.closes),
+            self.coming.ends.eq(out.ends),
+        ]
+        m.d.sync += [
+            self.write_vector.eq(announced & ~sampling),
+            self.write_state.eq(announced & gated),
+            self.logits.valid.eq(announced & sampling),
+            self.logits.payload.word.eq(out.word),
+            self.logits.payload.seat.eq(out.seat),
+            self.vector_write.eq(within(local, c.vector_words, seat.workspace, workspaces(c))),
+            self.state_write.eq(
+                within(destination + out.word, c.state_words, seat.context, c.contexts)
+            ),
+            self.done.eq(announced & out.ends),
+        ]
+
+    def _lanes(
+        self, m: Module, at: Walk, sums: data.View, scale: Value, kernel: Value
+    ) -> list[KernelLane]:
+        c, fmt = self.config, self.config.vector
+        command, seat = self.command.payload, self.seating.seats[at.seat]
+        # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
+        gate = Signal(16)
+        m.d.comb += [
+            self.vector_address.eq(
+                within(command.source + at.word, c.vector_words, seat.workspace, workspaces(c))
+            ),
+            gate.eq(command.destination + at.word),
+            self.gate_address.eq(gate),
+            self.state_address.eq(within(gate, c.state_words, seat.context, c.contexts)),
+        ]
+        fresh = delayed(m, seat.fresh, 1, "fresh")
+        late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
+        wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
+        assert wait == KernelLane.EARLY
+        lanes = []
+        for k in range(c.lanes):
+            m.submodules[f"convert{k}"] = convert = FloatFromInt(
+                fmt, self.sum_width, fraction=c.numerics.fraction
+            )
+            m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
+            m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
+            state = Mux(fresh, 0, self.state_data[k])
+            m.d.comb += [
+                convert.a.eq(sums[k]),
+                multiply.a.eq(convert.o),
+                multiply.b.eq(late_scale),
+                lane.kernel.eq(kernel),
+                lane.y.eq(multiply.o),
+                lane.a.eq(delayed(m, self.vector_data[k], 1, f"a{k}")),
+                lane.h.eq(delayed(m, state, 1 + wait, f"h{k}")),
+                lane.c.eq(delayed(m, self.gate_data[k], 1 + wait, f"c{k}")),
+                self.write_data[k].eq(lane.o),
+                self.state_word[k].eq(lane.state),
+                self.logits.payload.values[k].eq(multiply.o),
+            ]
+            lanes.append(lane)
+        return lanes
+
+    def _scale(self, m: Module, finished: Value, wanted: Value) -> tuple[Value, Value, Signal]:
+        """s = scale * immediate of seat `wanted`, s*s of each seat, and which seats' s are there.
+
+        Both products of a seat come from one multiplier; seats follow each other.
+        """
+        fmt, seats = self.config.vector, self.config.contexts
+        command = self.command.payload
+        m.submodules.multiply = multiply = multiplier(self.config.numerics)
+        raw = Array(Signal(fmt.width, name=f"raw{k}") for k in range(seats))
+        scales = Array(Signal(fmt.width, name=f"scale{k}") for k in range(seats))
+        squares = Signal(data.ArrayLayout(fmt.width, seats))
+        step = PRODUCT_LATENCY
+        time, seat = Signal(range(step + 2)), Signal(number(seats))
+        scaled, kept, complete = Signal(seats), Signal(), Signal()
+        chosen = Mux(kept, raw[seat], self.scale.payload)
+        working = self.command.valid & (kept | self.scale.valid) & ~complete
+        with m.If(time == step + 1):
+            m.d.comb += [multiply.a.eq(scales[seat]), multiply.b.eq(scales[seat])]
+        with m.Else():
+            m.d.comb += [multiply.a.eq(chosen), multiply.b.eq(command.scale)]
+        with m.If(working):
+            m.d.sync += time.eq(time + 1)
+            with m.If(time == step):
+                m.d.sync += [scales[seat].eq(multiply.o), scaled.bit_select(seat, 1).eq(1)]
+        ended = working & (time == step + 1)
+        m.d.comb += self.scale.ready.eq(ended & ~kept)
+        with m.If(ended):
+            m.d.sync += [time.eq(0), raw[seat].eq(chosen), seat.eq(seat + 1)]
+            with m.If(seat == self.seating.last):
+                m.d.sync += [seat.eq(0), complete.eq(1)]
+        # A vector may be shorter than the multiplier: its square arrives all the same.
+        squaring = delayed(m, ended, step, "squaring", reset=True)
+        squared = delayed(m, seat, step, "squared")
+        with m.If(squaring):
+            m.d.sync += squares[squared].eq(multiply.o)
+        with m.If(finished):
+            m.d.sync += [scaled.eq(0), complete.eq(0), kept.eq(command.keep)]
+        return scales[wanted], squares, scaled

