@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.numerics.matmul import product
 from setun.firmware.program.compiler import Image, aligned
 from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.matmul import product
 from setun.sim.reference.hgrn_bit import ABSMAX_FLOOR, round_half_away, scan, sigmoid
 
 Array = NDArray[np.float32]

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from setun.firmware.numerics import functions, noise
+from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.compiler import Image, aligned
 from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.arithmetic import Arithmetic, Codes
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
 Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
@@ -185,40 +185,3 @@ class GoldenModel:
 
     def _max(self, size: Values) -> Any:
         return float(size.max()) if self.batch is None else size.max(-1, keepdims=True)
-
-
-class Sampler:
-    """Token from logits: argmax, or Gumbel-max with the chip's seeded generator.
-
-    Parameters
-    ----------
-    numerics
-        Arithmetic of the chip.
-    inverse_temperature
-        1/T, rounded to the vector format; None for greedy.
-    seed
-        Generator seed; one draw a logit, lowest index first.
-    """
-
-    def __init__(
-        self, numerics: Numerics, inverse_temperature: float | None, seed: int = 0
-    ) -> None:
-        self.arithmetic = Arithmetic(numerics)
-        self.factor = None
-        if inverse_temperature is not None:
-            self.factor = self.arithmetic.r(float(inverse_temperature))
-        self.generator = functions.seed_state(seed)
-
-    def __call__(self, logits: ArrayLike) -> int:
-        """The next token; the lowest index wins ties."""
-        logits = np.asarray(logits, np.float64)
-        if self.factor is None:
-            return int(np.argmax(logits))
-        scaled = self.arithmetic.mul(logits, self.factor)
-        size = np.floor(np.abs(scaled) * (1 << functions.NOISE_FRACTION))
-        keys = np.copysign(np.minimum(size, functions.KEY_LIMIT - 1), scaled).astype(np.int64)
-        noise = np.empty(len(keys), np.int64)
-        for k in range(len(keys)):
-            self.generator = functions.xorshift32(self.generator)
-            noise[k] = functions.gumbel(self.generator)
-        return int(np.argmax(keys + noise))

@@ -20,10 +20,11 @@ from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.options import PRESETS, Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.hw.control.generation import COUNTERS
 from setun.hw.emit.verilog import chip_verilog
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
 

@@ -7,9 +7,10 @@ from test_bench_chip import SEED, TEMPERATURE, Case, image, tokens_of
 
 from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.functions import seed_state
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import aligned
 from setun.hw.chip import Chip
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from bench.runner import run_bench
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics import sampling
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.options import Numerics
 from setun.hw.vector.sampler import Sampler
-from setun.sim import golden
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_tokens(
     def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
         k = len(jobs)
         bits = vector.to_bits(logits.ravel()).astype(np.int64).reshape(logits.shape)
-        sampler = golden.Sampler(numerics, temperature and 1.0 / temperature, seed)
+        sampler = sampling.Sampler(numerics, temperature and 1.0 / temperature, seed)
         arrays[f"logits{k}"] = bits
         arrays[f"tokens{k}"] = np.array([sampler(vector.from_bits(row)) for row in bits])
         factor = None if temperature is None else int(vector.to_bits(1.0 / temperature)[0])

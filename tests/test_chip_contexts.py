@@ -16,10 +16,11 @@ from setun.firmware.link import ChipClient, Reason
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.hw.control.generation import COUNTERS
 from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.models.random import VOCABULARY, random_image
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 IMAGE = random_image((64, 2, 128), seed=3)
 CHIPS: dict[str, dict[str, Any]] = {

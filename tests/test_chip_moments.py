@@ -14,9 +14,10 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import Command, Done, Event, Reason, Status, encode_frame
 from setun.firmware.link.transport import Transport
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image
 from setun.models.load import load_model
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 PROMPT, COUNT, SEED = [3, 1, 4], 3, 41
 REQUEST = struct.pack("<HBII", COUNT, 1, 0, 1)

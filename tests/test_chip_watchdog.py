@@ -15,13 +15,14 @@ from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Space, Words, place, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS, Kernel, Op
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
 from setun.models.load import load_model
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 from setun.sim.memories.bulk import bulk_verilog
 from setun.sim.memories.system import memory_model, model_words, system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file

@@ -11,10 +11,11 @@ import pytest
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.firmware.program.isa import Op
 from setun.sim.evaluate import golden_logits
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 MODELS = {"a_h64_l2": 0.05, "b_h128_l4": 0.09, "d_h64_l3_nolb": 0.045}
 """Vectors and the error of golden logits allowed on them, in standard deviations of logits.

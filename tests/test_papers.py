@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.lmul import lmul
 from setun.firmware.numerics.options import ACCUMULATOR, EXACT, PRESETS, Numerics
 from setun.programs import figure, table
 from setun.sim import evaluate
-from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 from setun.sim.studies import fidelity, memory, products, sums
 from setun.sim.studies.demo import Demo, shipped

@@ -26,6 +26,7 @@ from setun.hw.arith.square import (
     block_square,
     whole_square,
 )
+from setun.hw.arith.xorshift import xorshift32
 
 __all__ = [
     "PRODUCT_LATENCY",
@@ -53,4 +54,5 @@ __all__ = [
     "whole",
     "whole_square",
     "widened",
+    "xorshift32",
 ]

@@ -23,7 +23,8 @@ class Forget(wiring.Component):
     o : Out(wide width)
         `latency(numerics)` cycles after `u`.
 
-    (`setun.sim.arithmetic.Arithmetic.remember`; MatMul-free LM, arXiv 2406.02528, equation 9.)
+    (`setun.firmware.numerics.arithmetic.Arithmetic.remember`; MatMul-free LM, arXiv 2406.02528,
+    equation 9.)
     """
 
     def __init__(self, numerics: Numerics) -> None:

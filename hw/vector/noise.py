@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.noise import NOISE_BITS, STRIDE, first_state
+from setun.hw.arith import xorshift32
 from setun.hw.seats import number, pass_layout
 
 
@@ -14,14 +15,6 @@ def _rotated(value: Value, turn: int) -> Value:
     """`value` rotated left by a constant."""
     turn %= len(value)
     return Cat(value[len(value) - turn :], value[: len(value) - turn])
-
-
-def _stepped(state: Value) -> Value:
-    """`setun.firmware.numerics.functions.xorshift32`."""
-    for left, by in ((True, 13), (False, 17), (True, 5)):
-        moved = Cat(Signal(by), state[: 32 - by]) if left else state[by:]
-        state = (state ^ moved)[:32]
-    return state
 
 
 class StateGenerators(wiring.Component):
@@ -57,7 +50,7 @@ class StateGenerators(wiring.Component):
         before = Mux(mine.fresh, first_state(self.config.numerics.state_seed), kept[mine.context])
         with m.If(self.embedded):
             following = Signal(32)
-            m.d.comb += following.eq(_stepped(before))
+            m.d.comb += following.eq(xorshift32(before))
             m.d.sync += [kept[mine.context].eq(following), self.o[self.seat].eq(following)]
         return m
 

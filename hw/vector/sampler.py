@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics import functions
-from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key
+from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key, xorshift32
 from setun.hw.arith.bits import leading_zeros, rom
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number, pass_layout
@@ -55,12 +55,8 @@ class GumbelNoise(wiring.Component):
         states = Array(Signal(32, init=1, name=f"state{k}") for k in range(self.contexts))
         drawn, state = Signal(32, init=1), Signal(32)
         m.d.comb += state.eq(states[self.context])
-        a, b, following = Signal(32), Signal(32), Signal(32)
-        m.d.comb += [
-            a.eq(state ^ (state << 13)[:32]),
-            b.eq(a ^ (a >> 17)),
-            following.eq(b ^ (b << 5)[:32]),
-        ]
+        following = Signal(32)
+        m.d.comb += following.eq(xorshift32(state))
         m.d.sync += drawn.eq(following)
         with m.If(self.step):
             m.d.sync += states[self.context].eq(following)

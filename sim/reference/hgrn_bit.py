@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.numerics.matmul import product
 from setun.firmware.numerics.ternary import absmean
-from setun.sim.matmul import product
 
 Array = NDArray[np.float32]
 Ids = NDArray[np.integer[Any]]

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from setun.drawing import pyplot, save
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics import noise
+from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Format, Values
 from setun.firmware.numerics.lmul import lmul
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import aligned
 from setun.programs import figure, parser, run, step, table
-from setun.sim.arithmetic import Arithmetic
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 from setun.sim.studies.demo import Demo, Ids, shipped
 
 TOKENS = 4096

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.drawing import pyplot, save
+from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.options import ACCUMULATOR, EXACT, Numerics
 from setun.programs import figure, parser, run, step, table
-from setun.sim.arithmetic import Arithmetic
 
 LENGTHS = tuple(1 << k for k in range(6, 17))
 CHUNKS = (1, 16, 64, 256)

@@ -3,8 +3,9 @@
 from setun.backends.base import Sampling
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 
 class GoldenConversation:

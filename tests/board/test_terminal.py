@@ -28,10 +28,11 @@ from setun.firmware.link import ChipClient, open_port
 from setun.firmware.link.port import Port
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.compiler import Image
 from setun.hw.link.sharing import SILENCE
 from setun.models.random import random_image
-from setun.sim.golden import GoldenModel, Sampler
+from setun.sim.golden import GoldenModel
 
 pytestmark = pytest.mark.timeout(900)
 MINITERM = (sys.executable, "-m", "serial.tools.miniterm", "--raw")

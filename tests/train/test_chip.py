@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 from setun.firmware.models.checkpoint import load_checkpoint  # noqa: E402
 from setun.firmware.numerics import noise  # noqa: E402
+from setun.firmware.numerics.arithmetic import Arithmetic  # noqa: E402
 from setun.firmware.numerics.lmul import lmul  # noqa: E402
 from setun.firmware.numerics.options import CODE_FRACTION, PRESETS, Numerics  # noqa: E402
 from setun.models.load import open_model  # noqa: E402
-from setun.sim.arithmetic import Arithmetic  # noqa: E402
 from setun.sim.evaluate import golden_logits  # noqa: E402
 from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train.chip import Chip, Quantiser  # noqa: E402

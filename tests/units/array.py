@@ -12,8 +12,8 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import SLOTS
+from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.options import CODE, CODE_FRACTION, Numerics
-from setun.sim.arithmetic import Arithmetic
 
 
 def fields(values: np.ndarray, width: int) -> int:

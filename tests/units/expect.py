@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.models.checkpoint import ModelConfig
+from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.functions import sigmoid
 from setun.firmware.numerics.options import CODE, Numerics
 from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.arithmetic import Arithmetic
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from setun.firmware.numerics import functions
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.lmul import lmul, square
+from setun.firmware.numerics.matmul import product
 from setun.firmware.numerics.noise import round_stochastic
 from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_FRACTION, EXACT, Numerics
-from setun.sim.matmul import product
 
 Codes = NDArray[np.floating[Any]]  # whole numbers
 EXACT_LENGTH = 128  # fp8 codes that float32 sums exactly: 17 + 7 bits
