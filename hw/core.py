@@ -229,7 +229,7 @@ class Core(wiring.Component):
             assert store.latency == LEAD - 1
             reader = WeightReader(self.config, store.depth, store.width)
             m.submodules.reader = self.restart(reader)
-            queue = fifo.SyncFIFOBuffered(width=24, depth=4)
+            queue = fifo.SyncFIFOBuffered(width=len(reader.command.payload), depth=4)
             m.submodules.weights_queue = self.restart(queue)
             self._through(m, sequencer.weights, queue, reader.command)
             m.d.comb += [

@@ -1,6 +1,6 @@
 """Ternary array: P activations times Q rows of weights in {-1, 0, 1} per cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,13 +10,11 @@ from setun.hw.arith import whole
 from setun.hw.array.accumulate import ChunkFlags, chunk_sums, running_sums
 from setun.hw.array.dot import Technology
 from setun.hw.array.rows import Rows
+from setun.hw.commands import array_command
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
-
-# Number of the last row group; whether the slot is kept for the next matvec.
-MATVEC = data.StructLayout({"last": unsigned(16), "keep": unsigned(1)})
 
 
 class TernaryArray(wiring.Component):
@@ -31,7 +29,7 @@ class TernaryArray(wiring.Component):
 
     Members
     -------
-    command : In(stream of `MATVEC`)
+    command : In(stream of `setun.hw.commands.array_command`)
         A matvec of (last + 1) x Q rows; `keep` leaves the slot for the next one.
     last : In
         Highest seat of the pass.
@@ -76,7 +74,7 @@ class TernaryArray(wiring.Component):
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
         super().__init__(
             {
-                "command": In(stream.Signature(MATVEC)),
+                "command": In(stream.Signature(array_command())),
                 "last": In(number(config.contexts)),
                 "filled": In(stream.Signature(range(config.slot_words + 1))),
                 "written": In(1),

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.hw.commands import weights_command
 from setun.hw.seats import number
 
 LEAD = 3  # cycles from the transfer of a word on the chip to its bits
@@ -32,7 +33,7 @@ class WeightReader(wiring.Component):
     -------
     restart : In(1)
         Begin again at word 0.
-    command : In(stream of 24)
+    command : In(stream of `setun.hw.commands.weights_command`)
         Words of the next matvec, at least 1; they follow those of the one before.
     last : In
         Highest seat of the pass.
@@ -47,7 +48,7 @@ class WeightReader(wiring.Component):
         super().__init__(
             {
                 "restart": In(1),
-                "command": In(stream.Signature(24)),
+                "command": In(stream.Signature(weights_command())),
                 "last": In(number(config.contexts)),
                 "address": Out(range(max(depth, 2))),
                 "data": In(width),
@@ -58,7 +59,8 @@ class WeightReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         start = Signal.like(self.address)  # of the matvec
-        words, left = Signal(24), Signal(24)  # of the matvec, of those for this seat
+        # Of the matvec, and of those for this seat.
+        words, left = Signal(weights_command()), Signal(weights_command())
         active, ending = Signal(), Signal()  # a matvec is under way; left == 1
         seat = Signal(number(self.config.contexts))
         word = Signal.like(self.data, reset_less=True)

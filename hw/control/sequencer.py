@@ -7,11 +7,14 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.program.isa import WORDS, Kernel, Op
-from setun.hw.array.array import MATVEC
-from setun.hw.memory.spaces import embed_command
+from setun.hw.commands import (
+    array_command,
+    embed_command,
+    quantise_command,
+    sink_command,
+    weights_command,
+)
 from setun.hw.seats import number
-from setun.hw.vector.quantiser import quantise_command
-from setun.hw.vector.sink import sink_command
 
 INSTRUCTION = data.StructLayout(
     {
@@ -74,9 +77,9 @@ class Sequencer(wiring.Component):
                 "embed": Out(stream.Signature(embed_command(config))),
                 "token": In(data.ArrayLayout(16, config.contexts)),
                 "quantise": Out(stream.Signature(quantise_command(config))),
-                "array": Out(stream.Signature(MATVEC)),
+                "array": Out(stream.Signature(array_command())),
                 "sink": Out(stream.Signature(sink_command(config))),
-                "weights": Out(stream.Signature(24)),
+                "weights": Out(stream.Signature(weights_command())),
                 "stored": In(1),
                 "sample_start": Out(1),
                 "sample_count": Out(16),

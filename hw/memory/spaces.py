@@ -14,9 +14,10 @@ from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image import terminal_tables as text
 from setun.firmware.image.memory_layout import Placement, Space
 from setun.firmware.program.isa import WORDS
+from setun.hw.commands import embed_command
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory.store import BUS_LATENCY, Store
-from setun.hw.seats import number, pass_layout, several, within, workspaces
+from setun.hw.seats import pass_layout, several, within, workspaces
 
 TEXT_WORDS = 1 << ceil_log2(text.WORDS)
 
@@ -59,13 +60,6 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
         **({Space.TEXT: Shape(9, 1, TEXT_WORDS)} if c.terminal else {}),
     }
-
-
-def embed_command(config: ChipConfig) -> data.StructLayout:
-    """EMBED for one seat: first constant word of the row, its vector words, where they go."""
-    return data.StructLayout(
-        {"first": 24, "words": 16, "destination": 16, "seat": number(config.contexts)}
-    )
 
 
 def slot_depth(config: ChipConfig) -> int:

@@ -1,6 +1,6 @@
 """Normaliser-quantiser: a vector of floats into codes for the array, and their scale."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from setun.hw.arith import (
     block_square,
     multiplier,
 )
+from setun.hw.commands import quantise_command
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.codes import EARLY, Coder, code_latency
@@ -21,20 +22,6 @@ from setun.hw.vector.scale import SUM_BITS, ScaleUnit
 
 AHEAD = 2  # commands whose maxima are taken before their codes are made
 VECTORS = 4  # between the beginning of their codes and their scale
-
-
-def quantise_command(config: ChipConfig) -> data.StructLayout:
-    """QUANTISE with addresses in memory words."""
-    return data.StructLayout(
-        {
-            "n": unsigned(16),  # elements
-            "source": unsigned(16),
-            "constants": unsigned(24),
-            "mean_square": unsigned(2),
-            "stream": unsigned(1),
-            "inverse_n": unsigned(config.vector.width),
-        }
-    )
 
 
 def coming_layout(config: ChipConfig) -> data.StructLayout:
@@ -72,7 +59,7 @@ class Quantiser(wiring.Component):
     Members
     -------
     command : In(stream)
-        See `quantise_command`. Begun at once if a slot is free.
+        See `setun.hw.commands.quantise_command`. Begun at once if a slot is free.
     seating : In
         Who sits where; see `setun.hw.seats.pass_layout`.
     vector_address : Out, vector_data : In, constant_address : Out, constant_data : In

@@ -1,6 +1,6 @@
 """Sink of the array: rows become floats, pass a kernel (MLGRU, GLU, ...) and are stored."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -8,28 +8,13 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import ChipConfig
 from setun.firmware.program.isa import Kernel
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
+from setun.hw.commands import sink_command
 from setun.hw.pipeline import delayed
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.kernel import KernelLane, kernel_latency
 from setun.hw.vector.noise import StateNoise
 from setun.hw.vector.quantiser import coming_layout
 from setun.hw.vector.rowstat import RowStatistic
-
-
-def sink_command(config: ChipConfig) -> data.StructLayout:
-    """MATVEC as the sink sees it, addresses in memory words."""
-    return data.StructLayout(
-        {
-            "rows": unsigned(16),
-            "kernel": unsigned(3),
-            "keep": unsigned(1),
-            "feeds": unsigned(1),
-            "stat_shift": unsigned(5),
-            "source": unsigned(16),
-            "destination": unsigned(16),
-            "scale": unsigned(config.vector.width),
-        }
-    )
 
 
 def logits_layout(config: ChipConfig) -> data.StructLayout:
@@ -49,7 +34,7 @@ class Sink(wiring.Component):
     Members
     -------
     command : In(stream)
-        See `sink_command`; done for every seat.
+        See `setun.hw.commands.sink_command`; done for every seat.
     seating : In
         Who sits where; see `setun.hw.seats.pass_layout`.
     groups : In(stream of Q signed sums)

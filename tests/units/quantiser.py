@@ -13,8 +13,9 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.program.isa import MeanSquare
+from setun.hw.commands import quantise_command
 from setun.hw.seats import pass_layout
-from setun.hw.vector.quantiser import coming_layout, quantise_command
+from setun.hw.vector.quantiser import coming_layout
 from units.array import fields, signed
 
 LIMIT = 20_000  # cycles without progress

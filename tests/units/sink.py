@@ -15,9 +15,10 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.noise import state_noise
 from setun.firmware.program.compiler import STAT_BITS
 from setun.firmware.program.isa import INT8_BITS, Kernel
+from setun.hw.commands import sink_command
 from setun.hw.seats import pass_layout
 from setun.hw.vector.quantiser import coming_layout
-from setun.hw.vector.sink import logits_layout, sink_command
+from setun.hw.vector.sink import logits_layout
 from units import expect
 from units.array import fields
 

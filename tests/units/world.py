@@ -12,12 +12,9 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.program.isa import WORDS, Instruction, Kernel
-from setun.hw.array.array import MATVEC
+from setun.hw.commands import array_command, embed_command, quantise_command, sink_command
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
-from setun.hw.memory.spaces import embed_command
 from setun.hw.seats import pass_layout
-from setun.hw.vector.quantiser import quantise_command
-from setun.hw.vector.sink import sink_command
 
 FOREVER = 1 << 60
 
@@ -166,7 +163,7 @@ class World:
     async def _matvecs(self) -> None:
         """All units are offered a matvec in the same cycle, or none takes it."""
         dut = self.dut
-        layouts = {"array": MATVEC, "sink": sink_command(self.config), "weights": None}
+        layouts = {"array": array_command(), "sink": sink_command(self.config), "weights": None}
         while True:
             await self.edge
             for name in layouts:
