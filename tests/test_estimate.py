@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from docs.pages import maker
 
 from setun import boards
 from setun.bench.measure import measure
@@ -16,7 +17,6 @@ from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.chip import estimate
 from setun.estimate.cycles import cycles_per_token
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
-from setun.estimate.diagram import layer_spans
 from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
@@ -193,7 +193,7 @@ def test_baud_that_the_clock_misses() -> None:
 
 @pytest.mark.parametrize("seats", [1, 2])
 def test_diagram_shows_every_weight_word_once(seats: int) -> None:
-    spans = layer_spans(seats)
+    spans = maker("layer_diagram").layer_spans(seats)
     array = [span for span in spans if span.unit == "array"]
     # A layer of 128 with 384 intermediate elements on 32 x 8 MACs.
     assert sum(span.end - span.start for span in array) == seats * (4 * 64 + 3 * 192)

@@ -16,14 +16,14 @@ GUARD = 'if __name__ == "__main__":'
 
 
 def programs() -> list[str]:
-    """Modules that are programs, but for the verbs' own."""
+    """Modules that are programs, but for the verbs' own, and files that make the docs."""
     found = []
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if GUARD in path.read_text("utf-8") and path.name != "__main__.py":
                 parts = path.relative_to(ROOT).with_suffix("").parts
                 found.append(".".join(parts if folder == "setun" else ("setun", *parts)))
-    return found
+    return found + sorted(str(path) for path in (ROOT / "docs" / "make").glob("*.py"))
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
@@ -40,7 +40,10 @@ def test_options_are_told(
         pytest.skip("needs PyTorch")
     monkeypatch.setattr(sys, "argv", [name, option])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        if name.endswith(".py"):
+            runpy.run_path(name, run_name="__main__")
+        else:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
     said = capsys.readouterr()
     assert ended.value.code == status
     assert (said.err if status else said.out).startswith("usage: ")

@@ -7,13 +7,26 @@ from typing import Any
 
 from setun.boards import Board
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement, place
+from setun.firmware.image.memory_layout import Placement, place, sized_for
 from setun.firmware.program.compiler import Image
 from setun.hw.array.dot import Technology
 from setun.hw.chip import Chip
 from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
 from setun.hw.fpga.flow import Model
 from setun.hw.fpga.flow.marks import in_bitstream
+from setun.models.load import open_model
+
+
+def usual_chip(board: Board) -> ChipConfig:
+    """The board's usual chip with memories for its model, as `setun build` makes it."""
+    image = open_model(board.model).image
+    plain = {
+        **ChipConfig().to_dict(),
+        "packing": image.packing,
+        "baud": board.baud,
+        "clock_hz": round(board.chip_clock_mhz * 1e6),
+    }
+    return sized_for(image, ChipConfig.from_dict({**plain, **board.usual({})}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,13 @@ from serial.tools import list_ports
 from docs.pages import Shown
 from setun import boards, cli
 from setun.backends.simulated import blank_verilog, simulated_config
+from setun.boards.building import usual_chip
 from setun.firmware.image import file as image_file
 from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.options import Numerics
 from setun.hw.emit.verilog import TOP
 from setun.hw.fpga.families import family
 from setun.models.load import load_model
-from setun.quickstart import usual_chip
 from setun.sim.memories.system import system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
 

@@ -1,10 +1,13 @@
 """Commands that README and docs show, with the output they promise."""
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 FENCE = "```"
@@ -29,6 +32,16 @@ class Shown:
 def pages() -> list[Path]:
     """README and every page of docs."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@cache
+def maker(name: str) -> ModuleType:
+    """The program docs/make/NAME.py, as a module; it is not part of the package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "make" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def name(page: Path) -> str:
@@ -59,14 +72,14 @@ def scripts(page: Path) -> list[str]:
 
 
 def inline(page: Path) -> Iterator[Shown]:
-    """Commands between back quotes outside of blocks that begin with `setun` or `python -m`."""
+    """Commands between back quotes outside of blocks: `setun …`, `python -m setun…` and so on."""
     inside = False
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
         if line.startswith(FENCE):
             inside = not inside
         elif not inside:
             for text in line.split("`")[1::2]:
-                if re.match(r"setun |python -m setun", text):
+                if re.match(r"setun |python -m setun|python docs/make/", text):
                     yield Shown(name(page), number, text)
 
 

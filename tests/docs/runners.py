@@ -27,7 +27,7 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"python -m setun\.estimate\.measure$", MEASURE),
     (r"python -m setun\.estimate\.measure --report ", REPORT),
     (r"(setun train|setun run small|python -m setun\.train\.speed$)", TRAIN),
-    (r"python -m ", INLINE),
+    (r"python (-m |docs/make/)", INLINE),
     (r"dask (scheduler|worker)\b", DASK),
     (r"setun explore .*--scheduler ", DASK),
     (r"setun explore (?!.*--vary)", SLOW),

@@ -9,7 +9,7 @@ import pytest
 from docs import pages
 from docs.desk import Desk
 from docs.pages import Shown
-from setun import boards, quickstart
+from setun import boards
 
 QUICKSTART = "docs/quickstart.md"
 VERBS = ("flash", "load", "stream")
@@ -93,7 +93,7 @@ def test_on_each_boards_chip(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_quick_start_is_what_its_command_prints() -> None:
     """Text that a chip would stream comes from the golden model, sizes from the placement."""
-    assert (pages.ROOT / QUICKSTART).read_text("utf-8") == quickstart.page()
+    assert (pages.ROOT / QUICKSTART).read_text("utf-8") == pages.maker("quickstart_page").page()
 
 
 def test_every_board_has_its_section() -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from docs import pages
-from setun import boards, picture
+from setun import boards
 from setun.boards import get
 from setun.cli import demo
 from setun.estimate import boards as measured
 from setun.estimate import measure
 
 SVG = "{http://www.w3.org/2000/svg}"
+picture = pages.maker("stream_picture")
 README = (pages.ROOT / "README.md").read_text("utf-8")
 
 
@@ -68,7 +69,7 @@ def test_the_chip_writes_what_the_picture_shows() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_the_table_of_boards_is_what_was_measured(page: str) -> None:
-    """If it fails: python -m setun.estimate.boards --write README.md, and setun.quickstart."""
+    """If it fails: python -m setun.estimate.boards --write README.md, and the page anew."""
     text = (pages.ROOT / page).read_text("utf-8")
     assert measured.replaced(text) == text and measured.measured() in text
 
@@ -83,7 +84,7 @@ def test_boards_are_called_built_where_a_build_is_recorded() -> None:
 
 def test_a_report_goes_into_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a board's usual chip, by `python -m setun.estimate.measure --report FILE`."""
-    from setun.quickstart import usual_chip
+    from setun.boards.building import usual_chip
 
     for name in ("builds.json", measured.FILE):
         (tmp_path / name).write_text((measure.FOLDER / name).read_text())

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 
 from setun import boards
+from setun.boards.building import usual_chip
 from setun.estimate.best import free_space
 from setun.explore.space import Point, Space, clocks, name_of, points, varied_values
 from setun.firmware.config import ChipConfig
@@ -14,7 +15,6 @@ from setun.firmware.errors import SetunError
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.models.load import load_model
-from setun.quickstart import usual_chip
 
 OPTIONS = {"columns": (8, 64), "rows": (1, 8), "lanes": (1, 2, 8), "contexts": (1, 2)}
 

@@ -1,4 +1,4 @@
-"""`python -m setun.picture --plot docs/stream.svg`: a terminal in which a chip streams.
+"""`python docs/make/stream_picture.py --plot docs/stream.svg`: a terminal in which a chip streams.
 
 The text is the golden model's, which the chip's RTL equals on every bit; sampled by the seed that
 `setun demo` uses, so it is what the demo begins with.

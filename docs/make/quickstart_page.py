@@ -1,4 +1,4 @@
-"""`python -m setun.quickstart`: docs/quickstart.md, board by board, what is typed and printed.
+"""`python docs/make/quickstart_page.py`: docs/quickstart.md, what is typed and printed.
 
 What a board's chip says is computed by the golden model, what is loaded by the placement, so the
 page is the same as on a board; `tests/docs` runs its commands on simulated chips.
@@ -10,10 +10,10 @@ from pathlib import Path
 from setun import boards
 from setun.backends import GoldenBackend, Sampling
 from setun.boards import Board
+from setun.boards.building import usual_chip
 from setun.boards.flashing import Built, plan
 from setun.estimate.boards import measured
-from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.options import Numerics
 from setun.hw.fpga.families import family
 from setun.models.load import open_model
@@ -41,18 +41,6 @@ Each line is what `setun build` printed for the board's usual chip; `setun board
 
 Programming wants access to USB, talking to the serial port: see [a board](board.md) for both, and for what else can be typed. `setun flash` without `--dry-run` runs what it shows. The bitstream is lost with the power; `--to flash` keeps it.
 """  # noqa: E501
-
-
-def usual_chip(board: Board) -> ChipConfig:
-    """The board's usual chip with memories for its model, as `setun build` makes it."""
-    image = open_model(board.model).image
-    plain = {
-        **ChipConfig().to_dict(),
-        "packing": image.packing,
-        "baud": board.baud,
-        "clock_hz": round(board.chip_clock_mhz * 1e6),
-    }
-    return sized_for(image, ChipConfig.from_dict({**plain, **board.usual({})}))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`python -m setun.estimate.diagram --plot FILE`: who works when in one layer, as a picture."""
+"""`python docs/make/layer_diagram.py --plot FILE`: who works when in one layer, as a picture."""
 
 from pathlib import Path
 from typing import Any
