@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.folders import ROOT
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--waves FILE.fst`."""
@@ -20,4 +22,4 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder beside the project with reference vectors, checkpoints and text."""
-    return Path(__file__).parents[2] / "shared"
+    return ROOT.parent / "shared"

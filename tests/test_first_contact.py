@@ -16,17 +16,17 @@ import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
-from docs.runners import INSTALL, runner
 from serial.tools import list_ports
-from test_package import FOLDERS, PROJECT
 
+from bench.folders import ROOT
 from docs import pages
+from docs.runners import INSTALL, runner
 from setun import boards, cli, models
 from setun.cli import completion
 from setun.cli.caches import ensure_cache
 from setun.firmware.errors import nearest
+from test_package import FOLDERS, PROJECT
 
-ROOT = Path(__file__).parents[1]
 WHEEL_MB = 10
 INSTALL_SECONDS = 900  # on a machine that does other things too
 

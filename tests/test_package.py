@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import setun
+from bench.folders import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = {"setun": "setun"} | {
     name: f"setun.{name}" for name in ("hw", "sim", "firmware", "constraints", "train")
 }

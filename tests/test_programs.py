@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from docs.pages import ROOT
 
+from bench.folders import ROOT
 from setun.firmware.errors import SetunError
 from setun.programs import run
 

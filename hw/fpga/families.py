@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from setun.firmware.errors import SetunError
 
-# No unit uses a word of these memories that it read in the cycle of its write (tests/
-# test_chip_bitstream.py, tests/test_chip_small.py): without this Yosys keeps the old word, with
+# No unit uses a word of these memories that it read in the cycle of its write (tests/hw/chip/
+# test_bitstream.py and test_small.py): without this Yosys keeps the old word, with
 # registers and a multiplexer for each bit of a 36-bit wide block.
 # The elements that Amaranth names x[0], x[1] would pass for bits of x where ABC9 hands over names,
 # and synthesis of some chips ends there.

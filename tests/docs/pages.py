@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).parents[2]
+from bench.folders import ROOT
+
 FENCE = "```"
 ANYTHING = "…"  # in promised output
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.folders import ROOT
 from docs import pages
 from docs.desk import Desk
 from docs.pages import Shown
@@ -33,7 +34,7 @@ def quick() -> list[tuple[str, Shown]]:
     What the quick start promises of other boards' chips is `test_on_each_boards_chip`'s.
     """
     found: dict[tuple[str, str], tuple[str, Shown]] = {}
-    for page in [pages.ROOT / QUICKSTART, *pages.pages()]:
+    for page in [ROOT / QUICKSTART, *pages.pages()]:
         for board, command in of_boards(page):
             other = pages.name(page) == QUICKSTART and board != SMALL
             if command.words[1] == "flash" or not other:
@@ -84,7 +85,7 @@ def test_on_the_small_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_on_each_boards_chip(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick start of each board, on its own chip, from power-on."""
     desk = Desk(name, tmp_path, monkeypatch)
-    commands = [c for board, c in of_boards(pages.ROOT / QUICKSTART) if board == name]
+    commands = [c for board, c in of_boards(ROOT / QUICKSTART) if board == name]
     assert {"flash", "stream"} <= {c.words[1] for c in commands}
     with desk.powered():
         for command in commands:
@@ -93,11 +94,11 @@ def test_on_each_boards_chip(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_quick_start_is_what_its_command_prints() -> None:
     """Text that a chip would stream comes from the golden model, sizes from the placement."""
-    assert (pages.ROOT / QUICKSTART).read_text("utf-8") == pages.maker("quickstart_page").page()
+    assert (ROOT / QUICKSTART).read_text("utf-8") == pages.maker("quickstart_page").page()
 
 
 def test_every_board_has_its_section() -> None:
-    text = (pages.ROOT / QUICKSTART).read_text("utf-8")
+    text = (ROOT / QUICKSTART).read_text("utf-8")
     for name in boards.names():
         assert f"\n## {boards.get(name).label}\n" in text
         assert f"setun build --board {name} " in text

@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
+from bench.folders import ROOT
 from docs import pages
-from docs.pages import ROOT, Shown
+from docs.pages import Shown
 from docs.runners import BUILDS, INLINE, QUICK, RUNS, SLOW, form, runner
 from setun import boards
 from setun.cli import cli
@@ -184,7 +185,7 @@ def test_every_command_is_run_by_a_test() -> None:
 
 
 def test_builds_in_the_docs_are_of_a_board_and_its_model() -> None:
-    """What tests/test_build_boards.py builds: the board's chip with the board's model."""
+    """What tests/hw/fpga/test_boards.py builds: the board's chip with the board's model."""
     for command in [*shown(), *inlined()]:
         if runner(command) == BUILDS:
             words = command.words

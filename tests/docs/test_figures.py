@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.folders import ROOT
 from docs import pages
 from setun import boards
 from setun.boards import get
@@ -17,7 +18,7 @@ from setun.estimate import measure
 
 SVG = "{http://www.w3.org/2000/svg}"
 picture = pages.maker("stream_picture")
-README = (pages.ROOT / "README.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def terminal(svg: str) -> list[str]:
@@ -35,7 +36,7 @@ def wrapped(text: str) -> str:
 
 
 def test_the_picture_of_the_stream_is_the_golden_models() -> None:
-    shown = terminal((pages.ROOT / "docs/stream.svg").read_text("utf-8"))
+    shown = terminal((ROOT / "docs/stream.svg").read_text("utf-8"))
     assert shown[0] == f"$ {picture.COMMAND}"
     assert wrapped("\n".join(shown[1:])) == wrapped(picture.text())
     assert len(shown) > 10 and max(map(len, shown)) <= picture.WIDTH
@@ -70,7 +71,7 @@ def test_the_chip_writes_what_the_picture_shows() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_the_table_of_boards_is_what_was_measured(page: str) -> None:
     """If it fails: python -m setun.estimate.boards --write README.md, and the page anew."""
-    text = (pages.ROOT / page).read_text("utf-8")
+    text = (ROOT / page).read_text("utf-8")
     assert measured.replaced(text) == text and measured.measured() in text
 
 

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from docs import pages
+from bench.folders import ROOT
 from setun.firmware.image.memory_layout import Space
 from setun.firmware.link import identity
 from setun.firmware.link.messages import (
@@ -30,7 +30,7 @@ def rows(page: str, *heading: str) -> list[list[str]]:
     """Cells of the page's one table with this heading, or whose heading begins so."""
     tables: list[tuple[list[str], list[list[str]]]] = []
     inside = False
-    for line in (pages.ROOT / "docs" / page).read_text("utf-8").splitlines():
+    for line in (ROOT / "docs" / page).read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]] if line.startswith("|") else []
         if cells and not inside:
             tables.append((cells, []))
@@ -71,7 +71,7 @@ def test_every_reason_has_its_line(kind, heading) -> None:  # type: ignore[no-un
 def test_commands_and_events_of_contexts_say_so() -> None:
     shown = rows(LINK, "type", "name", "payload", "data in the reply after status")
     assert {row[1] for row in shown if "context" in row[0]} == {c.name for c in OF_CONTEXT}
-    spaces = re.search(r"spaces are 0–(\d)", (pages.ROOT / "docs" / LINK).read_text("utf-8"))
+    spaces = re.search(r"spaces are 0–(\d)", (ROOT / "docs" / LINK).read_text("utf-8"))
     assert spaces and int(spaces[1]) == SPACES - 1 and max(Space) < SPACES
 
 

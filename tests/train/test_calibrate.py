@@ -17,8 +17,7 @@ from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import read_snapshot
 from setun.train.text import Text, prepare
-
-from .runs import TEXT, train, write_text
+from train.runs import TEXT, train, write_text
 
 TINY = Recipe(hidden=16, layers=2, intermediate=24, context=16, batch=4, steps=9, calibrate=0.1)
 

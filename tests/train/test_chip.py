@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.folders import ROOT
+
 torch = pytest.importorskip("torch")
 from setun.firmware.models.checkpoint import load_checkpoint  # noqa: E402
 from setun.firmware.numerics import noise  # noqa: E402
@@ -22,10 +24,9 @@ from setun.train.chip import Chip, Quantiser  # noqa: E402
 from setun.train.model import HgrnBit  # noqa: E402
 from setun.train.scan import scan  # noqa: E402
 from setun.train.state import read_snapshot  # noqa: E402
+from train.runs import train, write_text  # noqa: E402
 
-from .runs import train, write_text  # noqa: E402
-
-SHIPPED = Path(__file__).parents[2] / "setun" / "models" / "shakespeare-small"
+SHIPPED = ROOT / "setun" / "models" / "shakespeare-small"
 NUMBERS = st.lists(
     st.floats(-1024, 1024, width=32).filter(lambda x: x == 0 or abs(x) > 2**-30),
     min_size=2,

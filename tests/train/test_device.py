@@ -14,9 +14,8 @@ from setun.train.loop import Progress, Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import read_snapshot
 from setun.train.text import Text, prepare
-
-from .elsewhere import There, elsewhere
-from .runs import write_text
+from train.elsewhere import There, elsewhere
+from train.runs import write_text
 
 RECIPE = Recipe(
     hidden=16,

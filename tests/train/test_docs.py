@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from bench.folders import ROOT
+from docs import pages
 from docs.runners import TRAIN, runner
 from docs.test_docs import run
 
-from docs import pages
-
 pytest.importorskip("torch")
-PAGE = pages.ROOT / "docs" / "train.md"
+PAGE = ROOT / "docs" / "train.md"
 SHORT = ("--steps", "2", "--every", "2", "--batch", "2", "--context", "16")
 
 

@@ -1,9 +1,9 @@
 """The model that is trained against the float reference, and its gradients against autograd's."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+
+from bench.folders import ROOT
 
 torch = pytest.importorskip("torch")
 from setun.firmware.models.checkpoint import ModelConfig, expected_shapes, load_checkpoint  # noqa: E402
@@ -11,7 +11,7 @@ from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train import layers, plain  # noqa: E402
 from setun.train.model import HgrnBit  # noqa: E402
 
-SHIPPED = Path(__file__).parents[2] / "setun" / "models" / "shakespeare-small"
+SHIPPED = ROOT / "setun" / "models" / "shakespeare-small"
 
 
 def test_names_and_shapes_are_upstreams() -> None:

@@ -18,8 +18,7 @@ from setun.train.calibrate import HEAD
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import FILE, read_snapshot
-
-from .runs import TEXT, contents, train, train_command, write_text
+from train.runs import TEXT, contents, train, train_command, write_text
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+"""The whole chip through its UART pins under cocotb: tokens and state as golden's."""
+
+import numpy as np
+import pytest
+
+from bench.runner import run_bench
+from hw.chip.test_chip import SEED, TEMPERATURE, Case, image, tokens_of
+from setun.firmware.image.memory_layout import place
+from setun.firmware.numerics.functions import seed_state
+from setun.firmware.numerics.sampling import Sampler
+from setun.firmware.program.compiler import aligned
+from setun.hw.chip import Chip
+from setun.sim.golden import GoldenModel
+
+
+@pytest.mark.parametrize(
+    ("greedy", "sampled"),
+    [(16, 8), pytest.param(64, 64, marks=pytest.mark.slow)],
+)
+def test_generations(greedy: int, sampled: int) -> None:
+    case = Case("a", 16, 4, 1)
+    config, im = case.config(), image("a")
+    fmt = config.vector
+    jobs, arrays = [], {}
+    for k, (count, temperature) in enumerate([(greedy, None), (sampled, TEMPERATURE)]):
+        golden = GoldenModel(im, config.numerics)
+        sampler = Sampler(config.numerics, temperature and 1.0 / temperature, SEED)
+        prompt = tokens_of("a", 5)
+        for token in prompt:
+            golden.feed(token)
+        tokens = []
+        for _ in range(count):
+            tokens.append(sampler(golden.logits()))
+            golden.feed(tokens[-1])
+        arrays[f"tokens{k}"] = np.array(tokens)
+        width = im.config.inner_size
+        state = np.zeros((im.config.num_hidden_layers, aligned(width)), np.int64)
+        state[:, :width] = fmt.to_bits(golden.state).reshape(-1, width)
+        arrays[f"state{k}"] = state
+        factor = 0 if temperature is None else int(fmt.to_bits(1.0 / temperature)[0])
+        jobs.append(
+            {
+                "prompt": prompt,
+                "greedy": temperature is None,
+                "factor": factor,
+                "seed": seed_state(SEED),
+            }
+        )
+    chip = Chip(config, place(im, config))
+    parameters = {"config": config.to_dict(), "generations": jobs}
+    run_bench(chip, "hw.chip.bench_pins", parameters=parameters, arrays=arrays, seed=91)

@@ -1,0 +1,71 @@
+"""Flash and single-port RAM behind the weight DMA: loads, restarts, stalls, the link's turn."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from bench.harness import Parts
+from bench.runner import run_bench
+from setun.firmware.config import SECTOR, ChipConfig
+from setun.hw.memory.external import ExternalWeights, flash_part
+from setun.sim.memories.flash import FlashModel
+
+WORDS = 200
+# A slow clock: the flash's pauses are microseconds.
+CONFIGS = {
+    name: ChipConfig(columns=8, rows=4, lanes=1, weight_words=WORDS, clock_hz=4_000_000, **options)
+    for name, options in {
+        "flash": {"memory": "qspi", "packing": "1.6b"},  # 32 bits to 56
+        "wide": {"memory": "spram"},  # words of a beat
+        "narrow": {"memory": "spram", "packing": "1.6b"},  # 64 bits to 56
+    }.items()
+}
+
+
+class ExternalSystem(wiring.Component):
+    """External weights and the memory outside, if it is one.
+
+    Members: those of `ExternalWeights` but its pins; `violation`, see `FlashModel`.
+    """
+
+    PORTS = ("restart", "o", "weights_req", "weights_rsp")
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config, self.weights = config, ExternalWeights(config)
+        members = self.weights.signature.members
+        super().__init__({**{name: members[name] for name in self.PORTS}, "violation": Out(4)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.weights = weights = self.weights
+        m.d.comb += weights.restart.eq(self.restart)
+        for name in self.PORTS[1:]:
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(weights, name))
+        if self.config.memory == "qspi":
+            c = self.config
+            m.submodules.flash = flash = FlashModel(
+                flash_part(c),
+                c.clock_hz,
+                first=c.flash_base,
+                depth=SECTOR,
+                program_us=50.0,
+                erase_us=500.0,
+            )
+            wiring.connect(m, weights.memory, flash.pins)
+            m.d.comb += self.violation.eq(flash.violation.code)
+        return m
+
+
+def test_external_weights() -> None:
+    about = [
+        {
+            "name": name,
+            "weight_bits": c.weight_bits,
+            "weight_words": c.weight_words,
+            "bytes": c.weight_bytes,
+            "rounds": 6 if c.memory == "qspi" else 40,
+        }
+        for name, c in CONFIGS.items()
+    ]
+    units = {name: ExternalSystem(config) for name, config in CONFIGS.items()}
+    run_bench(Parts(units), "hw.memory.bench_external", parameters={"memories": about}, seed=81)

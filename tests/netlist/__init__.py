@@ -1,1 +1,0 @@
-"""Chips as Yosys leaves them: netlists of a vendor's cells, and models of those cells."""

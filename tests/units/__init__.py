@@ -1,1 +1,0 @@
-"""Cocotb modules and models of the core's benches."""
