@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel
 
 Ids = NDArray[np.integer[Any]]
@@ -25,7 +25,7 @@ LOGITS_AT_ONCE = 1 << 24
 
 
 class BatchModel(Protocol):
-    """`reference.FloatModel` or `folded.FoldedModel`."""
+    """A float reference, or `folded.FoldedModel`."""
 
     def forward_batch(self, ids: Ids) -> NDArray[np.float32]:
         """Logits [B, T, V] of ids [B, T], every row from a zero state."""
@@ -128,7 +128,7 @@ def golden_logits(
     SetunError
         A token is outside the vocabulary.
     """
-    vocabulary = image.config.vocab_size
+    vocabulary = image.vocab_size
     if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
         wrong = ids[(ids < 0) | (ids >= vocabulary)][0]
         raise SetunError("token id", f"must be 0 to {vocabulary - 1}", wrong)

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.numerics.matmul import product
-from setun.firmware.program.compiler import Image, aligned
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
-from setun.sim.reference.hgrn_bit import ABSMAX_FLOOR, round_half_away, scan, sigmoid
-
-Array = NDArray[np.float32]
-Ids = NDArray[np.integer[Any]]
-
-ROWS_AT_ONCE = 4096
-"""Tokens per pass of a batch: more only spills the caches."""
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
+from setun.sim.reference.layers import (
+    ABSMAX_FLOOR,
+    ROWS_AT_ONCE,
+    Array,
+    Ids,
+    round_half_away,
+    scan,
+    sigmoid,
+)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class _Run:
     eps_outer: np.float32
     eps_inner: np.float32
     row_mean_square: Array
-    state: dict[int, Array]  # [B, T, width] by layer
+    state: dict[int, Array]  # [B, T, width] by start element
 
 
 class FoldedModel:
@@ -47,7 +48,7 @@ class FoldedModel:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self._weights = [np.ascontiguousarray(m.codes.T, np.float32) for m in image.matrices]
+        self._weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
 
     def forward_batch(self, ids: Ids) -> Array:
         """Logits [B, T, V] after each token of `ids` [B, T].
@@ -57,7 +58,7 @@ class FoldedModel:
         SetunError
             A token is outside the vocabulary.
         """
-        ids, vocabulary = np.asarray(ids), self.image.config.vocab_size
+        ids, vocabulary = np.asarray(ids), self.image.vocab_size
         if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
             wrong = ids[(ids < 0) | (ids >= vocabulary)][0]
             raise SetunError("token id", f"must be 0 to {vocabulary - 1}", wrong)
@@ -74,7 +75,7 @@ class FoldedModel:
             if op.op is Op.SCALARS:
                 run.eps_outer, run.eps_inner = np.float32(op.constants), np.float32(op.immediate)
             elif op.op is Op.EMBED:
-                run.vector[op.dst] = image.embedding[ids]
+                run.vector[op.dst] = image.tables[Table.EMBEDDING][ids]
             elif op.op is Op.QUANTISE:
                 self._quantise(op, run)
             elif op.op is Op.MATVEC:
@@ -86,7 +87,7 @@ class FoldedModel:
 
     def _quantise(self, op: Instruction, run: _Run) -> None:
         x, start = run.vector[op.src], int(op.constants)
-        outer, gain = self.image.pairs[start : start + op.n].T
+        outer, gain = self.image.tables[Table.CONSTANTS][start : start + op.n].T
         if op.mean_square is MeanSquare.NONE:
             eps: Any = run.eps_inner
         else:
@@ -101,16 +102,16 @@ class FoldedModel:
         run.scale = top / (np.float32(127) * rms)
 
     def _store(self, op: Instruction, y: Array, run: _Run) -> None:
-        v, width = run.vector, aligned(self.image.config.inner_size)
+        v = run.vector
         if op.kernel is Kernel.COPY:
             v[op.dst] = y
         elif op.kernel is Kernel.SILU:
             v[op.dst] = y * sigmoid(y)
         elif op.kernel is Kernel.MLGRU:
-            layer = op.dst // width
-            u = self.image.gates[layer] * sigmoid(-y)
+            gates = self.image.tables[Table.GATES][op.dst : op.dst + op.n]
+            u = gates * sigmoid(-y)
             start = np.zeros((y.shape[0], y.shape[2]), np.float32)
-            run.state[layer] = v[op.src] = scan(u * v[op.src], 1 - u, start)
+            run.state[op.dst] = v[op.src] = scan(u * v[op.src], 1 - u, start)
         elif op.kernel is Kernel.GLU:
             a = v[op.src]
             v[op.dst] = y * (a * sigmoid(a))

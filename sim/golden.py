@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.image.image import Image
 from setun.firmware.numerics import functions, noise
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image, aligned
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
 
 SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
 Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
@@ -39,6 +39,11 @@ class GoldenModel:
         Rows computed side by side; None for one token stream.
     trace
         Called with every vector that a unit produces: tensor name, unit, values.
+
+    Members
+    -------
+    state
+        The recurrent state [.., elements]; `image.memory.state` says what lies where.
     """
 
     def __init__(
@@ -54,17 +59,17 @@ class GoldenModel:
         self.batch = batch
         self.trace = trace
         f = self.numerics.vector
-        self._weights = [np.ascontiguousarray(m.codes.T, np.float32) for m in image.matrices]
-        self._outer, self._gain = f.round(image.pairs[:, 0]), f.round(image.pairs[:, 1])
-        self._embedding = f.round(image.embedding)
-        self._gates = f.round(image.gates)
+        self._weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
+        self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
+        self._embedding = f.round(image.tables[Table.EMBEDDING])
+        self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
         ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
         adapted = [i.adapted(self.numerics) for i in image.program]
         program = [(i, f.round1(float(i.immediate))) for i in adapted]
         self._body, self._head = program[: ends[0]], program[ends[0] + 1 : ends[1]]
         rows = () if batch is None else (batch,)
         self._vector = {0: np.zeros((*rows, 1))}  # by start element
-        self.state = np.zeros((image.config.num_hidden_layers, *rows, image.config.inner_size))
+        self.state = np.zeros((*rows, image.memory.state_elements))
         self.reset()
 
     def reset(self) -> None:
@@ -82,7 +87,7 @@ class GoldenModel:
         return self._run(self._head, None)
 
     def _run(self, program: Program, embedded: Values | None) -> Values:
-        v, layer_width = self._vector, aligned(self.image.config.inner_size)
+        v = self._vector
         matrix = 0 if embedded is not None else len(self._weights) - 1
         compute = self.arithmetic
         r, mul = compute.r, compute.mul
@@ -101,15 +106,16 @@ class GoldenModel:
                 matrix += 1
                 s = mul(scale, immediate)
                 y = mul(compute.floats(rows), s)
-                layer = op.dst // layer_width
+                target = slice(op.dst, op.dst + op.n)
                 if op.kernel is Kernel.COPY:
                     v[op.dst] = y
                 elif op.kernel is Kernel.SILU:
                     v[op.dst] = mul(y, sigmoid(y))
                 elif op.kernel is Kernel.MLGRU:
-                    u = mul(self._gates[layer], sigmoid(-y))
-                    h = compute.remember(u, self.state[layer], v[op.src], self._random(op.dst, y))
-                    self.state[layer], v[op.src] = h, r(h)
+                    u = mul(self._gates[target], sigmoid(-y))
+                    before, random = self.state[..., target], self._random(op.dst, y)
+                    h = compute.remember(u, before, v[op.src], random)
+                    self.state[..., target], v[op.src] = h, r(h)
                 elif op.kernel is Kernel.GLU:
                     a = v[op.src]
                     v[op.dst] = mul(y, mul(a, sigmoid(a)))
@@ -122,7 +128,7 @@ class GoldenModel:
                     self.trace(
                         op.note,
                         op.kernel.name,
-                        self.state[layer]
+                        self.state[..., target]
                         if kept
                         else y
                         if op.kernel is Kernel.SAMPLE

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from setun.sim.texts import WINDOW
 
-HEAD = "lm_head.weight"
-"""Its mean magnitude scales the logits, its codes do not change with it."""
 ROUNDS = 2  # of Newton's method: one evaluation begins where the last one ended
 FARTHEST = 2.0  # change in a round
 STRETCHES = 16

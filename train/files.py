@@ -11,7 +11,7 @@ from torch import Tensor
 from setun.drawing import pyplot
 from setun.drawing import save as save_figure
 from setun.firmware.image.container import write_atomically
-from setun.firmware.models.checkpoint import ARCHITECTURE, MODEL_TYPE, Checkpoint, ModelConfig
+from setun.firmware.models.checkpoint import Checkpoint
 from setun.sim.texts import WINDOW
 from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
@@ -20,35 +20,11 @@ MODEL, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 CARD, PLOT = "README.md", "losses.svg"
 
 
-def config_json(config: ModelConfig) -> str:
-    """config.json as upstream's `save_pretrained` writes it."""
-    fields = {
-        "architectures": [ARCHITECTURE],
-        "model_type": MODEL_TYPE,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "attn_mode": "fused_recurrent",
-        "num_heads": config.num_heads,
-        "expand_ratio": 1,
-        "use_short_conv": False,
-        "conv_size": 4,
-        "share_conv_kernel": True,
-        "use_lower_bound": config.use_lower_bound,
-        "hidden_ratio": 4,
-        "intermediate_size": config.intermediate_size,
-        "hidden_act": "swish",
-        "rms_norm_eps": config.rms_norm_eps,
-        "tie_word_embeddings": False,
-        "torch_dtype": "float32",
-    }
-    return json.dumps(fields, indent=2)
-
-
 def write_model(folder: Path, trainer: Trainer) -> None:
     """The checkpoint of `trainer`'s weights as they are evaluated."""
     tensors: dict[str, Tensor] = {n: t.cpu().contiguous() for n, t in trainer.weights().items()}
-    write_atomically(folder / CONFIG, config_json(trainer.model.config).encode())
+    fields = trainer.architecture.config_fields(trainer.model.config)
+    write_atomically(folder / CONFIG, json.dumps(fields, indent=2).encode())
     write_atomically(folder / TOKENIZER, trainer.text.tokenizer_json.encode())
     write_atomically(folder / MODEL, save(tensors, metadata={"format": "pt"}))
 
@@ -79,8 +55,7 @@ def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golde
     weights = recipe.weights(text.vocab_size)
     aside = recipe.set_aside(len(text.train))
     rows = {
-        "architecture": "MatMul-free LM (HGRNBit layout): MLGRU token mixer, GLU channel mixer, "
-        "every projection a BitLinear",
+        "architecture": trainer.architecture.description,
         "size": f"hidden {recipe.hidden}, {recipe.layers} layers, intermediate "
         f"{recipe.intermediate}, vocabulary of {text.vocab_size} ({recipe.tokenizer})",
         "weights": f"{weights:,} ternary, plus embedding, gains and lower bounds; the file holds "

@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from setun.firmware.errors import SetunError
+from setun.firmware.models.architecture import find as find_architecture
 from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import compile_checkpoint
 from setun.sim.evaluate import score_golden, windows
 from setun.sim.texts import WINDOW
-from setun.train.calibrate import HEAD, fitted, split
+from setun.train import architectures
+from setun.train.calibrate import fitted, split
 from setun.train.chip import Chip
 from setun.train.devices import find, matmul_type
-from setun.train.model import HgrnBit
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
 from setun.train.text import Text
@@ -74,9 +75,10 @@ class Trainer:
         if recipe.numerics is not None:
             self.chip = Chip(Numerics.from_dict(recipe.numerics))
         torch.manual_seed(recipe.seed)
-        shape = recipe.model(text.vocab_size)
-        matmul = matmul_type(self.device)
-        self.model = HgrnBit(shape, recipe.dropout, matmul).to(self.device)
+        self.architecture = find_architecture(recipe.architecture)
+        shape, matmul = recipe.model(text.vocab_size), matmul_type(self.device)
+        model = architectures.build(self.architecture, shape, recipe.dropout, matmul)
+        self.model = model.to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
         learnt, apart = split(text.train, recipe.set_aside(len(text.train)))
         self.train_ids, self.held_out = torch.from_numpy(learnt), torch.from_numpy(text.held_out)
@@ -142,7 +144,8 @@ class Trainer:
         """What is evaluated and kept, by upstream's names: the average, or the parameters, the
         logits scaled as at the last evaluation."""
         found = self.averages or {n: p.detach() for n, p in self.model.named_parameters()}
-        return found | {HEAD: found[HEAD] * self.progress.scale}
+        head = self.model.head
+        return found | {head: found[head] * self.progress.scale}
 
     @torch.no_grad()
     def evaluate(self) -> float:
@@ -170,11 +173,15 @@ class Trainer:
     def _held_out_loss(self) -> float:
         if self.chip is None:
             return self._exact_loss()
-        arrays = {n: p.detach().cpu().numpy() for n, p in self.model.named_parameters()}
-        image = compile_checkpoint(Checkpoint(self.model.config, arrays, None))
+        image = compile_checkpoint(self.checkpoint(dict(self.model.named_parameters())))
         count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
         rows = windows(self.held_out.numpy(), WINDOW, count)
         return score_golden(image, self.chip.numerics, *rows).loss
+
+    def checkpoint(self, tensors: dict[str, Tensor]) -> Checkpoint:
+        """The model with these parameters, without a tokenizer."""
+        arrays = {n: t.detach().cpu().numpy() for n, t in tensors.items()}
+        return Checkpoint(architecture=self.architecture, config=self.model.config, tensors=arrays)
 
     def _exact_loss(self) -> float:
         total, count = 0.0, 0

@@ -1,12 +1,13 @@
 """The model as one writes it first: autograd through every operation, the recurrence a loop over
-tokens. What `setun.train.model` must equal, and what `setun.train.speed` compares it with."""
+tokens. What `setun.train.hgrn_bit` must equal, and what `setun.train.speed` compares it with."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from setun.train.hgrn_bit import Glu, Mixer, TrainedModel
 from setun.train.layers import ABSMAX_FLOOR, BITLINEAR_EPS, ternary
-from setun.train.model import BitLinear, Gain, Glu, HgrnBit, Mixer
+from setun.train.modules import BitLinear, Gain
 from setun.train.scan import sequential
 
 
@@ -25,7 +26,7 @@ def bit_linear(x: Tensor, gain: Tensor, weight: Tensor) -> Tensor:
     return (y + (q - y).detach()) @ (weight + (u * m - weight).detach()).T
 
 
-def logits(model: HgrnBit, ids: Tensor) -> Tensor:
+def logits(model: TrainedModel, ids: Tensor) -> Tensor:
     """Logits [B, T, V] of ids [B, T] with `model`'s parameters, without dropout."""
     eps = model.config.rms_norm_eps
     bounds = model.model.lower_bounds.softmax(0).cumsum(0)

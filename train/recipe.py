@@ -6,12 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from setun.firmware.errors import SetunError
-from setun.firmware.models.checkpoint import ModelConfig
-
-
-def weights(hidden: int, layers: int, intermediate: int, vocabulary: int) -> int:
-    """Ternary weights: all matrices but the embedding."""
-    return layers * (4 * hidden**2 + 3 * hidden * intermediate) + vocabulary * hidden
+from setun.firmware.models.architecture import Architecture, find
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +15,8 @@ class Recipe:
 
     Parameters
     ----------
+    architecture
+        The model's family, by `model_type`.
     hidden, layers, intermediate
         Sizes of the model.
     tokenizer, vocabulary
@@ -53,6 +50,7 @@ class Recipe:
         SHA-256 of the weights that it begins with; "" for random ones.
     """
 
+    architecture: str = "hgrn_bit"
     hidden: int = 128
     layers: int = 6
     intermediate: int = 384
@@ -104,18 +102,17 @@ class Recipe:
         aside = round(self.calibrate * tokens)
         return aside if aside > 1 and tokens - aside > self.context else 0
 
-    def model(self, vocab_size: int) -> ModelConfig:
-        """The model's shape."""
-        return ModelConfig(
-            vocab_size=vocab_size,
-            hidden_size=self.hidden,
-            num_hidden_layers=self.layers,
-            intermediate_size=self.intermediate,
-        )
+    def model(self, vocab_size: int) -> Any:
+        """The model's configuration."""
+        return self._family.sized(vocab_size, self.hidden, self.layers, self.intermediate)
 
     def weights(self, vocab_size: int) -> int:
         """Ternary weights of the model."""
-        return weights(self.hidden, self.layers, self.intermediate, vocab_size)
+        return self._family.weights(self.model(vocab_size))
+
+    @property
+    def _family(self) -> Architecture:
+        return find(self.architecture)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, from 0: linear warm-up, then half a cosine (Loshchilov and

@@ -12,13 +12,15 @@ from setun.programs import parser, run
 from setun.train import plain
 from setun.train.allocator import keep_freed_memory
 from setun.train.devices import NAMES, find, matmul_type
-from setun.train.model import HgrnBit
+from setun.train.hgrn_bit import TrainedModel
 from setun.train.recipe import Recipe
 
 VOCABULARY = 65
 
 
-def _rate(way: Callable[[Tensor], Tensor], model: HgrnBit, ids: Tensor, seconds: float) -> float:
+def _rate(
+    way: Callable[[Tensor], Tensor], model: TrainedModel, ids: Tensor, seconds: float
+) -> float:
     """Tokens a second of forward and backward passes with `way` of making logits."""
     device = ids.device
 
@@ -45,7 +47,7 @@ def measure(recipe: Recipe, device: str, seconds: float) -> dict[str, float]:
     rates = {}
     kinds = dict.fromkeys((matmul_type(place), torch.float32))
     for kind in kinds:
-        model = HgrnBit(recipe.model(VOCABULARY), matmul=kind).to(place)
+        model = TrainedModel(recipe.model(VOCABULARY), matmul=kind).to(place)
         name = str(kind).removeprefix("torch.")
         rates[f"scan, {name}"] = _rate(model, model, ids, seconds)
     rates["loop over tokens"] = _rate(lambda ids: plain.logits(model, ids), model, ids, seconds)

@@ -4,43 +4,46 @@
 section   kind     content
 ========= ======== ======================================================================
 program   program  canonical JSON, one object an instruction: the fields that are not 0
-constants float32  pairs [n, 2]: outer gain, folded gain
-embedding float32  [vocabulary, hidden]
-gates     float32  1 - lower bound [layers, width]
 tokenizer json     tokenizer.json, byte for byte; left out when the checkpoint has none
+constants float32  a table of `setun.firmware.program.isa.Table`, and so are embedding and gates
 others    ternary  one matrix each, in execution order: its codes, row after row, packed
                    as the header says
 ========= ======== ======================================================================
 
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
-header has `format`, `generator`, `model`, `model_hash`, `numerics` and `packing`.
+header has `format`, `generator`, `name`, `model_hash`, `vocab_size`, `numerics`, `packing`, and as
+lists of [name, start, size] `vectors`, `state` and `blocks`.
+
+Files of format 1 are read too, see `format1`.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import setun
 from setun.firmware.config import PACKINGS
 from setun.firmware.errors import SetunError
-from setun.firmware.image import container
+from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
-from setun.firmware.models.checkpoint import MODEL_TYPE, ModelConfig, parse_config
+from setun.firmware.image.image import DenseMatrix, Floats, Image, MemoryMap, Region
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.ternary import pack_2b, pack_trits, unpack_2b, unpack_trits
-from setun.firmware.program.compiler import Image, Matrix
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
 from setun.firmware.program.verify import verify
 
-FORMAT = 1
-_ARRAYS = ("constants", "embedding", "gates")
-_HEADER = {"format", "generator", "model", "model_hash", "numerics", "packing"}
+FORMAT = 2
+READ = (format1.FORMAT, FORMAT)
+_REGIONS = ("vectors", "state", "blocks")
+_LINES = ("generator", "name", "model_hash", "packing")
+_HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
 _ENUMS: dict[str, type[IntEnum]] = {"op": Op, "kernel": Kernel, "mean_square": MeanSquare}
 _FLOATS = {(Op.SCALARS, "constants"), (Op.SCALARS, "immediate")}
 _FLOATS |= {(Op.QUANTISE, "immediate"), (Op.MATVEC, "immediate")}
@@ -53,6 +56,8 @@ class ImageFile:
     image: Image
     numerics: Numerics
     """What the file was imported for: the default where nothing else is asked for."""
+    format: int
+    """Of `READ`; an import renews one that is not the last."""
     generator: str
     """Who wrote the file, such as "setun 0.1.0"."""
     sections: tuple[Section, ...]
@@ -99,59 +104,96 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
     header = {
         "format": FORMAT,
         "generator": f"setun {setun.__version__}",
-        "model": asdict(image.config),
+        "name": image.name,
         "model_hash": image.model_hash,
+        "vocab_size": image.vocab_size,
         "numerics": (numerics or Numerics()).to_dict(),
         "packing": image.packing,
+        "vectors": _listed(image.memory.vectors),
+        "state": _listed(image.memory.state),
+        "blocks": _listed(image.blocks),
     }
     pack = pack_2b if image.packing == "2b" else pack_trits
     sections = [Section("program", "program", _encode_program(image.program))]
-    for name, values in zip(_ARRAYS, (image.pairs, image.embedding, image.gates), strict=True):
-        data = values.astype("<f4").tobytes()
-        sections.append(Section(name, "float32", data, {"shape": list(values.shape)}))
+    for name in sorted(image.tables):
+        values = image.tables[name]
+        meta: dict[str, Any] = {"shape": list(values.shape)}
+        sections.append(Section(name, "float32", values.astype("<f4").tobytes(), meta))
     if image.tokenizer_json is not None:
-        Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)
+        Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         sections.append(Section("tokenizer", "json", image.tokenizer_json.encode()))
     for m in image.matrices:
-        rows, columns = m.codes.shape
-        meta = {"rows": rows, "columns": columns, "scale": m.scale}
-        sections.append(Section(m.name, "ternary", pack(m.codes.ravel()).tobytes(), meta))
+        meta = {"rows": m.rows, "columns": m.columns, "scale": m.scale}
+        sections.append(Section(m.name, "ternary", pack(m.codes().ravel()).tobytes(), meta))
     return container.dump(header, sections)
 
 
+def _listed(regions: Sequence[Region]) -> list[list[str | int]]:
+    return [[r.name, r.start, r.size] for r in regions]
+
+
 def _decode(header: dict[str, Any], sections: dict[str, Section], source: str) -> ImageFile:
-    if header.get("format") != FORMAT or type(header["format"]) is not int:
-        found = str(header.get("format"))[:40]
-        raise SetunError(source, f"image format must be {FORMAT}", found, "import it again")
-    if set(header) != _HEADER:
-        odd = sorted(set(header) ^ _HEADER)[0]
-        raise SetunError(source, f"header has {', '.join(sorted(_HEADER))}", f"{odd[:40]!a}")
-    for name in ("generator", "model_hash", "packing"):
-        if not isinstance(header[name], str) or not header[name].isprintable():
+    written = header.get("format")
+    if written not in READ or type(written) is not int:
+        rule = f"image format must be {FORMAT} or {format1.FORMAT}"
+        raise SetunError(source, rule, str(written)[:40], "import it again")
+    old = written == format1.FORMAT
+    known = format1.HEADER if old else _HEADER
+    if set(header) != known:
+        odd = sorted(set(header) ^ known)[0]
+        raise SetunError(source, f"header has {', '.join(sorted(known))}", f"{odd[:40]!a}")
+    for name in _LINES:
+        line = header.get(name, "")
+        if not isinstance(line, str) or (line and not line.isprintable()):
             raise SetunError(f"{source} {name}", "must be a line of text")
     if header["packing"] not in PACKINGS:
         rule = f"must be one of {', '.join(PACKINGS)}"
         raise SetunError(f"{source} packing", rule, header["packing"][:40])
     if not isinstance(header["numerics"], dict):
         raise SetunError(f"{source} numerics", "must be an object")
-    rest = dict(sections)
+    image = _image(header, dict(sections), source)
+    if old:
+        image = format1.converted(image, header["model"], source)
+    verify(image, source)
+    numerics = Numerics.from_dict(header["numerics"], f"{source} numerics")
+    return ImageFile(image, numerics, written, header["generator"], tuple(sections.values()))
+
+
+def _image(header: dict[str, Any], rest: dict[str, Section], source: str) -> Image:
+    """What a file says, as it says it; of format 1 without what its header lacks."""
     program = _take(rest, "program", "program", source)
-    arrays = [_array(_take(rest, name, "float32", source), source) for name in _ARRAYS]
-    config = _config(header["model"], source)
-    image = Image(
-        config=config,
-        tokenizer_json=_tokenizer(rest, config, source),
-        matrices=tuple(_matrix(s, header["packing"], source) for s in rest.values()),
-        pairs=arrays[0],
-        embedding=arrays[1],
-        gates=arrays[2],
+    tokenizer = _take(rest, "tokenizer", "json", source) if "tokenizer" in rest else None
+    tables = {Table(n): _array(rest.pop(n), source) for n in list(rest) if n in set(Table)}
+    vocab_size = header.get("vocab_size", len(tables.get(Table.EMBEDDING, ())))
+    if not _is_count(vocab_size):
+        raise SetunError(f"{source} vocab_size", "must be a whole number above 0")
+    regions = {name: _regions(header.get(name, []), f"{source} {name}") for name in _REGIONS}
+    return Image(
+        name=header.get("name", ""),
+        vocab_size=vocab_size,
         program=_decode_program(program.data, f"{source} program"),
+        blocks=regions["blocks"],
+        matrices=tuple(_matrix(s, header["packing"], source) for s in rest.values()),
+        tables=tables,
+        memory=MemoryMap(regions["vectors"], regions["state"]),
+        tokenizer_json=_tokenizer(tokenizer, vocab_size, source),
         packing=header["packing"],
         model_hash=header["model_hash"],
     )
-    verify(image, source)
-    numerics = Numerics.from_dict(header["numerics"], f"{source} numerics")
-    return ImageFile(image, numerics, header["generator"], tuple(sections.values()))
+
+
+def _regions(listed: object, thing: str) -> tuple[Region, ...]:
+    if not isinstance(listed, list) or not all(_is_region(entry) for entry in listed):
+        raise SetunError(thing, "must be a list of [name, start, size]")
+    return tuple(Region(*entry) for entry in listed)
+
+
+def _is_region(entry: object) -> bool:
+    return (
+        isinstance(entry, list)
+        and [type(value) for value in entry] == [str, int, int]
+        and entry[0].isprintable()
+    )
 
 
 def _take(sections: dict[str, Section], name: str, kind: str, source: str) -> Section:
@@ -162,28 +204,20 @@ def _take(sections: dict[str, Section], name: str, kind: str, source: str) -> Se
     return section
 
 
-def _config(model: object, source: str) -> ModelConfig:
-    names = {f.name for f in fields(ModelConfig)}
-    if not isinstance(model, dict) or set(model) != names:
-        raise SetunError(f"{source} model", f"has {', '.join(sorted(names))}")
-    try:
-        return parse_config({"model_type": MODEL_TYPE, **model})
-    except SetunError as error:
-        thing = error.thing.removeprefix("config.json ")
-        raise SetunError(f"{source} model {thing}", error.rule, error.value) from error
-
-
-def _array(section: Section, source: str) -> NDArray[np.float32]:
+def _array(section: Section, source: str) -> Floats:
     thing, shape = f"{source} section {section.name}", section.meta.get("shape")
-    if not (isinstance(shape, list) and len(shape) == 2 and all(_is_count(n) for n in shape)):
-        raise SetunError(thing, "must have a shape [n, m]", str(shape)[:40])
-    if len(section.data) != 4 * shape[0] * shape[1]:
-        rule = f"shape {shape} takes {4 * shape[0] * shape[1]} bytes"
-        raise SetunError(thing, rule, len(section.data))
+    if section.kind != "float32":
+        raise SetunError(thing, "must be of kind float32", f"kind {section.kind}")
+    if not (isinstance(shape, list) and len(shape) in (1, 2) and all(map(_is_count, shape))):
+        raise SetunError(thing, "must have a shape [n] or [n, m]", str(shape)[:40])
+    if len(section.data) != 4 * math.prod(shape):
+        raise SetunError(
+            thing, f"shape {shape} takes {4 * math.prod(shape)} bytes", len(section.data)
+        )
     return np.frombuffer(section.data, "<f4").astype(np.float32, copy=False).reshape(shape)
 
 
-def _matrix(section: Section, packing: str, source: str) -> Matrix:
+def _matrix(section: Section, packing: str, source: str) -> DenseMatrix:
     thing, meta = f"{source} section {section.name}", section.meta
     if section.kind != "ternary":
         raise SetunError(thing, "must be known or of kind ternary", section.kind)
@@ -203,20 +237,19 @@ def _matrix(section: Section, packing: str, source: str) -> Matrix:
         codes = unpack(np.frombuffer(section.data, np.uint8), rows * columns)
     except SetunError as error:
         raise SetunError(thing, error.rule, error.value) from error
-    return Matrix(section.name, codes.reshape(rows, columns), scale)
+    return DenseMatrix(section.name, codes.reshape(rows, columns), scale)
 
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
-def _tokenizer(sections: dict[str, Section], config: ModelConfig, source: str) -> str | None:
-    if "tokenizer" not in sections:
+def _tokenizer(section: Section | None, vocab_size: int, source: str) -> str | None:
+    if section is None:
         return None
-    section = _take(sections, "tokenizer", "json", source)
     try:
         text = section.data.decode("utf-8")
-        Tokenizer.from_json(text, config.vocab_size)
+        Tokenizer.from_json(text, vocab_size)
     except UnicodeDecodeError as error:
         raise SetunError(f"{source} tokenizer", "must be UTF-8", error) from error
     except SetunError as error:

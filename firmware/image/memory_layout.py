@@ -10,7 +10,7 @@ constants 2     one number: V outer gains, then V gains, and so on; embedding
                 rows lie behind them, element after element
 state     3     one number of the recurrent state; contexts lie
                 `ChipConfig.state_stride` apart
-gates     4     one number, 1 - lower bound, at its state's address
+gates     4     one number, the most that a state forgets, at its state's address
 vector    5     one number of vector memory (for debugging)
 text      6     a byte of `setun.firmware.image.terminal_tables`: the terminal's tables
 ========= ===== ==============================================================
@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image, Matrix, aligned
 from setun.firmware.image.terminal_tables import text_words
 from setun.firmware.numerics.ternary import pack_2b, pack_trits
-from setun.firmware.program.compiler import ALIGN, Image, Matrix, aligned
-from setun.firmware.program.isa import Op
+from setun.firmware.program.isa import Op, Table
 
 Words = NDArray[np.uint32]
 
@@ -79,20 +79,20 @@ def weight_words(image: Image, config: ChipConfig) -> int:
 
 def matrix_words(matrix: Matrix, config: ChipConfig) -> int:
     """Weight words of one matrix, padding included."""
-    rows, columns = matrix.codes.shape
-    return -(-rows // config.rows) * -(-columns // config.columns)
+    return -(-matrix.rows // config.rows) * -(-matrix.columns // config.columns)
 
 
 def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
     """What `image` needs of each sized resource of a chip with these lanes, by option name."""
-    vocabulary = image.config.vocab_size
-    columns = max(m.codes.shape[1] for m in image.matrices)
+    vocabulary, width = image.tables[Table.EMBEDDING].shape
+    pairs = len(image.tables[Table.CONSTANTS]) + vocabulary * aligned(width) // 2
+    columns = max(m.columns for m in image.matrices)
     return {
         "weight_words": weight_words(image, config),
-        "constant_pairs": len(image.pairs) + vocabulary * aligned(image.config.hidden_size) // 2,
+        "constant_pairs": pairs,
         "instructions": len(image.program),
-        "vector_elements": image.vector_elements,
-        "state_elements": image.state_elements,
+        "vector_elements": image.memory.vector_elements,
+        "state_elements": max(1, image.memory.state_elements),  # a chip has some
         "max_columns": aligned(columns, config.columns),
     }
 
@@ -125,12 +125,13 @@ def place(image: Image, config: ChipConfig) -> Placement:
     program = _program(image, config)
     # Written for other models too: what was there before would be another model's.
     text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
+    gates = image.tables.get(Table.GATES)
     return Placement(
         {
             Space.PROGRAM: np.concatenate(program).astype(np.uint32),
             Space.WEIGHTS: _weights(image, config),
             Space.CONSTANTS: _constants(image, config),
-            Space.GATES: config.vector.to_bits(_padded_rows(image.gates, ALIGN)).ravel(),
+            **({} if gates is None else {Space.GATES: config.vector.to_bits(gates)}),
             **text,
         },
         config.sector // 4,
@@ -151,9 +152,8 @@ def _weights(image: Image, config: ChipConfig) -> Words:
     p, q = config.columns, config.rows
     words = []
     for matrix in image.matrices:
-        rows, columns = matrix.codes.shape
-        padded = np.zeros((aligned(rows, q), aligned(columns, p)), np.int8)
-        padded[:rows, :columns] = matrix.codes
+        padded = np.zeros((aligned(matrix.rows, q), aligned(matrix.columns, p)), np.int8)
+        padded[: matrix.rows, : matrix.columns] = matrix.codes()
         groups = padded.reshape(-1, q, padded.shape[1] // p, p)
         for start in range(0, len(groups), config.panel):
             blocks = groups[start : start + config.panel].transpose(2, 0, 1, 3)
@@ -176,13 +176,9 @@ def _weights(image: Image, config: ChipConfig) -> Words:
 
 
 def _constants(image: Image, config: ChipConfig) -> Words:
-    v = config.lanes
-    pairs = image.pairs.reshape(-1, v, 2).transpose(0, 2, 1)
-    rows = _padded_rows(image.embedding, ALIGN)
+    pairs = image.tables[Table.CONSTANTS].reshape(-1, config.lanes, 2).transpose(0, 2, 1)
+    embedding = image.tables[Table.EMBEDDING]
+    vocabulary, width = embedding.shape
+    rows = np.zeros((vocabulary, aligned(width)), np.float32)
+    rows[:, :width] = embedding
     return config.vector.to_bits(np.concatenate([pairs.ravel(), rows.ravel()]))
-
-
-def _padded_rows(values: NDArray[np.float32], to: int) -> NDArray[np.float32]:
-    padded = np.zeros((len(values), aligned(values.shape[1], to)), np.float32)
-    padded[:, : values.shape[1]] = values
-    return padded

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
-from setun.firmware.program.compiler import Image
 
 TOKENS, BYTES, SETTINGS = 0, 256, 512  # where each part begins
 PRESENT = 0x100
@@ -38,7 +38,7 @@ def alphabet(image: Image) -> dict[int, int] | None:
 
     Ids that the tokenizer has no token for do not count: vocabularies are padded.
     """
-    size = image.config.vocab_size
+    size = image.vocab_size
     if image.tokenizer_json is None or size > 256:
         return None
     tokenizer = Tokenizer.from_json(image.tokenizer_json, size)

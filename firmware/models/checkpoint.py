@@ -1,30 +1,27 @@
-"""Reads a MatMul-free LM (HGRNBit) checkpoint: config.json, *.safetensors, tokenizer.json.
+"""Reads a checkpoint: config.json, *.safetensors, tokenizer.json.
 
-The folder layout is that of Hugging Face's ``save_pretrained``; names, shapes and defaults
-are upstream's (ridgerchu/matmulfreellm, ``configuration_hgrn_bit.py``). What upstream would
-honour is honoured, what it cannot run (short convolutions, another attention mode, lower
-bounds of another width) is refused by name.
+The folder is what Hugging Face's ``save_pretrained`` writes. Its config.json names the architecture
+(`setun.firmware.models.architecture`), which says what else must be there.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from setun.firmware.errors import SetunError
+from setun.firmware.models import architecture as architectures
+from setun.firmware.models.architecture import Architecture, Tensor
+from setun.firmware.models.fields import Fields
 
-MODEL_TYPE = "hgrn_bit"
-ARCHITECTURE = "HGRNBitForCausalLM"
 JSON_LIMIT = 64 << 20
 """Largest config, index or tokenizer file read, in bytes."""
 
-Tensor = NDArray[np.float32]
 _STORED: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -33,70 +30,21 @@ _STORED: dict[str, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of an HGRNBit model, field names and defaults as upstream's."""
-
-    vocab_size: int = 32000
-    """Rows of the embedding and of the head."""
-    hidden_size: int = 2048
-    """Width of the residual stream."""
-    num_hidden_layers: int = 24
-    num_heads: int = 1
-    """Reshapes the recurrent state, changes no number."""
-    expand_ratio: float = 1
-    use_lower_bound: bool = True
-    """Forget gates are bounded from below by a learned table, one row per layer."""
-    intermediate_size: int = 5632
-    """Width of the GLU; derived from `hidden_size` when the file has null."""
-    tie_word_embeddings: bool = False
-    """The head's matrix is the embedding matrix (the head's copy is still ternarised)."""
-    rms_norm_eps: float = 1e-6
-    """Of every norm but the one inside each BitLinear, which is fixed at 1e-6."""
-
-    @property
-    def inner_size(self) -> int:
-        """Width of i, f, g and of the recurrent state (upstream's ``input_dim``)."""
-        return int(self.hidden_size * self.expand_ratio)
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """A complete, checked model.
 
-    `tensors` holds exactly the names of `expected_shapes`, float32, finite, read-only, in
-    upstream's ``[out, in]`` layout. With tied embeddings ``lm_head.weight`` is the embedding.
+    `tensors` holds exactly the names of the architecture's `expected_shapes`, float32, finite,
+    read-only; one that is tied to another is the same array.
     """
 
-    config: ModelConfig
+    architecture: Architecture
+    config: Any
+    """The architecture's own."""
     tensors: Mapping[str, Tensor]
-    tokenizer_json: str | None
+    tokenizer_json: str | None = None
     """Text of tokenizer.json, unchecked; None when the folder has none."""
-
-
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model, in upstream's order."""
-    h, d, i = config.hidden_size, config.inner_size, config.intermediate_size
-    shapes: dict[str, tuple[int, ...]] = {"model.embeddings.weight": (config.vocab_size, h)}
-    if config.use_lower_bound:
-        shapes["model.lower_bounds"] = (config.num_hidden_layers, h)
-    for layer in range(config.num_hidden_layers):
-        prefix = f"model.layers.{layer}."
-        shapes[prefix + "attn_norm.weight"] = (h,)
-        for name in ("i", "f", "g"):
-            shapes[f"{prefix}attn.{name}_proj.weight"] = (d, h)
-            shapes[f"{prefix}attn.{name}_proj.norm.weight"] = (h,)
-        shapes[prefix + "attn.g_norm.weight"] = (d,)
-        shapes[prefix + "attn.o_proj.weight"] = (h, d)
-        shapes[prefix + "attn.o_proj.norm.weight"] = (d,)
-        shapes[prefix + "mlp_norm.weight"] = (h,)
-        shapes[prefix + "mlp.gate_proj.weight"] = (2 * i, h)
-        shapes[prefix + "mlp.gate_proj.norm.weight"] = (h,)
-        shapes[prefix + "mlp.down_proj.weight"] = (h, i)
-        shapes[prefix + "mlp.down_proj.norm.weight"] = (i,)
-    shapes["model.norm.weight"] = (h,)
-    shapes["lm_head.weight"] = (config.vocab_size, h)
-    shapes["lm_head.norm.weight"] = (h,)
-    return shapes
+    name: str = ""
+    """The model's, for display: its folder's."""
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -114,91 +62,29 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         if not folder.is_dir():
             raise SetunError(str(folder), "a checkpoint is a folder", "no folder of that name")
-        config = parse_config(_read_json(folder / "config.json"))
-        tensors = _load_tensors(folder, config)
+        architecture, config = parse_config(_read_json(folder / "config.json"))
+        tensors = _load_tensors(folder, architecture, config)
         tokenizer = folder / "tokenizer.json"
         text = _read_text(tokenizer) if tokenizer.exists() else None
     except OSError as error:
         raise SetunError(str(error.filename or folder), "must be readable", error) from error
-    return Checkpoint(config, tensors, text)
-
-
-def parse_config(fields: Mapping[str, Any]) -> ModelConfig:
-    """Check the fields of a config.json; absent ones take upstream's defaults.
-
-    Ignored, as upstream's forward pass ignores them: hidden_act (always SiLU), conv_size,
-    share_conv_kernel, max_position_embeddings, token ids, and whatever Hugging Face adds.
-    """
-    reader = _Fields(fields)
-    if fields.get("model_type") != MODEL_TYPE:
-        reader.refuse("model_type", f'must be "{MODEL_TYPE}"', "only MatMul-free LMs are supported")
-    architectures = fields.get("architectures") or [ARCHITECTURE]
-    if not isinstance(architectures, list) or ARCHITECTURE not in architectures:
-        reader.refuse("architectures", f'must name "{ARCHITECTURE}"')
-    if fields.get("attn_mode", "fused_recurrent") != "fused_recurrent":
-        reader.refuse("attn_mode", 'must be "fused_recurrent"', "upstream knows no other")
-    if reader.boolean("use_short_conv", False):
-        reader.refuse("use_short_conv", "must be false", "upstream cannot run it either")
-    if fields.get("quantization_config") is not None:
-        reader.refuse("quantization_config", "must be absent", "import the unquantised weights")
-
-    hidden = reader.integer("hidden_size", 2048, 1 << 16)
-    ratio = 4.0 if fields.get("hidden_ratio") is None else reader.real("hidden_ratio", 4)
-    if fields.get("intermediate_size") is None:
-        intermediate = 256 * math.ceil(int(hidden * ratio * 2 / 3) / 256)
-        if not 1 <= intermediate <= 1 << 20:
-            reader.refuse("hidden_ratio", "must give an intermediate_size of 1 to 1048576")
-    else:
-        intermediate = reader.integer("intermediate_size", 0, 1 << 20)
-    config = ModelConfig(
-        vocab_size=reader.integer("vocab_size", 32000, 1 << 24),
-        hidden_size=hidden,
-        num_hidden_layers=reader.integer("num_hidden_layers", 24, 1 << 10),
-        num_heads=reader.integer("num_heads", 1, 1 << 16),
-        expand_ratio=reader.real("expand_ratio", 1),
-        use_lower_bound=reader.boolean("use_lower_bound", True),
-        intermediate_size=intermediate,
-        tie_word_embeddings=reader.boolean("tie_word_embeddings", False),
-        rms_norm_eps=reader.real("rms_norm_eps", 1e-6),
+    return Checkpoint(
+        architecture=architecture,
+        config=config,
+        tensors=tensors,
+        tokenizer_json=text,
+        name=folder.resolve().name,
     )
-    if not 1 <= config.inner_size <= 1 << 20:
-        reader.refuse("expand_ratio", "times hidden_size must give a width of 1 to 1048576")
-    if config.use_lower_bound and config.inner_size != hidden:
-        reader.refuse("expand_ratio", "must be 1 with use_lower_bound", "the bounds are H wide")
-    if config.inner_size % config.num_heads:
-        reader.refuse("num_heads", f"must divide the state width {config.inner_size}")
-    if config.rms_norm_eps >= 1:
-        reader.refuse("rms_norm_eps", "must be above 0 and below 1")
-    return config
 
 
-class _Fields:
-    """Typed access to config.json; JSON's true is no integer and "64" is no number."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.fields = fields
-
-    def refuse(self, name: str, rule: str, fix: str = "") -> NoReturn:
-        found = json.dumps(self.fields.get(name))
-        raise SetunError(f"config.json {name}", rule, found[:60], fix)
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self.fields.get(name, default)
-        if not isinstance(value, bool):
-            self.refuse(name, "must be true or false")
-        return value
-
-    def integer(self, name: str, default: int, limit: int) -> int:
-        value = self.fields.get(name, default)
-        if type(value) is not int or not 1 <= value <= limit:
-            self.refuse(name, f"must be a whole number from 1 to {limit}")
-        return int(value)
-
-    def real(self, name: str, default: float) -> float:
-        value = self.fields.get(name, default)
-        if type(value) not in (int, float) or not 0 < value < 1e6:
-            self.refuse(name, "must be a number above 0")
-        return float(value)
+def parse_config(values: Mapping[str, Any]) -> tuple[Architecture, Any]:
+    """The architecture that a config.json names, and its configuration."""
+    fields, model_type = Fields(values), values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in architectures.names():
+        known = " or ".join(f'"{name}"' for name in architectures.names())
+        fields.refuse("model_type", f"must be {known}", "other models are not supported")
+    found = architectures.find(model_type)
+    return found, found.parse_config(fields)
 
 
 def _read_text(path: Path) -> str:
@@ -222,19 +108,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_tensors(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
-    shapes = expected_shapes(config)
+def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> dict[str, Tensor]:
+    shapes = architecture.expected_shapes(config)
     found: dict[str, Tensor] = {}
     for path, listed in _weight_files(folder).items():
         file = _WeightFile(path)
         if listed is not None and (absent := listed - set(file.shapes)):
             raise SetunError(f"tensor {min(absent)}", f"the index promises it in {path.name}")
         for name, shape in file.shapes.items():
-            if name in found or name not in shapes:
-                rule = "must be in one file only" if name in found else "unknown to the model"
-                fix = "config.json and weights disagree" if "layers" in name else ""
-                if name == "model.lower_bounds":
-                    fix = "config.json says use_lower_bound false"
+            if name in found:
+                raise SetunError(f"tensor {name}", "must be in one file only", f"it in {path.name}")
+            if name not in shapes:
+                rule = "unknown to the model"
+                fix = architecture.hint(name) or "config.json and weights disagree"
                 raise SetunError(f"tensor {name}", rule, f"it in {path.name}", fix)
             if shape != shapes[name]:
                 raise SetunError(
@@ -243,13 +129,12 @@ def _load_tensors(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
                     f"{list(shape)}",
                 )
             found[name] = file.read(name)
-    embedding, head = "model.embeddings.weight", "lm_head.weight"
-    if config.tie_word_embeddings and embedding in found:
-        if head in found and not np.array_equal(found[head], found[embedding]):
-            raise SetunError(
-                f"tensor {head}", "with tie_word_embeddings it is the embedding", "another matrix"
-            )
-        found[head] = found[embedding]
+    for name, other in architecture.tied(config).items():
+        if other not in found:
+            continue
+        if name in found and not np.array_equal(found[name], found[other]):
+            raise SetunError(f"tensor {name}", f"config.json says that it is {other}", "another")
+        found[name] = found[other]
     if missing := [name for name in shapes if name not in found]:
         raise SetunError(
             f"tensor {missing[0]}",

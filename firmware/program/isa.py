@@ -17,7 +17,7 @@ word   bits                 meaning
 """
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,16 @@ class MeanSquare(IntEnum):
     ARRAY = 1  # of the last matvec's rows: the gate projection, for g_norm
     NONE = 2  # there is no outer norm: the epsilon is added as it is
 
+
+class Table(StrEnum):
+    """Numbers of a model that instructions address."""
+
+    CONSTANTS = "constants"  # [n, 2], QUANTISE: outer gain, outer times inner gain
+    EMBEDDING = "embedding"  # [vocabulary, width], EMBED: a row a token
+    GATES = "gates"  # [state elements], MLGRU: c at its state's address
+
+
+STAT_BITS = 12  # bits of an accumulator that are squared for mean squares
 
 INT8_ONE = 127  # code of a vector's largest number
 INT8_BITS = 8

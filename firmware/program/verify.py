@@ -1,18 +1,19 @@
 """Checks that an image is a program the chip can run: what a loader must not take on trust.
 
-Golden model, placement and gateware rely on every rule here instead of checking again.
+Golden model, memory layout and gateware rely on every rule here instead of checking again.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from setun.firmware.config import PACKINGS, SLOTS
 from setun.firmware.errors import SetunError
-from setun.firmware.program.compiler import ALIGN, Image, Matrix, aligned, with_hash
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.image.image import ALIGN, Floats, Image, Matrix, MemoryMap, Region, aligned
+from setun.firmware.image.model_hash import with_hash
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
 
 LONGEST = (1 << 16) - 1
 """Most rows or columns of a matrix: what an instruction's 16 bits can say."""
@@ -25,48 +26,98 @@ def verify(image: Image, source: str) -> None:
     Raises
     ------
     SetunError
-        A tensor has another shape than the configuration asks for, or is not finite; the
-        program reads what nobody wrote, leaves a memory, or disagrees with the matrices; the
-        model hash is another one's.
+        Regions overlap; a table has another shape than the program or the map asks for, or is not
+        finite; the program reads what nobody wrote, leaves a region, or disagrees with the
+        matrices; the model hash is another one's.
     """
-    c = image.config
     if image.packing not in PACKINGS:
         raise SetunError(source, f"packing must be one of {', '.join(PACKINGS)}", image.packing)
-    _check_floats(image.embedding, (c.vocab_size, c.hidden_size), f"{source} embedding")
-    _check_floats(image.gates, (c.num_hidden_layers, c.inner_size), f"{source} gates")
-    if image.gates.min() < 0.0 or image.gates.max() > 1.0:
-        raise SetunError(f"{source} gates", "must be from 0 to 1")
-    _check_floats(image.pairs, (len(image.pairs), 2), f"{source} constants")
-    if not len(image.pairs) or len(image.pairs) % (ALIGN // 2):
-        raise SetunError(f"{source} constants", "must be a multiple of 32 pairs", len(image.pairs))
+    _check_map(image.memory, source)
+    _check_tables(image, source)
     names = [m.name for m in image.matrices]
     if len(set(names)) != len(names):
         raise SetunError(source, "matrices have different names")
     for matrix in image.matrices:
         _check_matrix(matrix, f"{source} matrix {matrix.name}")
     _Walk(image, source).run()
+    _check_blocks(image, source)
     hashed = with_hash(image)
     if hashed.model_hash != image.model_hash or hashed.program[0] != image.program[0]:
         raise SetunError(source, f"model hash must be {hashed.model_hash}", image.model_hash)
 
 
-def _check_floats(values: NDArray[np.float32], shape: tuple[int, ...], thing: str) -> None:
-    if values.dtype != np.float32 or values.shape != shape:
-        raise SetunError(
-            thing, f"must be float32 {list(shape)}", f"{values.dtype} {list(values.shape)}"
-        )
-    if not np.isfinite(values).all():
+def _check_map(memory: MemoryMap, source: str) -> None:
+    for thing, regions in (("vectors", memory.vectors), ("state", memory.state)):
+        _check_regions(regions, f"{source} {thing}", LONGEST + 1)
+        for region in regions:
+            if region.start % ALIGN:
+                rule = f"{region.name[:80]} must start at a multiple of {ALIGN}"
+                raise SetunError(f"{source} {thing}", rule, region.start)
+
+
+def _check_regions(regions: Sequence[Region], thing: str, limit: int) -> None:
+    """Refuse regions without names of their own, out of order, overlapping or beyond `limit`."""
+    names, end = set(), 0
+    for region in regions:
+        if region.name in names or not region.name or not region.name.isprintable():
+            raise SetunError(thing, "regions have different names", f"{region.name[:40]!a}")
+        names.add(region.name)
+        if not (end <= region.start < region.end <= limit):
+            rule = f"{region.name[:80]} must follow the one before and end within {limit}"
+            raise SetunError(thing, rule, f"{region.start}+{region.size}")
+        end = region.end
+
+
+def _check_tables(image: Image, source: str) -> None:
+    memory, used = image.memory, {Table.CONSTANTS, Table.EMBEDDING}
+    if memory.state:
+        used.add(Table.GATES)
+    if set(image.tables) != used:
+        found = ", ".join(sorted(image.tables))
+        raise SetunError(source, f"tables are {', '.join(sorted(used))}", found[:80])
+    for name, values in image.tables.items():
+        _check_floats(values, f"{source} {name}")
+    _check_shape(image.tables[Table.EMBEDDING], (image.vocab_size, None), f"{source} embedding")
+    constants = image.tables[Table.CONSTANTS]
+    _check_shape(constants, (None, 2), f"{source} constants")
+    if len(constants) % (ALIGN // 2):
+        rule = "must be a multiple of 32 pairs"
+        raise SetunError(f"{source} constants", rule, len(constants))
+    if memory.state:
+        gates = image.tables[Table.GATES]
+        _check_shape(gates, (memory.state_elements,), f"{source} gates")
+        if gates.min() < 0.0 or gates.max() > 1.0:
+            raise SetunError(f"{source} gates", "must be from 0 to 1")
+
+
+def _check_floats(values: Floats, thing: str) -> None:
+    if values.dtype != np.float32:
+        raise SetunError(thing, "must be float32", values.dtype)
+    if not values.size or not np.isfinite(values).all():
         raise SetunError(thing, "must be finite")
 
 
+def _check_shape(values: Floats, shape: tuple[int | None, ...], thing: str) -> None:
+    """Refuse a table of another shape; None stands for any length."""
+    fits = values.ndim == len(shape) and all(
+        n in (None, m) for n, m in zip(shape, values.shape, strict=True)
+    )
+    if not fits:
+        rule = ", ".join("n" if n is None else str(n) for n in shape)
+        raise SetunError(thing, f"must be [{rule}]", list(values.shape))
+
+
+def _check_blocks(image: Image, source: str) -> None:
+    body = next(k for k, i in enumerate(image.program) if i.op is Op.END)
+    _check_regions(image.blocks, f"{source} blocks", body)
+
+
 def _check_matrix(matrix: Matrix, thing: str) -> None:
-    codes = matrix.codes
-    if codes.dtype != np.int8 or codes.ndim != 2 or not 1 <= min(codes.shape):
+    codes, shape = matrix.codes(), (matrix.rows, matrix.columns)
+    if codes.dtype != np.int8 or codes.shape != shape or not 1 <= min(shape):
         raise SetunError(thing, "must be int8 [rows, columns]", f"{codes.dtype} {codes.shape}")
-    if max(codes.shape) > LONGEST:
-        raise SetunError(
-            thing, f"has at most {LONGEST} rows and columns", f"{codes.shape[0]}x{codes.shape[1]}"
-        )
+    if max(shape) > LONGEST:
+        raise SetunError(thing, f"has at most {LONGEST} rows and columns", f"{shape[0]}x{shape[1]}")
     if codes.min() < -1 or codes.max() > 1:
         raise SetunError(thing, "codes are -1, 0 and 1")
     if not 0.0 < matrix.scale < math.inf:
@@ -86,6 +137,9 @@ class _Walk:
         self.flying: set[int] = set()  # vectors that may still be on their way to memory
         self.before = self.op
         self.matrices = iter(image.matrices)
+        self.pairs = len(image.tables[Table.CONSTANTS])
+        self.vectors = {r.start: r for r in image.memory.vectors}
+        self.states = {r.start: r for r in image.memory.state}
         self.scalars = False
         self.array_stat = False
         self.samples = 0
@@ -127,16 +181,16 @@ class _Walk:
         self.need(unused is None, "every matrix is used", unused and f"{unused.name[:80]} left")
 
     def embed(self) -> None:
-        c, op = self.image.config, self.op
+        op, width = self.op, self.image.tables[Table.EMBEDDING].shape[1]
         self.need(self.ends == 0, "must be in the body")
-        self.need(op.n == c.hidden_size, f"must have {c.hidden_size} elements", op.n)
-        self.need(op.constants == len(self.image.pairs), "rows lie behind the gains", op.constants)
-        pitch = aligned(c.hidden_size) // 2
+        self.need(op.n == width, f"must have {width} elements", op.n)
+        self.need(op.constants == self.pairs, "rows lie behind the gains", op.constants)
+        pitch = aligned(width) // 2
         self.need(op.immediate == pitch, f"rows take {pitch} pairs", op.immediate)
         self.write(op.dst)
 
     def quantise(self) -> None:
-        op, pairs = self.op, len(self.image.pairs)
+        op, pairs = self.op, self.pairs
         self.need(self.scalars, "SCALARS come first")
         self.need(op.n >= 1, "needs elements")
         self.read(op.src)
@@ -165,13 +219,9 @@ class _Walk:
             self.refuse("there is no matrix left for it")
         if not self.slots:
             self.refuse("nothing was quantised for it")
-        rows, columns = matrix.codes.shape
-        self.need(op.n == rows, f"{matrix.name[:80]} has {rows} rows", op.n)
-        self.need(
-            self.slots[0][0] == columns,
-            f"{matrix.name[:80]} has {columns} columns",
-            self.slots[0][0],
-        )
+        name, columns = matrix.name[:80], self.slots[0][0]
+        self.need(op.n == matrix.rows, f"{name} has {matrix.rows} rows", op.n)
+        self.need(columns == matrix.columns, f"{name} has {matrix.columns} columns", columns)
         scale = matrix.scale / 127.0
         self.need(op.immediate == scale, f"immediate must be {scale}", op.immediate)
         self.need(0 <= op.stat_shift <= LARGEST_SHIFT, "shifts by 31 bits at most", op.stat_shift)
@@ -184,7 +234,7 @@ class _Walk:
             self.store(op.src)
         elif op.kernel is Kernel.SAMPLE:
             self.need(self.ends == 1, "must be in the head")
-            vocabulary = self.image.config.vocab_size
+            vocabulary = self.image.vocab_size
             self.need(op.n == vocabulary, f"must have {vocabulary} rows", op.n)
             self.samples += 1
         else:
@@ -214,20 +264,12 @@ class _Walk:
         self.need(have == self.op.n, f"nobody wrote {self.op.n} elements at v[{start}]")
 
     def write(self, start: int) -> None:
-        n, size = self.op.n, self.image.vector_elements
-        self.need(
-            n >= 1 and start % ALIGN == 0 and start + n <= size,
-            f"v[{start}:+{n}] must be aligned and end within {size} elements",
-        )
-        for other, length in self.written.items():
-            apart = start == other or start + n <= other or other + length <= start
-            self.need(apart, f"v[{start}:+{n}] overlaps v[{other}:+{length}]")
+        n, region = self.op.n, self.vectors.get(start)
+        fits = region is not None and 1 <= n <= region.size
+        self.need(fits, f"v[{start}:+{n}] must be at the start of a region and end within it")
         self.written[start] = n
 
     def state(self, start: int) -> None:
-        c = self.image.config
-        layer, rest = divmod(start, aligned(c.inner_size))
-        self.need(
-            rest == 0 and layer < c.num_hidden_layers and self.op.n == c.inner_size,
-            f"h[{start}:+{self.op.n}] must be the state of a layer",
-        )
+        n, region = self.op.n, self.states.get(start)
+        fits = region is not None and n == region.size
+        self.need(fits, f"h[{start}:+{n}] must be a region of the state")

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.compiler import STAT_BITS
+from setun.firmware.program.isa import STAT_BITS
 from setun.hw.arith import (
     CodeQuantiser,
     CodeReciprocal,

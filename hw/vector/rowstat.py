@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.compiler import STAT_BITS
+from setun.firmware.program.isa import STAT_BITS
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier, whole_square
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import number

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from setun.backends.base import Sampling
+from setun.firmware.image.image import Image
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel
 
 

@@ -9,9 +9,9 @@ from setun.backends.connect import ConnectedChip, check_count
 from setun.backends.loading import Progress, holds, load
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
 from setun.firmware.numerics.formats import Values
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS
 
 
@@ -56,8 +56,7 @@ class SerialBackend:
         self.context = context
         self.cycles_per_token: float | None = None
         self.clock_hz: int | None = self.config.clock_hz
-        self._state_shape = image.config.num_hidden_layers, image.config.inner_size
-        self._state_stride = image.state_elements // image.config.num_hidden_layers
+        self._state = image.memory.state_elements
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
         yield from self.start(prompt, count, sampling, self.context)
@@ -86,11 +85,10 @@ class SerialBackend:
         self.cycles_per_token = done.cycles / count
 
     def state(self, context: int = 0) -> Values:
-        """Recurrent state [layers, width] of a context as the chip holds it."""
-        layers, width = self._state_shape
+        """Recurrent state [elements] of a context as the chip holds it; see `Image.memory`."""
         start = context * self.config.state_stride
-        words = self.client.read(Space.STATE, start, layers * self._state_stride)
-        return self.config.numerics.state.from_bits(words).reshape(layers, -1)[:, :width]
+        words = self.client.read(Space.STATE, start, self._state)
+        return self.config.numerics.state.from_bits(words)
 
     def close(self) -> None:
         self._chip.close()

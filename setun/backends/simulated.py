@@ -11,10 +11,10 @@ from setun import __version__
 from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
 from setun.firmware.link.baud import MIN_DIVISOR
 from setun.firmware.numerics.formats import Values
-from setun.firmware.program.compiler import Image
 from setun.hw.emit.verilog import TOP
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, cache_folder, compile_chip, memory_file
@@ -129,7 +129,7 @@ class SimulatedBackend:
         client.read(Space.STATE, 0, 1)  # memory is read between passes only
 
     def state(self, context: int = 0) -> Values:
-        """Recurrent state [layers, width] of a context as the chip holds it."""
+        """Recurrent state [elements] of a context as the chip holds it; see `Image.memory`."""
         return self._serial.state(context)
 
     def counters(self) -> list[int]:

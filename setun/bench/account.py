@@ -1,38 +1,42 @@
-"""Where each layer's cycles go: the model cut behind one layer after another."""
+"""Where each layer's cycles go: the model cut behind one block after another."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from setun.bench.measure import Measurement, measure
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.compiler import Image, with_hash
-from setun.firmware.program.isa import Op
+from setun.firmware.image.image import Image
+from setun.firmware.image.model_hash import with_hash
+from setun.firmware.program.isa import Instruction, Op
 
 Account = dict[str, float]
 """Cycles of a token by what the array does, and `cycles`, their sum."""
 
 
 def shallow(image: Image, layers: int) -> Image:
-    """The first `layers` layers, at least one, with the model's own head.
+    """The first `layers` blocks, at least one, with the model's own head.
 
     What follows is the head, so the last matvec that is left feeds nobody.
     """
-    kept = tuple(f"model.layers.{k}." for k in range(layers))
-    body = next(k for k, i in enumerate(image.program) if i.op is Op.END)
-    program = [
-        i
-        for i in image.program[:body]
-        if not i.note.startswith("model.layers.") or i.note.startswith(kept)
-    ]
-    program[-1] = replace(program[-1], feeds=False)
-    matrices = [m for m in image.matrices[:-1] if m.name.startswith(kept)]
+    cut = {k for block in image.blocks[layers:] for k in range(block.start, block.end)}
+    matrices = iter(image.matrices)
+    program: list[Instruction] = []
+    kept = []
+    for k, instruction in enumerate(image.program):
+        matrix = next(matrices) if instruction.op is Op.MATVEC else None
+        if k in cut:
+            continue
+        if not instruction.stream and program[-1:] and program[-1].feeds:
+            program[-1] = replace(program[-1], feeds=False)
+        program.append(instruction)
+        if matrix is not None:
+            kept.append(matrix)
     return with_hash(
         replace(
             image,
-            config=replace(image.config, num_hidden_layers=layers),
-            matrices=(*matrices, image.matrices[-1]),
-            gates=image.gates[:layers],
-            program=(*program, *image.program[body:]),
+            program=tuple(program),
+            blocks=image.blocks[:layers],
+            matrices=tuple(kept),
         )
     )
 
@@ -52,7 +56,7 @@ def layer_accounts(
     with the golden model's too. Arguments as of `measure`.
     """
     rows = []
-    for layers in range(1, image.config.num_hidden_layers):
+    for layers in range(1, len(image.blocks)):
         progress(f"run {name}, {layers} layers")
         rows.append(measure(name, model, shallow(image, layers), config, tokens, prefill=False))
     rows.append(whole)

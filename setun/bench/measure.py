@@ -10,8 +10,8 @@ from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import bound_cycles
-from setun.firmware.program.compiler import Image
 from setun.hw.control.generation import COUNTERS
 
 # Configurations of `setun bench`, memories sized for the model.
@@ -99,7 +99,7 @@ class _Bench:
 
     def prompt(self, context: int, length: int = 1) -> list[int]:
         """Another prompt for each context."""
-        return [(7 * context + 5 * k) % self.image.config.vocab_size for k in range(length)]
+        return [(7 * context + 5 * k) % self.image.vocab_size for k in range(length)]
 
     def start(self, context: int, count: int) -> Iterator[int]:
         prompt, sampling = self.prompt(context), Sampling()
@@ -145,11 +145,10 @@ class _Bench:
         for token in prompt:
             golden.feed(token)
         state = self.backend.state()
-        if not np.array_equal(state, golden.state):
-            wrong = int(np.argwhere((state != golden.state).any(1))[0, 0])
-            raise SetunError(
-                "state after the prompt", "must equal the golden model's", f"layer {wrong} differs"
-            )
+        for region in self.image.memory.state:
+            if not np.array_equal(state[region.slice], golden.state[region.slice]):
+                rule = "must equal the golden model's"
+                raise SetunError("state after the prompt", rule, f"{region.name} differs")
         return cycles / len(prompt)
 
 

@@ -1,14 +1,15 @@
 """What `build_bitstream` takes to put a model's chip on a board."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from setun.boards import Board
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Placement, place, sized_for
-from setun.firmware.program.compiler import Image
+from setun.firmware.image.model_hash import work_hash
 from setun.hw.array.dot import Technology
 from setun.hw.chip import Chip
 from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
@@ -69,6 +70,5 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     )
     model = None
     if in_bitstream(config) and board.family == "ecp5":
-        shape = asdict(image.config)
-        model = Model(chip=make, config=config, placement=contents, shape=shape)
+        model = Model(chip=make, config=config, placement=contents, work=work_hash(image))
     return Parts(chip=partial(make, placement), model=model, contents=contents)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from setun.boards import Board
     from setun.estimate.chip import Estimate
     from setun.firmware.config import ChipConfig
+    from setun.firmware.image.image import Image
     from setun.firmware.numerics.options import Numerics
-    from setun.firmware.program.compiler import Image
 
 
 MEASURED_TOKENS = 4  # cycles per token do not depend on the data

@@ -10,9 +10,9 @@ import click
 from setun.cli.options import numerics_option
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.numerics.options import CHOICES, Numerics
-from setun.firmware.program.compiler import Image
 
 if TYPE_CHECKING:
     from setun.models.load import Model

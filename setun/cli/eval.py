@@ -10,7 +10,7 @@ from setun.firmware.numerics.options import Numerics
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import BatchModel, agreement, score_float, score_golden, windows
 from setun.sim.folded import FoldedModel
-from setun.sim.reference.hgrn_bit import FloatModel
+from setun.sim.reference import float_model
 from setun.sim.texts import TOKENS, WINDOW, encode, read_text
 
 
@@ -23,9 +23,9 @@ def evaluate(
     if tokens is None:
         tokens = max(1, min(TOKENS, len(ids) - 1))
     rows, counted = windows(ids, window, tokens)
-    image, vocabulary = model.image, model.image.config.vocab_size
+    image, vocabulary = model.image, model.image.vocab_size
     whole: BatchModel = (
-        FoldedModel(image) if model.checkpoint is None else FloatModel(model.checkpoint)
+        FoldedModel(image) if model.checkpoint is None else float_model(model.checkpoint)
     )
     with bar("float", tokens) as step:
         real = score_float(whole, rows, counted, vocabulary, step)

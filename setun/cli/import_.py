@@ -11,6 +11,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.image.container import write_atomically
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.isa import Table
 from setun.models import find
 from setun.models.load import open_model
 
@@ -49,15 +50,17 @@ def command(
         write_atomically(output, data)
     image = model.image
     ternary = sum(len(s.data) for s in image_file.parse(data).sections if s.kind == "ternary")
+    width = image.tables[Table.EMBEDDING].shape[1]
     result = {
         "image": output,
         "bytes": len(data),
         "model_hash": image.model_hash,
         "packing": packing,
         "numerics": (numerics or Numerics()).to_dict(),
-        "layers": image.config.num_hidden_layers,
-        "hidden_size": image.config.hidden_size,
-        "vocab_size": image.config.vocab_size,
+        "name": image.name,
+        "layers": len(image.blocks),
+        "hidden_size": width,
+        "vocab_size": image.vocab_size,
         "weights": image.weights,
         "bits_per_weight": 8 * ternary / image.weights,
         "tokenizer": image.tokenizer_json is not None,
@@ -65,7 +68,7 @@ def command(
     emit(
         result,
         as_json,
-        f"{output}: {len(data)} bytes, {image.config.num_hidden_layers} layers of "
-        f"{image.config.hidden_size}, {image.weights} ternary weights at "
+        f"{output}: {len(data)} bytes, {len(image.blocks)} layers of "
+        f"{width}, {image.weights} ternary weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
     )

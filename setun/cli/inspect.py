@@ -18,16 +18,18 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
     return {
         "image": path,
         "bytes": path.stat().st_size,
-        "format": image_file.FORMAT,
+        "format": file.format,
+        "name": image.name,
         "generator": file.generator,
         "model_hash": image.model_hash,
         "packing": image.packing,
         "numerics": file.numerics.to_dict(),
-        "config": asdict(image.config),
+        "vocab_size": image.vocab_size,
         "weights": image.weights,
         "bits_per_weight": 8 * ternary / image.weights,
-        "vector_elements": image.vector_elements,
-        "state_elements": image.state_elements,
+        "vectors": [asdict(region) for region in image.memory.vectors],
+        "state": [asdict(region) for region in image.memory.state],
+        "blocks": [asdict(region) for region in image.blocks],
         "sections": [
             {"name": s.name, "kind": s.kind, "bytes": len(s.data)}
             | {"crc32": f"{zlib.crc32(s.data):08x}", "meta": s.meta}
@@ -44,18 +46,24 @@ def _shape(meta: dict[str, object]) -> str:
 
 
 def _text(path: Path, file: ImageFile) -> str:
-    result = examine(path, file)
-    shown = ("generator", "model_hash", "packing", "numerics", "weights", "bits_per_weight")
+    result, image = examine(path, file), file.image
+    shown = ("name", "generator", "model_hash", "packing", "numerics", "vocab_size", "weights")
     lines = [f"{path}: {result['bytes']} bytes", ""]
-    lines += [f"{name:<20} {result[name]}" for name in shown]
-    lines += [f"{name:<20} {value}" for name, value in asdict(file.image.config).items()]
+    old = "" if file.format == image_file.FORMAT else "; import the model again to renew it"
+    lines += [f"{'format':<20} {file.format}{old}"]
+    lines += [f"{name:<20} {result[name]}" for name in (*shown, "bits_per_weight")]
     rows = [
         {"section": s.name, "kind": s.kind, "bytes": len(s.data)}
         | {"crc32": f"{zlib.crc32(s.data):08x}", "shape": _shape(s.meta)}
         for s in file.sections
     ]
-    lines += ["", table(rows, list(rows[0])), ""]
-    lines += [f"{k:>4}  {line}" for k, line in enumerate(map(str, file.image.program))]
+    regions = [
+        {"memory": memory, "name": r.name, "start": r.start, "size": r.size}
+        for memory, listed in (("vectors", image.memory.vectors), ("state", image.memory.state))
+        for r in listed
+    ]
+    lines += ["", table(rows, list(rows[0])), "", table(regions, list(regions[0])), ""]
+    lines += [f"{k:>4}  {line}" for k, line in enumerate(map(str, image.program))]
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from setun.firmware.numerics.options import Numerics
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import golden_logits
 from setun.sim.folded import FoldedModel
-from setun.sim.reference.hgrn_bit import FloatModel
+from setun.sim.reference import float_model
 
 NPY = b"\x93NUMPY"
 
@@ -66,7 +66,7 @@ def compute(
     elif model.checkpoint is None:
         logits = FoldedModel(model.image).forward_batch(rows)
     else:
-        logits = FloatModel(model.checkpoint).forward_batch(rows)
+        logits = float_model(model.checkpoint).forward_batch(rows)
     return np.ascontiguousarray(logits.reshape(*ids.shape, -1), np.float32)
 
 
@@ -95,7 +95,7 @@ def command(
     setun logits shakespeare --ids ids.npy -o logits.npy --backend golden
     """
     opened = open_model(model)
-    ids = read_ids(file, opened.image.config.vocab_size)
+    ids = read_ids(file, opened.image.vocab_size)
     logits = compute(opened, ids, backend, numerics or opened.numerics)
     buffer = io.BytesIO()
     np.save(buffer, logits, allow_pickle=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     from setun.estimate.chip import estimate
     from setun.firmware.image.container import write_atomically
     from setun.firmware.image.memory_layout import place
+    from setun.firmware.image.model_hash import work_hash
     from setun.hw.fpga.flow import finished_build, put_model
     from setun.models.load import open_model
 
@@ -48,8 +48,8 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     image = open_model(model).image
     placement = place(image, config)
     weights = weights_for_flash(placement, config)
-    # Models of one shape take the same cycles; of others nothing is known before they run.
-    alike = asdict(image.config) == finished.shape
+    # Of models with other work nothing is known before they run.
+    alike = work_hash(image) == finished.work
     extra: dict[str, Any] = {
         "model": model,
         "model_hash": image.model_hash,

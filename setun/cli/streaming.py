@@ -6,8 +6,8 @@ import click
 
 from setun.backends import Backend, Sampling
 from setun.cli.common import emit
+from setun.firmware.image.image import Image
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.talk.session import Result, stream
 
 

@@ -110,10 +110,9 @@ def command(
     sizes = {name: options.pop(name) for name in ("hidden", "layers", "intermediate")}
     first = None if init is None else _checkpoint(init)
     if first is not None:
-        options["init"] = weights_hash(first)
+        options |= {"init": weights_hash(first), "architecture": first.architecture.model_type}
         if not board:
-            shape = first.config
-            own = shape.hidden_size, shape.num_hidden_layers, shape.intermediate_size
+            own = first.architecture.sizes(first.config)
             sizes = {n: v or o for (n, v), o in zip(sizes.items(), own, strict=True)}
     recipe = Recipe(numerics=None if numerics is None else numerics.to_dict(), **options)
     tokenizer = None if first is None else first.tokenizer_json
@@ -197,6 +196,7 @@ def _sized(
 
     from setun import boards
     from setun.firmware.errors import SetunError
+    from setun.firmware.models.architecture import find
     from setun.train.sizes import RATIO, largest
 
     given: dict[str, Any] = {n: value for n, value in sizes.items() if value is not None}
@@ -205,7 +205,7 @@ def _sized(
             raise SetunError(
                 "--board", "chooses the sizes", f"--{next(iter(given))}", "one of both"
             )
-        found = largest(boards.get(board), vocabulary)
+        found = largest(boards.get(board), find(recipe.architecture), vocabulary)
         given = dict(zip(("hidden", "layers", "intermediate"), found, strict=True))
     elif "hidden" in given:
         given = {"intermediate": RATIO * given["hidden"]} | given

@@ -10,8 +10,8 @@ from setun.boards import Board
 from setun.estimate.chip import Estimate, cells, estimate, memory_fits
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import Op
 from setun.hw.memory.external import LATENCY
 
@@ -35,7 +35,7 @@ class Guess:
     """Cycles per token of a chip at first sight: what its busiest part takes, and the waits."""
 
     def __init__(self, image: Image) -> None:
-        self.shapes = Counter(m.codes.shape for m in image.matrices)
+        self.shapes = Counter((m.rows, m.columns) for m in image.matrices)
         rows = sum(i.n for i in image.program if i.op is Op.MATVEC)
         self.elements = max(rows, sum(i.n for i in image.program if i.op is Op.QUANTISE))
         self.streamed = Counter(i.n for i in image.program if i.stream)

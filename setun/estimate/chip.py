@@ -11,10 +11,10 @@ from setun.estimate import small
 from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.config import SPRAM_BLOCK, ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import weight_stride
 from setun.firmware.link.frames import OVERHEAD
 from setun.firmware.link.messages import MAX_WORDS
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS
 from setun.hw.emit.resources import block_ram
 from setun.hw.memory.external import capacity

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from setun.estimate.supply import Supply, supply_of
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.firmware.program.compiler import Image
+from setun.firmware.image.image import Image
 from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
 from setun.hw.array.array import GROUPS
 from setun.hw.array.rows import rows_latency
@@ -83,7 +83,7 @@ class Schedule:
         kernels = kernel_latency(c.numerics)
         self.exits = {k: Sink.convert_latency + n for k, n in kernels.items()}
         self.exits[Kernel.SAMPLE] = Sink.convert_latency
-        self.shapes = [m.codes.shape for m in image.matrices]
+        self.shapes = [(m.rows, m.columns) for m in image.matrices]
 
     def run(self) -> int:
         """Cycles from one pass to the next, when every stream goes on."""
@@ -122,7 +122,7 @@ class Schedule:
             i = program[at]
             accepted = self.execute
             if i.op is Op.EMBED:
-                bits = self.image.config.vocab_size.bit_length()
+                bits = self.image.vocab_size.bit_length()
                 accepted += self.seats * (bits + 1 + -(-i.n // self.config.lanes) + 3)
             elif i.op is Op.QUANTISE:
                 accepted = self._quantise(i)

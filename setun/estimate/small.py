@@ -1,7 +1,7 @@
 """What a small chip comes to: its core is one netlist, its cycles those of the microprogram."""
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.compiler import Image
+from setun.firmware.image.image import Image
 from setun.firmware.program.isa import Kernel, MeanSquare, Op
 from setun.hw.emit.resources import block_ram
 
@@ -33,7 +33,7 @@ def cycles_per_token(image: Image, config: ChipConfig) -> float:
     for i in image.program:
         total += FETCH
         if i.op is Op.EMBED:
-            total += i.n + image.config.vocab_size // 2
+            total += i.n + image.vocab_size // 2
         elif i.op is Op.QUANTISE:
             columns = i.n
             total += QUANTISE + PASSES * PRODUCT * i.n

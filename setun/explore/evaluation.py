@@ -22,8 +22,8 @@ from setun.explore.work import Work, made_with
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
+from setun.firmware.image.image import Image
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.hw.emit.resources import check_capacity
 from setun.hw.fpga.flow import build_bitstream
 from setun.hw.fpga.flow.process import Ended, TookTooLong
@@ -85,7 +85,7 @@ def _cycles(inputs: dict[str, Any], image: Image) -> dict[str, Any]:
 def _loss(inputs: dict[str, Any], image: Image, text: Rows) -> dict[str, Any]:
     rows, counted = text
     if inputs["numerics"] is None:
-        vocabulary = image.config.vocab_size
+        vocabulary = image.vocab_size
         return {"loss": score_float(FoldedModel(image), rows, counted, vocabulary).loss}
     numerics = Numerics.from_dict(inputs["numerics"])
     return {"loss": score_golden(image, numerics, rows, counted).loss}

@@ -15,7 +15,7 @@ from setun.explore.evaluation import Done, Rows
 from setun.explore.work import Work, made_with, sources, tools
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
-from setun.firmware.program.compiler import Image
+from setun.firmware.image.image import Image
 from setun.hw.fpga.flow.cache import digest
 
 ANSWER_S = 10.0  # until a scheduler answers

@@ -8,9 +8,9 @@ from setun.boards import Board
 from setun.estimate.best import chips, free_space, shortage
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import requirements
 from setun.firmware.numerics.options import PRESETS, Numerics
-from setun.firmware.program.compiler import Image
 from setun.hw.fpga.flow import check_clock
 
 MOST_CLOCKS = 64

@@ -1,16 +1,20 @@
 """Models ready to use: the compiled image of whatever a user named."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
+from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.models import find
 from setun.models.random import random_image, shape
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,14 @@ class Model:
                 "none",
                 "put one beside config.json, or give token ids",
             )
-        return Tokenizer.from_json(text, self.image.config.vocab_size)
+        return Tokenizer.from_json(text, self.image.vocab_size)
 
 
 def open_model(name: str | Path, packing: str = "2b") -> Model:
     """A model given as a shipped name, a random one's, a checkpoint folder or an image file.
 
-    `packing` applies to checkpoints; an image file has its own.
+    `packing` applies to checkpoints; an image file has its own. One of an older format is told on
+    stderr.
 
     Raises
     ------
@@ -61,6 +66,8 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
         checkpoint = load_checkpoint(path)
         return Model(path, compile_checkpoint(checkpoint, packing), Numerics(), checkpoint)
     file = image_file.read(path)
+    if file.format != image_file.FORMAT:
+        _LOG.warning("%s: image format %d; import the model again to renew it", path, file.format)
     return Model(path, file.image, file.numerics, None)
 
 

@@ -1,11 +1,14 @@
 """Models of any shape with random weights: what a memory and an array cost at a size."""
 
 import re
+from typing import Any
 
 import numpy as np
 
-from setun.firmware.models.checkpoint import Checkpoint, ModelConfig, expected_shapes
-from setun.firmware.program.compiler import Image, compile_checkpoint
+from setun.firmware.image.image import Image
+from setun.firmware.models.architecture import HGRN_BIT, Architecture
+from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 
 # (hidden, layers, intermediate) by name; the second is two layers of the MatMul-free LM's 370M.
 SHAPES = {"random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816)}
@@ -24,27 +27,26 @@ def shape(name: str) -> tuple[int, int, int] | None:
     return SHAPES.get(name)
 
 
-def random_image(model: str | tuple[int, int, int], seed: int = 1) -> Image:
-    """The image of a random model: a name that `shape` knows, or another shape as there.
-
-    Norms are near 1, bounds and weights normal.
-    """
+def random_image(
+    model: str | tuple[int, int, int], seed: int = 1, architecture: Architecture = HGRN_BIT
+) -> Image:
+    """The image of a random model: a name that `shape` knows, or another shape as there."""
     found = shape(model) if isinstance(model, str) else model
     assert found is not None, model
-    hidden, layers, intermediate = found
-    config = ModelConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        intermediate_size=intermediate,
-    )
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for tensor, size in expected_shapes(config).items():
-        values = rng.standard_normal(size, np.float32)
-        if tensor.endswith("norm.weight"):
-            values = 1.0 + 0.1 * values
-        elif len(size) == 2 and "lower_bounds" not in tensor and "embeddings" not in tensor:
-            values *= size[1] ** -0.5
-        tensors[tensor] = values.astype(np.float32)
-    return compile_checkpoint(Checkpoint(config, tensors, None))
+    config = architecture.sized(VOCABULARY, *found)
+    name = model if isinstance(model, str) else "random"
+    return compile_checkpoint(random_checkpoint(architecture, config, seed, name))
+
+
+def random_checkpoint(
+    architecture: Architecture, config: Any, seed: int, name: str = "random"
+) -> Checkpoint:
+    """A checkpoint of any architecture and configuration, without a tokenizer."""
+    draw = np.random.default_rng(seed)
+    tensors = {
+        tensor: architecture.random_tensor(tensor, size, draw)
+        for tensor, size in architecture.expected_shapes(config).items()
+    }
+    for tensor, other in architecture.tied(config).items():
+        tensors[tensor] = tensors[other]
+    return Checkpoint(architecture=architecture, config=config, tensors=tensors, name=name)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from setun.backends.base import Sampling, check_context
 from setun.backends.connect import ConnectedChip
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.link.messages import MAX_PROMPT_TOKENS, Reason
 from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
-from setun.firmware.program.compiler import Image
 from setun.talk.session import Result, prompt_ids
 
 
@@ -27,7 +27,7 @@ class Conversation:
         self._stop_asked = self._stop_sent = False
         self._tokenizer: Tokenizer | None = None
         if image.tokenizer_json is not None:
-            self._tokenizer = Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)
+            self._tokenizer = Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         self.restart()
 
     def restart(self) -> None:

@@ -6,8 +6,8 @@ from setun import models
 from setun.backends.connect import ConnectedChip
 from setun.backends.loading import differing, loaded_hash
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import place
-from setun.firmware.program.compiler import Image
 from setun.models.load import load_model
 
 

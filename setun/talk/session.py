@@ -7,9 +7,9 @@ from typing import Any
 
 from setun.backends import Backend, GoldenBackend, Sampling
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Result:
 
 def prompt_ids(image: Image, text: str | None, ids: str | None) -> list[int]:
     """Token ids of a prompt given as text or as comma-separated numbers."""
-    vocabulary = image.config.vocab_size
+    vocabulary = image.vocab_size
     if ids is not None:
         if text:
             raise SetunError("prompt", "is either text or ids", "both", "drop one of the options")
@@ -79,7 +79,7 @@ def stream(
         check = GoldenBackend(image, numerics).generate(prompt, count, sampling)
     decoder = None
     if image.tokenizer_json is not None:
-        tokenizer = Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)
+        tokenizer = Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         decoder = StreamDecoder(tokenizer, context=list(prompt))
     result.golden_match = True
     started = time.monotonic()

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.models.tokenizer import Tokenizer
-from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.sim.texts import read_text
 
 Ids = NDArray[np.int64]
@@ -33,7 +34,7 @@ class Demo:
         words = read_text(text, held_out=True)
         json = self.image.tokenizer_json
         assert json is not None, "the shipped model has a tokenizer"
-        tokenizer = Tokenizer.from_json(json, self.image.config.vocab_size)
+        tokenizer = Tokenizer.from_json(json, self.image.vocab_size)
         return np.array(tokenizer.encode(words), np.int64)
 
 

@@ -21,7 +21,7 @@ from setun.sim.evaluate import (
     windows,
 )
 from setun.sim.golden import GoldenModel
-from setun.sim.reference.hgrn_bit import FloatModel
+from setun.sim.reference import float_model
 from setun.sim.studies.demo import Demo, Ids, shipped
 from setun.sim.studies.memory import NaiveLMul
 from setun.sim.texts import TOKENS, WINDOW
@@ -71,7 +71,7 @@ class Text:
         self.image = demo.image
         self.rows, self.counted = windows(ids, WINDOW, tokens)
         self.real: Score = score_float(
-            FloatModel(demo.checkpoint), self.rows, self.counted, self.image.config.vocab_size
+            float_model(demo.checkpoint), self.rows, self.counted, self.image.vocab_size
         )
 
     def fidelity(self, name: str) -> Fidelity:

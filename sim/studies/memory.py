@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from setun.drawing import pyplot, save
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import aligned
 from setun.firmware.numerics import noise
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Format, Values
 from setun.firmware.numerics.lmul import lmul
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import aligned
 from setun.programs import figure, parser, run, step, table
 from setun.sim.golden import GoldenModel
 from setun.sim.studies.demo import Demo, Ids, shipped
@@ -102,7 +102,7 @@ def record(demo: Demo, numerics: Numerics, tokens: int, ids: Ids | None) -> Gate
         model.feed(token if ids is None else int(ids[k]))
         if ids is None:
             token = sample(model.logits())
-    shape = tokens, demo.image.config.num_hidden_layers, demo.image.config.inner_size
+    shape = tokens, len(demo.image.memory.state), -1
     u, a = (np.array([pair[k] for pair in recorder.seen]).reshape(shape) for k in (0, 1))
     return Gates(u, a)
 

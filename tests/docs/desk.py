@@ -23,6 +23,7 @@ from setun.boards.building import usual_chip
 from setun.firmware.image import file as image_file
 from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.isa import Table
 from setun.hw.emit.verilog import TOP
 from setun.hw.fpga.families import family
 from setun.models.load import load_model
@@ -58,9 +59,10 @@ class Desk:
         patch.setattr(list_ports, "comports", lambda: [port])
         self._port = port
         self._image = load_model(self.board.model)
-        other, shape = self._image, self._image.config
+        other = self._image
+        width = other.tables[Table.EMBEDDING].shape[1]
         if not usual_chip(self.board).external:  # the chip has its own: M is another of its size
-            other = load_model(f"random-{shape.hidden_size}x{shape.num_hidden_layers}")
+            other = load_model(f"random-{width}x{len(other.blocks)}")
         image_file.save(other, folder / "M.setun", Numerics())
 
     @property

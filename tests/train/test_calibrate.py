@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from setun.firmware.models.checkpoint import load_checkpoint
-from setun.train.calibrate import HEAD, fitted, split
+from setun.train.calibrate import fitted, split
+from setun.train.hgrn_bit import TrainedModel
 from setun.train.loop import Trainer
 from setun.train.recipe import Recipe
 from setun.train.state import read_snapshot
@@ -88,8 +89,8 @@ def test_only_the_heads_scale_is_kept(tmp_path: Path, average: float) -> None:
     trainer.evaluate()
     after, scale = trainer.weights(), trainer.progress.scale
     assert scale != 1.0
-    assert all(torch.equal(before[n], after[n]) == (n != HEAD) for n in before)
-    assert torch.equal(before[HEAD] * scale, after[HEAD])
+    assert all(torch.equal(before[n], after[n]) == (n != TrainedModel.head) for n in before)
+    assert torch.equal(before[TrainedModel.head] * scale, after[TrainedModel.head])
     assert all(torch.equal(running[n], p) for n, p in trainer.model.named_parameters())
 
 
@@ -103,7 +104,7 @@ def test_the_kept_model_has_the_scale(tmp_path: Path) -> None:
         assert progress["best_step"] == progress["step"], "what is kept is the run's last"
         assert (progress["scale"] == 1.0) == (name == "without")
         for parameter, tensor in kept.tensors.items():
-            factor = progress["scale"] if parameter == HEAD else 1.0
+            factor = progress["scale"] if parameter == TrainedModel.head else 1.0
             ran = snapshot.tensors[f"model.{parameter}"] * factor
             np.testing.assert_array_equal(tensor, ran.numpy())
     card = (tmp_path / "with" / "README.md").read_text()

@@ -21,7 +21,7 @@ from setun.models.load import open_model  # noqa: E402
 from setun.sim.evaluate import golden_logits  # noqa: E402
 from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train.chip import Chip, Quantiser  # noqa: E402
-from setun.train.model import HgrnBit  # noqa: E402
+from setun.train.hgrn_bit import TrainedModel  # noqa: E402
 from setun.train.scan import scan  # noqa: E402
 from setun.train.state import read_snapshot  # noqa: E402
 from train.runs import train, write_text  # noqa: E402
@@ -116,7 +116,7 @@ def test_states_err_as_the_chips(name: str) -> None:
 @pytest.fixture(scope="module")
 def model():
     checkpoint = load_checkpoint(SHIPPED)
-    built = HgrnBit(checkpoint.config)
+    built = TrainedModel(checkpoint.config)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.copy_(torch.from_numpy(np.array(checkpoint.tensors[name])))

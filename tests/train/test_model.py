@@ -6,24 +6,26 @@ import pytest
 from bench.folders import ROOT
 
 torch = pytest.importorskip("torch")
-from setun.firmware.models.checkpoint import ModelConfig, expected_shapes, load_checkpoint  # noqa: E402
+from setun.firmware.models.architecture import HGRN_BIT  # noqa: E402
+from setun.firmware.models.checkpoint import load_checkpoint  # noqa: E402
+from setun.firmware.models.hgrn_bit import HgrnBitConfig  # noqa: E402
 from setun.sim.reference.hgrn_bit import FloatModel  # noqa: E402
 from setun.train import layers, plain  # noqa: E402
-from setun.train.model import HgrnBit  # noqa: E402
+from setun.train.hgrn_bit import TrainedModel  # noqa: E402
 
 SHIPPED = ROOT / "setun" / "models" / "shakespeare-small"
 
 
 def test_names_and_shapes_are_upstreams() -> None:
-    config = ModelConfig(vocab_size=11, hidden_size=16, num_hidden_layers=2, intermediate_size=24)
-    found = {name: tuple(p.shape) for name, p in HgrnBit(config).named_parameters()}
-    assert found == expected_shapes(config)
+    config = HgrnBitConfig(vocab_size=11, hidden_size=16, num_hidden_layers=2, intermediate_size=24)
+    found = {name: tuple(p.shape) for name, p in TrainedModel(config).named_parameters()}
+    assert found == HGRN_BIT.expected_shapes(config)
 
 
 def test_logits_are_the_references() -> None:
     """A few tokens, before the first code that falls on the other side of a half."""
     checkpoint = load_checkpoint(SHIPPED)
-    model = HgrnBit(checkpoint.config).eval()
+    model = TrainedModel(checkpoint.config).eval()
     ids = np.random.default_rng(3).integers(0, checkpoint.config.vocab_size, (8, 6))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -59,8 +61,8 @@ def test_bit_linears_and_their_gradients(scale: float) -> None:
 def test_whole_model_and_its_gradients(matmul) -> None:
     """Against the plain one; bfloat16 leaves the forward pass of a CPU exact."""
     torch.manual_seed(5)
-    config = ModelConfig(vocab_size=11, hidden_size=32, num_hidden_layers=3, intermediate_size=48)
-    model = HgrnBit(config, matmul=matmul)
+    config = HgrnBitConfig(vocab_size=11, hidden_size=32, num_hidden_layers=3, intermediate_size=48)
+    model = TrainedModel(config, matmul=matmul)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -78,14 +78,14 @@ class Model:
         What the chip is.
     placement
         The model.
-    shape
+    work
         Of the model, for `Finished`.
     """
 
     chip: Callable[[Placement], Any]
     config: ChipConfig
     placement: Placement
-    shape: dict[str, Any]
+    work: str
 
     def marked(self) -> Any:
         """The chip with marks in its memories."""
@@ -141,7 +141,7 @@ def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
 def _finished(name: str, model: Model, text: str) -> Finished:
     pieces = recover(config_blocks(text), contents(model.config, marks(model.config)))
     return Finished(
-        name=name, config=model.config, shape=model.shape, pieces=pieces, text=text, report={}
+        name=name, config=model.config, work=model.work, pieces=pieces, text=text, report={}
     )
 
 

@@ -1,9 +1,8 @@
 """`setun.layout`: a finished chip without its model, and where another one goes.
 
 An image container (`setun.firmware.image.container`). Its header has `layout` (the format's
-version), `name`, `config`, `shape`, `pieces` and `report`; its section `text` the layout that
-nextpnr wrote,
-compressed, with marks where the model goes.
+version), `name`, `config`, `work`, `pieces` and `report`; its section `text` the layout that
+nextpnr wrote, compressed, with marks where the model goes.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from setun.hw.fpga.ecp5.block_ram import config_blocks, with_blocks
 from setun.hw.fpga.flow.bit_map import STRIDES, Piece, fill
 from setun.hw.fpga.flow.marks import contents
 
-VERSION = 1
+VERSION = 2
 LIMIT = 1 << 28
 """Most characters of a layout."""
 REPORTED = {"board": str, "clock_mhz": float, "fmax_mhz": float, "timing_met": bool, "seed": int}
@@ -36,8 +35,8 @@ class Finished:
         Of the top module.
     config
         What the chip is.
-    shape
-        Of the model that it was measured with, as `setun.firmware.models.checkpoint.ModelConfig`.
+    work
+        Of the model that it was measured with, `setun.firmware.image.model_hash.work_hash`.
     pieces
         Where its memories lie, by number of the block.
     text
@@ -48,7 +47,7 @@ class Finished:
 
     name: str
     config: ChipConfig
-    shape: dict[str, Any]
+    work: str
     pieces: dict[int, Piece]
     text: str
     report: dict[str, Any]
@@ -64,7 +63,7 @@ class Finished:
             "layout": VERSION,
             "name": self.name,
             "config": self.config.to_dict(),
-            "shape": self.shape,
+            "work": self.work,
             "report": self.report,
             "pieces": [
                 [number, piece.memory, piece.first, piece.stride, [list(c) for c in piece.columns]]
@@ -113,11 +112,11 @@ def parse(data: bytes, source: str) -> Finished:
         version = header["layout"]
         if type(version) is not int or version != VERSION:  # JSON's true would equal 1
             raise SetunError(source, f"layout version must be {VERSION}", version, fix)
-        name, shape, report = header["name"], header["shape"], header["report"]
+        name, work, report = header["name"], header["work"], header["report"]
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name {name}")
-        if not isinstance(shape, dict) or not isinstance(report, dict):
-            raise ValueError("no shape or report")
+        if not isinstance(work, str) or not isinstance(report, dict):
+            raise ValueError("no work or report")
         for key, kind in REPORTED.items():
             if not isinstance(report[key], kind):
                 raise ValueError(f"report {key} {report[key]}")
@@ -129,7 +128,7 @@ def parse(data: bytes, source: str) -> Finished:
         raise SetunError(source, "must be what setun build wrote", error, fix) from error
     if not pieces or len(pieces) != len(header["pieces"]) or not pieces.keys() <= there.keys():
         raise SetunError(source, "must have the block RAM of its pieces", len(pieces), fix)
-    return Finished(name=name, config=config, shape=shape, pieces=pieces, text=text, report=report)
+    return Finished(name=name, config=config, work=work, pieces=pieces, text=text, report=report)
 
 
 def load(path: Path) -> Finished:

@@ -7,6 +7,7 @@ import pytest
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import ALIGN, Image, aligned
 from setun.firmware.image.memory_layout import (
     Space,
     check_fit,
@@ -17,11 +18,11 @@ from setun.firmware.image.memory_layout import (
     weight_words,
 )
 from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.ternary import unpack_2b, unpack_trits
-from setun.firmware.program.compiler import ALIGN, Image, aligned, compile_checkpoint
-from setun.firmware.program.isa import WORDS, Op
+from setun.firmware.program.isa import WORDS, Op, Table
 
 SHAPES = [(32, 8, 8), (8, 8, 1), (16, 32, 4), (64, 16, 16), (4, 2, 2)]
 
@@ -50,7 +51,7 @@ def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: s
     codes = unpack(raw[:, :used], p * q).reshape(-1, q, p)
     at = 0
     for matrix in image.matrices:
-        rows, columns = matrix.codes.shape
+        rows, columns = matrix.rows, matrix.columns
         across, down = -(-columns // p), -(-rows // q)
         whole = np.zeros((down * q, across * p), np.int8)
         word = at
@@ -60,7 +61,7 @@ def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: s
                     tile = slice(row * q, row * q + q), slice(column * p, column * p + p)
                     whole[tile] = codes[word]
                     word += 1
-        np.testing.assert_array_equal(whole[:rows, :columns], matrix.codes, err_msg=matrix.name)
+        np.testing.assert_array_equal(whole[:rows, :columns], matrix.codes(), err_msg=matrix.name)
         assert not whole[rows:].any() and not whole[:, columns:].any()
         at += across * down
     assert at == len(words)
@@ -74,11 +75,12 @@ def test_constants_and_embedding_read_back(
     config = config_for(image, shape).override(numerics=Numerics(vector=fmt))
     numbers = fmt.from_bits(place(image, config).spaces[Space.CONSTANTS])
     assert len(numbers) == 2 * config.constant_pairs
-    gains = numbers[: 2 * len(image.pairs)].reshape(-1, 2, config.lanes)
+    pairs = image.tables[Table.CONSTANTS]
+    gains = numbers[: 2 * len(pairs)].reshape(-1, 2, config.lanes)
     for k in range(2):
-        np.testing.assert_array_equal(gains[:, k].ravel(), fmt.round(image.pairs[:, k]))
+        np.testing.assert_array_equal(gains[:, k].ravel(), fmt.round(pairs[:, k]))
     embed = next(i for i in image.program if i.op is Op.EMBED)
-    for token, row in enumerate(image.embedding):
+    for token, row in enumerate(image.tables[Table.EMBEDDING]):
         start = 2 * (int(embed.constants) + int(embed.immediate) * token)
         np.testing.assert_array_equal(numbers[start : start + len(row)], fmt.round(row))
 
@@ -86,11 +88,10 @@ def test_constants_and_embedding_read_back(
 def test_gates_lie_at_their_states_addresses(image: Image) -> None:
     config = config_for(image, SHAPES[0])
     gates = config.vector.from_bits(place(image, config).spaces[Space.GATES])
-    width = image.config.inner_size
-    assert len(gates) == image.state_elements
-    for layer, row in enumerate(image.gates):
-        start = layer * aligned(width)
-        np.testing.assert_array_equal(gates[start : start + width], config.vector.round(row))
+    state = image.memory.state
+    assert len(gates) == image.memory.state_elements
+    assert [r.start for r in state] == [k * aligned(r.size) for k, r in enumerate(state)]
+    np.testing.assert_array_equal(gates, config.vector.round(image.tables[Table.GATES]))
 
 
 def test_program_words(image: Image) -> None:
@@ -106,8 +107,8 @@ def test_program_words(image: Image) -> None:
             assert bool(word[0] >> 7 & 1) == i.keep and word[0] >> 8 & 1 == 0
             assert word[0] >> 9 & 31 == i.stat_shift
             assert bool(word[0] >> 14 & 1) == i.feeds
-            rows, columns = next(matrices).codes.shape
-            assert word[2] == -(-rows // config.rows) * -(-columns // config.columns)
+            m = next(matrices)
+            assert word[2] == -(-m.rows // config.rows) * -(-m.columns // config.columns)
         elif i.op is Op.QUANTISE:
             assert bool(word[0] >> 4 & 1) == i.sync and bool(word[0] >> 7 & 1) == i.stream
         if isinstance(i.immediate, float):
@@ -148,7 +149,7 @@ def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> 
     needed = requirements(image, ChipConfig())
     lm_head = -(-65 // 8) * 128 // 32
     assert needed["weight_words"] == 6 * (4 * 128 * 128 + 3 * 384 * 128) // 256 + lm_head
-    assert needed["constant_pairs"] == len(image.pairs) + 65 * 128 // 2
+    assert needed["constant_pairs"] == len(image.tables[Table.CONSTANTS]) + 65 * 128 // 2
     assert needed["vector_elements"] == 128 + 384 and needed["state_elements"] == 6 * 128
     assert needed["vector_elements"] % ALIGN == 0
     check_fit(image, ChipConfig())

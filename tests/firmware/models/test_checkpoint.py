@@ -11,12 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from setun.firmware.errors import SetunError
-from setun.firmware.models.checkpoint import (
-    ModelConfig,
-    expected_shapes,
-    load_checkpoint,
-    parse_config,
-)
+from setun.firmware.models.architecture import HGRN_BIT
+from setun.firmware.models.checkpoint import load_checkpoint, parse_config
+from setun.firmware.models.hgrn_bit import HgrnBitConfig
 
 CONFIG: dict[str, Any] = {
     "architectures": ["HGRNBitForCausalLM"],
@@ -29,13 +26,22 @@ CONFIG: dict[str, Any] = {
     "transformers_version": "4.41.2",
     "pad_token_id": None,
 }
+
+
+def config_of(fields: dict[str, Any]) -> HgrnBitConfig:
+    """What a config.json describes."""
+    architecture, config = parse_config(fields)
+    assert architecture is HGRN_BIT
+    return config
+
+
 Tensors = dict[str, tuple[str, np.ndarray]]
 """Name → safetensors dtype and the array as stored."""
 
 
 def tensors(config: dict[str, Any] = CONFIG) -> Tensors:
     rng = np.random.default_rng(1)
-    shapes = expected_shapes(parse_config(config))
+    shapes = HGRN_BIT.expected_shapes(config_of(config))
     return {k: ("F32", rng.normal(size=s).astype(np.float32)) for k, s in shapes.items()}
 
 
@@ -81,8 +87,8 @@ def test_given_checkpoints(shared: Path, name: str) -> None:
 
 def test_fields_are_honoured(shared: Path) -> None:
     text = (shared / "vectors/hgrn_bit/d_h64_l3_nolb/config.json").read_text()
-    config = parse_config(json.loads(text))
-    assert config == ModelConfig(
+    config = config_of(json.loads(text))
+    assert config == HgrnBitConfig(
         vocab_size=256,
         hidden_size=64,
         num_hidden_layers=3,
@@ -93,10 +99,10 @@ def test_fields_are_honoured(shared: Path) -> None:
         tie_word_embeddings=False,
         rms_norm_eps=1e-5,
     )
-    assert parse_config({"model_type": "hgrn_bit"}) == ModelConfig()
+    assert config_of({"model_type": "hgrn_bit"}) == HgrnBitConfig()
     wide = CONFIG | {"expand_ratio": 1.5, "use_lower_bound": False, "num_heads": 3}
-    assert parse_config(wide).inner_size == 6
-    shapes = expected_shapes(parse_config(wide))
+    assert config_of(wide).inner_size == 6
+    shapes = HGRN_BIT.expected_shapes(config_of(wide))
     assert shapes["model.layers.1.attn.f_proj.weight"] == (6, 4)
     assert shapes["model.layers.1.attn.o_proj.weight"] == (4, 6)
     assert "model.lower_bounds" not in shapes
@@ -108,13 +114,13 @@ def test_fields_are_honoured(shared: Path) -> None:
 )
 def test_derived_intermediate_size(hidden: int, intermediate: int) -> None:
     fields = CONFIG | {"hidden_size": hidden, "intermediate_size": None}
-    assert parse_config(fields).intermediate_size == intermediate
-    assert parse_config(fields | {"hidden_ratio": None}).intermediate_size == intermediate
+    assert config_of(fields).intermediate_size == intermediate
+    assert config_of(fields | {"hidden_ratio": None}).intermediate_size == intermediate
 
 
 def test_parameter_count_of_the_released_370m() -> None:
     fields = {"model_type": "hgrn_bit", "hidden_size": 1024, "num_hidden_layers": 24}
-    shapes = expected_shapes(parse_config(fields))
+    shapes = HGRN_BIT.expected_shapes(config_of(fields))
     assert len(shapes) == 5 + 24 * 15
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 374_108_160
 

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from setun.firmware.errors import SetunError
-from setun.firmware.models.checkpoint import (
-    Checkpoint,
-    ModelConfig,
-    expected_shapes,
-    load_checkpoint,
-)
-from setun.firmware.program.compiler import ALIGN, Image, aligned, compile_checkpoint, lower_bounds
-from setun.firmware.program.isa import Kernel, Op
+from setun.firmware.image.image import ALIGN, Image, aligned
+from setun.firmware.models.architecture import HGRN_BIT
+from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
+from setun.firmware.models.hgrn_bit import HgrnBitConfig, lower_bounds
+from setun.firmware.program.isa import Kernel, Op, Table
 from setun.firmware.program.verify import verify
 from setun.sim.folded import FoldedModel
 from setun.sim.reference import hgrn_bit as reference
@@ -22,19 +20,19 @@ from setun.sim.reference.hgrn_bit import FloatModel
 MODELS = ["a_h64_l2", "b_h128_l4", "d_h64_l3_nolb"]
 
 
-def random_checkpoint(config: ModelConfig, seed: int = 5) -> Checkpoint:
+def random_checkpoint(config: HgrnBitConfig, seed: int = 5) -> Checkpoint:
     """A checkpoint of any shape, with gains and bounds far from trivial."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in expected_shapes(config).items():
+    for name, shape in HGRN_BIT.expected_shapes(config).items():
         values = rng.standard_normal(shape)
         tensors[name] = (values if len(shape) == 2 else 1 + 0.4 * values).astype(np.float32)
     if config.tie_word_embeddings:
         tensors["lm_head.weight"] = tensors["model.embeddings.weight"]
-    return Checkpoint(config, tensors, None)
+    return Checkpoint(architecture=HGRN_BIT, config=config, tensors=tensors)
 
 
-def image_of(config: ModelConfig) -> Image:
+def image_of(config: HgrnBitConfig) -> Image:
     image = compile_checkpoint(random_checkpoint(config))
     verify(image, "image")
     return image
@@ -62,9 +60,9 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
         codes = ternary[whole + ".codes"]
         if half is not None:
             codes = np.split(codes, 2)[half]
-        np.testing.assert_array_equal(matrix.codes, codes, err_msg=matrix.name)
+        np.testing.assert_array_equal(matrix.codes(), codes, err_msg=matrix.name)
         assert matrix.scale == pytest.approx(1 / float(ternary[whole + ".scale"]), rel=1e-6)
-        read += matrix.codes.size
+        read += codes.size
     h, d, i = config.hidden_size, config.inner_size, config.intermediate_size
     layer = 3 * d * h + h * d + 2 * i * h + h * i
     assert image.weights == read == config.num_hidden_layers * layer + config.vocab_size * h
@@ -73,8 +71,8 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        ModelConfig(vocab_size=7, hidden_size=40, num_hidden_layers=1, intermediate_size=24),
-        ModelConfig(
+        HgrnBitConfig(vocab_size=7, hidden_size=40, num_hidden_layers=1, intermediate_size=24),
+        HgrnBitConfig(
             vocab_size=300,
             hidden_size=96,
             num_hidden_layers=2,
@@ -83,7 +81,7 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
             expand_ratio=1.5,
             num_heads=3,
         ),
-        ModelConfig(
+        HgrnBitConfig(
             vocab_size=33,
             hidden_size=64,
             num_hidden_layers=2,
@@ -91,7 +89,7 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
             tie_word_embeddings=True,
             rms_norm_eps=1e-3,
         ),
-        ModelConfig(
+        HgrnBitConfig(
             vocab_size=50,
             hidden_size=130,
             num_hidden_layers=3,
@@ -102,7 +100,7 @@ def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
     ],
     ids=["small", "wide-state", "tied", "odd"],
 )
-def test_other_shapes(config: ModelConfig) -> None:
+def test_other_shapes(config: HgrnBitConfig) -> None:
     checkpoint = random_checkpoint(config)
     image = image_of(config)
     ids = np.random.default_rng(1).integers(0, config.vocab_size, (2, 12))
@@ -115,7 +113,7 @@ def test_other_shapes(config: ModelConfig) -> None:
 
 
 def test_program_of_a_layer() -> None:
-    config = ModelConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
+    config = HgrnBitConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
     image = image_of(config)
     body = [i for i in image.program if i.op is Op.MATVEC]
     kernels = [
@@ -130,14 +128,14 @@ def test_program_of_a_layer() -> None:
     assert [i.kernel for i in body] == [*kernels, *kernels, Kernel.SAMPLE]
     assert [i.note for i in body] == [m.name for m in image.matrices]
     assert sum(i.op is Op.END for i in image.program) == 2
-    assert image.vector_elements == 64 + aligned(96)
-    assert image.state_elements == 2 * 64
+    assert image.memory.vector_elements == 64 + aligned(96)
+    assert image.memory.state_elements == 2 * 64
     gains = [i.constants for i in image.program if i.op is Op.QUANTISE]
     assert gains == sorted(gains) and all(g % (ALIGN // 2) == 0 for g in gains)
 
 
 def test_equal_checkpoints_give_equal_images_and_others_another_hash() -> None:
-    config = ModelConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
+    config = HgrnBitConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
     one, two = (compile_checkpoint(random_checkpoint(config, 5)) for _ in range(2))
     assert one.model_hash == two.model_hash and one.program == two.program
     assert compile_checkpoint(random_checkpoint(config, 6)).model_hash != one.model_hash
@@ -151,14 +149,19 @@ def test_gates_are_one_minus_the_bounds(shared: Path) -> None:
     checkpoint = load_checkpoint(folder)
     image = compile_checkpoint(checkpoint)
     table = reference.lower_bounds(checkpoint.tensors["model.lower_bounds"])
-    np.testing.assert_allclose(image.gates, 1 - table, atol=1e-6)
-    assert (image.gates[0] == 1.0).all()
+    gates = image.tables[Table.GATES]
+    for region, bounds in zip(image.memory.state, table, strict=True):
+        np.testing.assert_allclose(gates[region.slice], 1 - bounds, atol=1e-6)
+    assert (gates[image.memory.state[0].slice] == 1.0).all()
     free = load_checkpoint(shared / "vectors/hgrn_bit/d_h64_l3_nolb")
-    assert not lower_bounds(free).any() and (compile_checkpoint(free).gates == 1.0).all()
+    assert not lower_bounds(free.config, free.tensors).any()
+    assert (compile_checkpoint(free).tables[Table.GATES] == 1.0).all()
 
 
 def test_rows_beyond_16_bits_are_refused() -> None:
-    config = ModelConfig(vocab_size=70_000, hidden_size=2, num_hidden_layers=1, intermediate_size=2)
+    config = HgrnBitConfig(
+        vocab_size=70_000, hidden_size=2, num_hidden_layers=1, intermediate_size=2
+    )
     image = compile_checkpoint(random_checkpoint(config))
     with pytest.raises(SetunError, match="at most 65535 rows"):
         verify(image, "image")
@@ -166,6 +169,6 @@ def test_rows_beyond_16_bits_are_refused() -> None:
 
 def test_float_twin_refuses_tokens_outside_the_vocabulary(shared: Path) -> None:
     image = compile_checkpoint(load_checkpoint(shared / "vectors/hgrn_bit/a_h64_l2"))
-    for token in (-1, image.config.vocab_size):
+    for token in (-1, image.vocab_size):
         with pytest.raises(SetunError, match=f"found {token}"):
             FoldedModel(image).forward_batch(np.array([[0, token]]))

@@ -11,11 +11,11 @@ from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place, requirements
 from setun.firmware.link import identity
 from setun.firmware.link.messages import MAX_INFO
 from setun.firmware.numerics.options import PRESETS, Numerics
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS
 from setun.hw.emit.resources import block_ram, check_capacity
 from setun.models.load import load_model

@@ -11,9 +11,9 @@ from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import requirements
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.models.load import load_model
 
 LETTERS = [chr(c) for c in range(ord(" "), ord("~") + 1)] + ["\n"]
@@ -78,7 +78,7 @@ def images(shared: Path) -> dict[str, Image]:
     names = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
     loaded = {k: load_model(shared / "vectors" / "hgrn_bit" / v) for k, v in names.items()}
     return {
-        k: replace(image, tokenizer_json=tokenizer_json(image.config.vocab_size))
+        k: replace(image, tokenizer_json=tokenizer_json(image.vocab_size))
         for k, image in loaded.items()
     }
 

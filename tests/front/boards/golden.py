@@ -1,10 +1,10 @@
 """What a conversation must give: the golden model, fed line after line."""
 
 from setun.backends.base import Sampling
+from setun.firmware.image.image import Image
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image
 from setun.sim.golden import GoldenModel
 
 
@@ -14,7 +14,7 @@ class GoldenConversation:
     def __init__(self, image: Image, numerics: Numerics) -> None:
         assert image.tokenizer_json is not None
         self.model = GoldenModel(image, numerics)
-        self.tokenizer = Tokenizer.from_json(image.tokenizer_json, image.config.vocab_size)
+        self.tokenizer = Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         self.lines = 0
 
     def answer(self, line: str, count: int, sampling: Sampling) -> str:

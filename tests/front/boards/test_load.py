@@ -19,9 +19,9 @@ from setun.backends.loading import load, loaded_hash
 from setun.cli import cli
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.models.random import random_image
 
 

@@ -19,9 +19,9 @@ from front.boards.conftest import Socket
 from front.boards.golden import GoldenConversation
 from setun.backends import Sampling
 from setun.cli import cli
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space
 from setun.firmware.link import ChipClient, open_port
-from setun.firmware.program.compiler import Image
 
 Images = dict[str, Image]
 Files = dict[str, str]

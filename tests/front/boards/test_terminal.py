@@ -23,13 +23,13 @@ from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
 from setun.firmware.image import terminal_tables as text
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import ChipClient, open_port
 from setun.firmware.link.port import Port
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image
 from setun.hw.link.sharing import SILENCE
 from setun.models.random import random_image
 from setun.sim.golden import GoldenModel

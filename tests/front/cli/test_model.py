@@ -64,7 +64,11 @@ def test_import_then_inspect(
     assert seen["weights"] == done["weights"] == load_model(path).weights
     assert seen["packing"] == packing
     assert seen["bits_per_weight"] == pytest.approx({"2b": 2.0, "1.6b": 1.6}[packing], abs=1e-3)
-    assert seen["config"]["hidden_size"] == 96 and seen["numerics"]["vector"] == [8, 9]
+    assert seen["name"] == small.name and seen["format"] == 2 and seen["vocab_size"] == 65
+    assert seen["numerics"]["vector"] == [8, 9]
+    assert seen["vectors"][0] == {"name": "x", "start": 0, "size": 96}
+    assert [r["name"] for r in seen["blocks"]] == [f"model.layers.{k}" for k in range(4)]
+    assert [r["start"] for r in seen["state"]] == [0, 128, 256, 384]
     assert seen["program"] == [str(i) for i in load_model(path).program]
     names = [s["name"] for s in seen["sections"]]
     assert names[:5] == ["program", "constants", "embedding", "gates", "tokenizer"]

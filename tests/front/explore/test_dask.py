@@ -99,7 +99,7 @@ IMAGE = load_model("random-64x1")
 def long_work() -> tuple[Work, tuple[Any, Any]]:
     """A loss that takes minutes, and its text."""
     tokens = 1_000_000
-    text = windows(np.arange(tokens + 1) % IMAGE.config.vocab_size, 16, tokens)
+    text = windows(np.arange(tokens + 1) % IMAGE.vocab_size, 16, tokens)
     inputs = {
         "made_with": made_with("loss", ""),
         "numerics": PRESETS["default"].to_dict(),

@@ -61,7 +61,7 @@ def test_losses_are_those_of_the_golden_model(tmp_path: Path) -> None:
     }
     assert losses["default"] != losses["lmul"]
     assert {p["numerics"]: p["loss"] for p in found["points"]} == losses
-    vocabulary = opened.image.config.vocab_size
+    vocabulary = opened.image.vocab_size
     real = score_float(FoldedModel(opened.image), rows, counted, vocabulary)
     assert found["float_loss"] == pytest.approx(real.loss)
     page = (tmp_path / "out/report.html").read_text("utf-8")

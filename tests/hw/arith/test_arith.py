@@ -16,7 +16,7 @@ from setun.firmware.numerics import lmul
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import Ints, code_reciprocals
 from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
-from setun.firmware.program.compiler import STAT_BITS
+from setun.firmware.program.isa import STAT_BITS
 from setun.hw.arith import (
     BlockLMulSquare,
     BlockSquare,

@@ -13,34 +13,32 @@ from numpy.typing import NDArray
 
 from bench.mismatch import compare
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
 from setun.firmware.link import ChipClient
-from setun.firmware.program.compiler import Image, aligned
-from setun.firmware.program.isa import WORDS, Instruction, Kernel, Op
+from setun.firmware.program.isa import WORDS, Instruction, Kernel, Op, Table
 from setun.sim.golden import GoldenModel
 
 
-def layer_of(note: str) -> int | None:
-    """Layer number in the name of a tensor."""
-    parts = note.split(".")
-    return int(parts[2]) if parts[:2] == ["model", "layers"] else None
+def layer_of(image: Image, at: int) -> int | None:
+    """Number of the block that instruction `at` is in."""
+    return next((k for k, b in enumerate(image.blocks) if b.start <= at < b.end), None)
 
 
 def state_bits(chip: ChipClient, image: Image, start: int = 0) -> NDArray[np.int64]:
-    """A context's recurrent state [layers, width] as bit patterns; it lies at `start`."""
-    words = chip.read(Space.STATE, start, image.state_elements).astype(np.int64)
-    width = image.config.inner_size
-    return words.reshape(-1, aligned(width))[:, :width]
+    """A context's recurrent state [elements] as bit patterns; it lies at `start`."""
+    return chip.read(Space.STATE, start, image.memory.state_elements).astype(np.int64)
 
 
 def compare_state(
     chip: ChipClient, image: Image, golden: GoldenModel, name: str, start: int = 0
 ) -> None:
-    """Raise `Mismatch` with layer and index unless the recurrent states agree."""
+    """Raise `Mismatch` with region and index unless the recurrent states agree."""
     got = state_bits(chip, image, start)
     fmt = golden.numerics.state
-    expected = fmt.to_bits(golden.state).reshape(got.shape)
-    for layer, (want, have) in enumerate(zip(expected, got, strict=True)):
+    expected = fmt.to_bits(golden.state)
+    for layer, r in enumerate(image.memory.state):
+        want, have = expected[r.slice], got[r.slice]
         compare(f"state {name}", want, have, fmt, layer=layer, unit="MLGRU")
 
 
@@ -77,7 +75,7 @@ def _golden_after(image: Image, config: ChipConfig, step: _Step, token: int) -> 
     golden.trace = lambda note, unit, x: values.__setitem__((note, unit), x)
     golden.feed(token)
     if step.instruction.op is Op.EMBED:
-        wanted = fmt.round(image.embedding[token])
+        wanted = fmt.round(image.tables[Table.EMBEDDING][token])
     else:
         wanted = values[step.instruction.note, step.unit]
     return fmt.to_bits(wanted).astype(np.int64)
@@ -118,7 +116,7 @@ def find_mismatch(
                 _golden_after(image, config, step, token),
                 got,
                 config.numerics.state if step.state else config.vector,
-                layer=layer_of(i.note),
+                layer=layer_of(image, step.index),
                 unit=step.unit,
             )
     finally:

@@ -14,15 +14,16 @@ from bench.folders import ROOT
 from bench.mismatch import Mismatch, compare
 from hw.chip.finder import compare_state, find_mismatch, starts
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Space, place, requirements, sized_for
+from setun.firmware.image.image import Image
+from setun.firmware.image.memory_layout import Space, matrix_words, place, requirements, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.link.identity import decode
 from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.hw.control.generation import COUNTERS
 from setun.hw.emit.verilog import chip_verilog
 from setun.sim.golden import GoldenModel
@@ -90,7 +91,7 @@ def image(model: str) -> Image:
 def tokens_of(model: str, count: int) -> list[int]:
     """A prompt of in-vocabulary tokens, the same every time."""
     rng = np.random.default_rng(SEED)
-    return [int(t) for t in rng.integers(0, image(model).config.vocab_size, count)]
+    return [int(t) for t in rng.integers(0, image(model).vocab_size, count)]
 
 
 @lru_cache
@@ -187,8 +188,7 @@ def test_generation(case: Case) -> None:
         assert counters["faults"] == 0
         assert case.memory != "onchip" or counters["wait_weights"] == 0
         # Every body reads all matrices but the head's, every head the head's.
-        head = image(case.model).matrices[-1].codes.shape
-        head_words = -(-head[0] // case.rows) * -(-head[1] // case.columns)
+        head_words = matrix_words(image(case.model).matrices[-1], config)
         busy = counters["bodies"] * (config.weight_words - head_words)
         assert counters["array_busy"] == busy + counters["heads"] * head_words
 
@@ -232,10 +232,9 @@ def test_finder_names_the_spoilt_matrix() -> None:
     name = "model.layers.1.attn.f_proj"
     first, stride = 0, -(-config.weight_bits // 32)
     for matrix in image("a").matrices:
-        rows, columns = matrix.codes.shape
         if matrix.name == name:
             break
-        first += (rows // case.rows) * (columns // case.columns) * stride
+        first += matrix_words(matrix, config) * stride
     assert config.panel > 2
     with running(config, "a") as client:
         # Rows 8 to 11 of the matrix, all of their first 16 weights.

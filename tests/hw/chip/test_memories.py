@@ -17,9 +17,9 @@ from setun.cli import cli
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.file import save
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place, sized_for
 from setun.firmware.link import identity
-from setun.firmware.program.compiler import Image
 from setun.hw.chip import Chip
 from setun.hw.memory.controllers.spram import BLOCKS
 from setun.models.random import random_image

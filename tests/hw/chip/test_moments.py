@@ -11,11 +11,11 @@ import pytest
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import Command, Done, Event, Reason, Status, encode_frame
 from setun.firmware.link.transport import Transport
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image
 from setun.models.load import load_model
 from setun.sim.golden import GoldenModel
 

@@ -10,11 +10,12 @@ from bench.folders import ROOT
 from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.link import identity
 from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import PRESETS, Numerics
-from setun.firmware.program.compiler import Image, compile_checkpoint
 from setun.models.load import load_model
 
 VECTORS = ROOT.parent / "shared" / "vectors" / "hgrn_bit" / "a_h64_l2"

@@ -8,7 +8,6 @@ from hw.chip.test_chip import SEED, TEMPERATURE, Case, image, tokens_of
 from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import aligned
 from setun.hw.chip import Chip
 from setun.sim.golden import GoldenModel
 
@@ -33,10 +32,7 @@ def test_generations(greedy: int, sampled: int) -> None:
             tokens.append(sampler(golden.logits()))
             golden.feed(tokens[-1])
         arrays[f"tokens{k}"] = np.array(tokens)
-        width = im.config.inner_size
-        state = np.zeros((im.config.num_hidden_layers, aligned(width)), np.int64)
-        state[:, :width] = fmt.to_bits(golden.state).reshape(-1, width)
-        arrays[f"state{k}"] = state
+        arrays[f"state{k}"] = fmt.to_bits(golden.state).astype(np.int64)
         factor = 0 if temperature is None else int(fmt.to_bits(1.0 / temperature)[0])
         jobs.append(
             {

@@ -7,11 +7,11 @@ import pytest
 from hw.chip.test_small import OPTIONS
 from hw.chip.test_watchdog import PROMPT, blanked, generation, golden, hung_generation
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, Words, place, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS, Kernel, Op
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog

@@ -13,10 +13,10 @@ from amaranth.lib.wiring import In, Out
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, Words, place, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.compiler import Image
 from setun.firmware.program.isa import WORDS, Kernel, Op
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog

@@ -15,8 +15,7 @@ from hw.array.bench_array import fields
 from hw.vector import expect
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.noise import state_noise
-from setun.firmware.program.compiler import STAT_BITS
-from setun.firmware.program.isa import INT8_BITS, Kernel
+from setun.firmware.program.isa import INT8_BITS, STAT_BITS, Kernel
 from setun.hw.commands import sink_command
 from setun.hw.seats import pass_layout
 from setun.hw.vector.quantiser import coming_layout

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.models.checkpoint import ModelConfig
+from setun.firmware.image.image import Image, MemoryMap, Region
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.functions import sigmoid
 from setun.firmware.numerics.options import CODE, Numerics
-from setun.firmware.program.compiler import Image
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
 from setun.sim.golden import GoldenModel
 
 Bits = NDArray[np.int64]
@@ -34,12 +33,15 @@ def quantised(
     quantise = Instruction(op=Op.QUANTISE, n=n, immediate=1.0 / n, mean_square=mean_square)
     end = Instruction(op=Op.END)
     image = Image(
-        config=ModelConfig(vocab_size=1, hidden_size=n, num_hidden_layers=1, intermediate_size=n),
-        tokenizer_json=None,
+        name="",
+        vocab_size=1,
+        blocks=(),
         matrices=(),
-        pairs=np.stack([fmt.from_bits(outer), fmt.from_bits(gain)], 1),
-        embedding=fmt.from_bits(x)[None],  # type: ignore[arg-type]
-        gates=np.zeros((1, n), np.float32),
+        tables={
+            Table.CONSTANTS: np.stack([fmt.from_bits(outer), fmt.from_bits(gain)], 1),
+            Table.EMBEDDING: fmt.from_bits(x)[None],
+        },
+        memory=MemoryMap((Region("x", 0, n),)),
         program=(
             Instruction(op=Op.SCALARS, constants=eps[0], immediate=eps[1]),
             Instruction(op=Op.EMBED, n=n),

@@ -8,12 +8,11 @@ import pytest
 from setun.firmware.errors import SetunError
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.tokenizer import Tokenizer
-from setun.sim.reference.hgrn_bit import (
+from setun.sim.reference.hgrn_bit import FloatModel, lower_bounds
+from setun.sim.reference.layers import (
     BitLinear,
-    FloatModel,
     Trace,
     absmax,
-    lower_bounds,
     rms_norm,
     scan,
     sigmoid,

@@ -55,7 +55,7 @@ def finished() -> Finished:
     return Finished(
         name="setun",
         config=CONFIG,
-        shape={"hidden_size": 64},
+        work="0" * 24,
         pieces=pieces,
         text=text,
         report=REPORT,
@@ -273,4 +273,4 @@ def test_any_header_is_understood_or_refused(data: st.DataObject) -> None:
         parse(changed, "f").with_model(place(IMAGE, CONFIG))
     except SetunError:
         return
-    assert key in ("report", "shape", "name", "number", "config")
+    assert key in ("report", "work", "name", "number", "config")

@@ -17,8 +17,8 @@ from setun.boards.flashing import open_build
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
-from setun.firmware.program.compiler import Image
 from setun.hw.chip import Chip
 from setun.hw.fpga.ecp5.block_ram import config_blocks, with_blocks
 from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill

@@ -83,7 +83,7 @@ def test_memories_alone_with_the_real_tools(tmp_path: Path) -> None:
         "cache": Cache(tmp_path / "cache"),
     }
     board = boards.get("ulx3s-25f")
-    held = Model(chip=make, config=config, placement=place(first, config), shape={})
+    held = Model(chip=make, config=config, placement=place(first, config), work="")
     out, other, plain = (tmp_path / name for name in ("out", "other", "plain"))
     chip = partial(make, held.placement)
     report = build_bitstream(chip, board, out=out, model=held, **common)

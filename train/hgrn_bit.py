@@ -4,74 +4,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from setun.firmware.models.checkpoint import ModelConfig
+from setun.firmware.models.hgrn_bit import HgrnBitConfig
 from setun.train.chip import Chip, Quantiser, straight
-from setun.train.layers import Gates, Project, RmsNorm, Swiglu, inverse_rms
+from setun.train.layers import Gates, Swiglu, inverse_rms
+from setun.train.modules import (
+    INITIALISER_RANGE,
+    BitLinear,
+    Embedding,
+    Gain,
+    normed_projections,
+    project,
+    rms_norm,
+)
 from setun.train.scan import scan
 
-INITIALISER_RANGE = 0.02
 MIXER_GAIN = 2**-2.5
 """Of Xavier's uniform distribution, for the matrices of the token mixer (upstream's)."""
-
-
-class Gain(nn.Module):
-    """A norm's gain [n]; holds a parameter called `weight`, as upstream's norms do."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-
-class BitLinear(nn.Module):
-    """A ternary projection with its own input norm: x [N, n] → [N, m].
-
-    `weight` is latent: float, made ternary in every forward pass. `matmul` is the type in which
-    products are made, see `HgrnBit`.
-    """
-
-    matmul = torch.float32
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.norm = Gain(inputs)
-
-
-def project(
-    x: Tensor, *linears: BitLinear, quantiser: Quantiser | None = None
-) -> tuple[Tensor, ...]:
-    """x through each of the projections: one pass over what they share. With a `quantiser`, which
-    is given what x was before its norms, as a chip does it."""
-    pairs = [t for linear in linears for t in (linear.norm.weight, linear.weight)]
-    first = linears[0]
-    # An evaluation tells the model's loss, not the device's: its sums are exact everywhere.
-    exact = not first.training and x.device.type != "cpu"
-    matmul = torch.float32 if exact else first.matmul
-    out: tuple[Tensor, ...] = Project.apply(x, quantiser, matmul, *pairs)
-    return out
-
-
-def normed_projections(
-    x: Tensor, norm: "Gain", eps: float, chip: Chip | None, *linears: BitLinear
-) -> tuple[Tensor, ...]:
-    """x normed, then through each of the projections. A chip has both norms' gains in one."""
-    quantiser = None
-    if chip is not None:
-        gain, value = norm.weight.detach(), x.detach()
-        quantiser = Quantiser(chip, value, gain, inverse_rms(value, eps))
-    return project(rms_norm(x, norm, eps), *linears, quantiser=quantiser)
-
-
-def rms_norm(x: Tensor, gain: Gain, eps: float) -> Tensor:
-    """x [N, n] over its root mean square, times the gain."""
-    out: Tensor = RmsNorm.apply(x, gain.weight, eps)
-    return out
 
 
 class Mixer(nn.Module):
     """MLGRU token mixer: x [B · T, H] → [B · T, H]."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: HgrnBitConfig) -> None:
         super().__init__()
         hidden, inner = config.hidden_size, config.inner_size
         self.eps = config.rms_norm_eps
@@ -106,7 +60,7 @@ class Mixer(nn.Module):
 class Glu(nn.Module):
     """Channel mixer: x [N, H] → [N, H]; the first half of `gate_proj` passes through SiLU."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: HgrnBitConfig) -> None:
         super().__init__()
         self.gate_proj = BitLinear(config.hidden_size, 2 * config.intermediate_size)
         self.down_proj = BitLinear(config.intermediate_size, config.hidden_size)
@@ -125,7 +79,7 @@ class Glu(nn.Module):
 class Block(nn.Module):
     """Token mixer and channel mixer around the residual stream."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: HgrnBitConfig) -> None:
         super().__init__()
         self.eps = config.rms_norm_eps
         self.attn_norm, self.attn = Gain(config.hidden_size), Mixer(config)
@@ -143,7 +97,7 @@ class Block(nn.Module):
 class Body(nn.Module):
     """All but the head."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: HgrnBitConfig) -> None:
         super().__init__()
         self.embeddings = Embedding(config.vocab_size, config.hidden_size)
         shape = config.num_hidden_layers, config.inner_size
@@ -152,17 +106,9 @@ class Body(nn.Module):
         self.norm = Gain(config.hidden_size)
 
 
-class Embedding(nn.Module):
-    """Rows of a float table; holds a parameter called `weight`."""
-
-    def __init__(self, rows: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, width).normal_(std=INITIALISER_RANGE))
-
-
-class HgrnBit(nn.Module):
+class TrainedModel(nn.Module):
     """An HGRNBit language model; names and shapes of its state are those of
-    `setun.firmware.models.checkpoint.expected_shapes`.
+    `setun.firmware.models.hgrn_bit.HgrnBit.expected_shapes`.
 
     Parameters
     ----------
@@ -175,8 +121,10 @@ class HgrnBit(nn.Module):
         or in an evaluation the products of codes and ternary weights too, stays exact.
     """
 
+    head = "lm_head.weight"
+
     def __init__(
-        self, config: ModelConfig, dropout: float = 0.0, matmul: torch.dtype = torch.float32
+        self, config: HgrnBitConfig, dropout: float = 0.0, matmul: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
         self.config, self.dropout = config, dropout

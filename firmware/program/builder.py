@@ -1,0 +1,230 @@
+"""The program of a model, written down in the order of execution, whatever the model is.
+
+Two exact pieces of algebra remove work from the chip:
+
+* absmax codes do not change when their input is scaled, so an outer RMSNorm's 1/rms drops out
+  of the codes and both gains become one, gain = outer * inner;
+* the two 1/rms factors join in one: with m2 = mean((x*outer)**2) and m1 = mean(x**2),
+  1/rms = 1/sqrt(m2 + inner_eps*(m1 + eps)). Without an outer norm, m1 + eps is 1.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.image.image import (
+    ALIGN,
+    DenseMatrix,
+    Floats,
+    Image,
+    MemoryMap,
+    Region,
+    aligned,
+)
+from setun.firmware.image.model_hash import with_hash
+from setun.firmware.numerics.ternary import absmean
+from setun.firmware.program.isa import STAT_BITS, Instruction, Kernel, MeanSquare, Op, Table
+
+PAIRS = ALIGN // 2  # gains start at multiples of this many pairs
+
+
+class Builder:
+    """Collects instructions, matrices, tables and the map of the memory.
+
+    A body comes first: `embed`, then blocks, each begun by `block`; behind `end` a head, and
+    another `end`. Operands are regions that `vector` and `state` have made room for.
+
+    Parameters
+    ----------
+    name
+        The model's, for display.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._program = [Instruction(op=Op.MODEL)]
+        self._matrices: list[DenseMatrix] = []
+        self._gains: list[Floats] = []
+        self._embedding: Floats | None = None
+        self._vectors: list[Region] = []
+        self._state: list[Region] = []
+        self._gates: list[Floats] = []
+        self._blocks: list[Region] = []
+        self._open: tuple[str, int] | None = None  # the block under way and where it begins
+        self._fresh: set[int] = set()  # vectors that nobody has waited for since they were written
+
+    def vector(self, name: str, size: int) -> Region:
+        """Room for a vector of up to `size` elements."""
+        start = self._vectors[-1].end if self._vectors else 0
+        self._vectors.append(Region(name, aligned(start), size))
+        return self._vectors[-1]
+
+    def state(self, name: str, gates: Floats) -> Region:
+        """Room for a recurrent state; `gates` [size] in 0..1 bound how much of it an MLGRU forgets.
+
+        A bound of 1 lets it forget everything: it is 1 minus the least forget gate.
+        """
+        start = self._state[-1].end if self._state else 0
+        self._state.append(Region(name, aligned(start), len(gates)))
+        self._gates.append(gates)
+        return self._state[-1]
+
+    def scalars(self, eps: float, inner_eps: float) -> None:
+        """The epsilons of the outer norms, and of the norms inside projections."""
+        self._program.append(Instruction(op=Op.SCALARS, constants=eps, immediate=inner_eps))
+
+    def embed(self, table: Floats, dst: Region, note: str) -> None:
+        """The token's row of `table` [vocabulary, width] into `dst`."""
+        self._embedding = table
+        self._program.append(Instruction(op=Op.EMBED, n=table.shape[1], dst=dst.start, note=note))
+        self._fresh.add(dst.start)
+
+    def block(self, name: str) -> None:
+        """Begin a block of the body, such as a layer; the one before ends."""
+        self._close()
+        self._open = name, len(self._program)
+
+    def end(self) -> None:
+        """End the body, or the head."""
+        self._close()
+        self._program.append(Instruction(op=Op.END))
+        # What the next part reads was written before it: its first reader waits.
+        self._fresh = {region.start for region in self._vectors}
+
+    def quantise(
+        self,
+        note: str,
+        src: Region,
+        inner: Floats,
+        outer: Floats | None = None,
+        mean_square: MeanSquare = MeanSquare.OWN,
+    ) -> None:
+        """Codes and scale of a projection's input, src[:n]; gains [n] of its norms.
+
+        In step with the matvec that makes the vector, if that is the instruction before; behind
+        everything that is under way, if the vector may be; at once otherwise.
+
+        Parameters
+        ----------
+        mean_square
+            That of the outer norm; `MeanSquare.NONE` if `outer` is None.
+        """
+        n = inner.size
+        weight = np.ones_like(inner) if outer is None else outer
+        block = np.zeros((aligned(n, PAIRS), 2), np.float32)
+        block[:n, 0] = weight
+        block[:n, 1] = weight * inner
+        start = sum(len(gains) for gains in self._gains)
+        self._gains.append(block)
+        before, fresh = self._program[-1], src.start in self._fresh
+        stored = before.op is Op.MATVEC and before.kernel is not Kernel.MLGRU
+        stream = stored and (before.dst, before.n) == (src.start, n)
+        if stream:
+            self._program[-1] = replace(before, feeds=True)
+        if fresh:
+            self._fresh.clear()
+        self._program.append(
+            Instruction(
+                op=Op.QUANTISE,
+                n=n,
+                src=src.start,
+                constants=start,
+                immediate=1.0 / n,
+                mean_square=MeanSquare.NONE if outer is None else mean_square,
+                sync=fresh and not stream,
+                stream=stream,
+                note=note,
+            )
+        )
+
+    def matvec(
+        self,
+        name: str,
+        codes: NDArray[np.int8],
+        scale: float,
+        kernel: Kernel,
+        *,
+        src: Region | None = None,
+        dst: Region | None = None,
+        keep: bool = False,
+    ) -> None:
+        """Codes [m, n] times the oldest quantised vector, into a kernel.
+
+        Parameters
+        ----------
+        src, dst
+            What the kernel reads and writes.
+        keep
+            Leave the quantised vector for the next matvec.
+        """
+        self._matrices.append(DenseMatrix(name, codes, scale))
+        bits = math.ceil(math.log2(127 * codes.shape[1] + 1)) + 1
+        self._program.append(
+            Instruction(
+                op=Op.MATVEC,
+                n=codes.shape[0],
+                src=src.start if src else 0,
+                dst=dst.start if dst else 0,
+                immediate=scale / 127.0,
+                kernel=kernel,
+                keep=keep,
+                stat_shift=max(0, bits - STAT_BITS),
+                note=name,
+            )
+        )
+        stored = src if kernel is Kernel.MLGRU else dst
+        if stored is not None:
+            self._fresh.add(stored.start)
+
+    def project(
+        self,
+        name: str,
+        weight: Floats,
+        kernel: Kernel,
+        *,
+        src: Region | None = None,
+        dst: Region | None = None,
+    ) -> None:
+        """`matvec` with float weights [m, n], made ternary by their absolute mean."""
+        codes, scale = absmean(weight)
+        self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
+
+    def image(self, tokenizer_json: str | None = None, packing: str = "2b") -> Image:
+        """What has been written, with its hash."""
+        assert self._embedding is not None, "a body embeds its token"
+        gains = np.concatenate(self._gains)
+        tables = {Table.CONSTANTS: gains, Table.EMBEDDING: self._embedding}
+        memory = MemoryMap(tuple(self._vectors), tuple(self._state))
+        if self._state:
+            gates = np.zeros(memory.state_elements, np.float32)
+            for region, values in zip(self._state, self._gates, strict=True):
+                gates[region.slice] = values
+            tables[Table.GATES] = gates
+        # Two elements share a pair, so an embedding row takes half as many pairs as elements.
+        vocab_size, width = self._embedding.shape
+        program = [
+            replace(i, constants=len(gains), immediate=aligned(width) // 2)
+            if i.op is Op.EMBED
+            else i
+            for i in self._program
+        ]
+        image = Image(
+            name=self.name,
+            vocab_size=vocab_size,
+            program=tuple(program),
+            blocks=tuple(self._blocks),
+            matrices=tuple(self._matrices),
+            tables=tables,
+            memory=memory,
+            tokenizer_json=tokenizer_json,
+            packing=packing,
+        )
+        return with_hash(image)
+
+    def _close(self) -> None:
+        if self._open is not None:
+            name, start = self._open
+            self._blocks.append(Region(name, start, len(self._program) - start))
+        self._open = None
