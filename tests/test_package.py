@@ -83,6 +83,20 @@ def test_nothing_is_left_for_later():
     assert found == []
 
 
+def test_nothing_beside_the_project_is_read():
+    """A clone with nothing around it has all that tests, programs and checks need."""
+    outside = re.compile(r"\.\./shared|ROOT\.parent|/work/|[\"'/]shared/|\bshared/\w+|/ \"shared\"")
+    kinds = {".py", ".md", ".toml", ".yml", ".json", ""}
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    paths = [ROOT / name for name in listed.stdout.splitlines()]
+    read = [path for path in paths if path.suffix in kinds and path.is_file()]
+    found = [path for path in read if outside.search(path.read_text("utf-8"))]
+    found.remove(Path(__file__))  # for the pattern itself
+    assert found == []
+
+
 @pytest.mark.slow
 def test_wheel_holds_code_and_data(tmp_path: Path):
     tree = tmp_path / "tree"

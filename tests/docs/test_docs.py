@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bench.folders import ROOT
+from bench.folders import ROOT, TEXT
 from docs import pages
 from docs.pages import Shown
 from docs.runners import BUILDS, INLINE, QUICK, RUNS, SLOW, form, runner
@@ -22,7 +22,7 @@ from setun.estimate import measure
 
 # Names in the docs that stand for what a reader has.
 STANDS_FOR = {
-    "FILE": ROOT.parent / "shared/data/tinyshakespeare.txt",
+    "FILE": TEXT,
     "DIR": ROOT / "setun/models/shakespeare",
 }
 LIMIT = 7200  # s; the longest places four chips of an 85F

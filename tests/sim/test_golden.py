@@ -2,12 +2,12 @@
 
 import zlib
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bench.folders import VECTORS
 from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
@@ -23,8 +23,8 @@ MODELS = {"a_h64_l2": 0.05, "b_h128_l4": 0.09, "d_h64_l3_nolb": 0.045}
 A code flipped by rounding costs upstream 0.17 against itself; random models are the worst case."""
 
 
-def vectors(shared: Path, name: str) -> tuple[Image, Any]:
-    folder = shared / "vectors/hgrn_bit" / name
+def vectors(name: str) -> tuple[Image, Any]:
+    folder = VECTORS / name
     return compile_checkpoint(load_checkpoint(folder)), np.load(folder / "io.npz")
 
 
@@ -34,8 +34,8 @@ def error(image: Image, io: Any, fmt: Format) -> float:
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_golden_follows_the_float_model(shared: Path, name: str) -> None:
-    image, io = vectors(shared, name)
+def test_golden_follows_the_float_model(name: str) -> None:
+    image, io = vectors(name)
     fine = error(image, io, Format(8, 9))
     assert 0.0 < fine < MODELS[name]
     assert error(image, io, Format(8, 7)) < 1.5 * MODELS[name]
@@ -45,8 +45,8 @@ def test_golden_follows_the_float_model(shared: Path, name: str) -> None:
 
 @pytest.mark.parametrize("fmt", [Format(8, 9), Format(6, 5), Format(5, 10), Format(8, 2)])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_batch_is_its_rows(shared: Path, name: str, fmt: Format) -> None:
-    image, io = vectors(shared, name)
+def test_a_batch_is_its_rows(name: str, fmt: Format) -> None:
+    image, io = vectors(name)
     ids = np.stack([io["input_ids"][0][k : k + 8] for k in (0, 5, 11, 17, 23)])
     together = GoldenModel(image, Numerics(vector=fmt), batch=len(ids))
     alone = [GoldenModel(image, Numerics(vector=fmt)) for _ in ids]
@@ -60,8 +60,8 @@ def test_a_batch_is_its_rows(shared: Path, name: str, fmt: Format) -> None:
         np.testing.assert_array_equal(together.state[row], model.state)
 
 
-def test_every_traced_value_is_one_the_chip_can_hold(shared: Path) -> None:
-    image, io = vectors(shared, "b_h128_l4")
+def test_every_traced_value_is_one_the_chip_can_hold() -> None:
+    image, io = vectors("b_h128_l4")
     fmt, seen = Format(8, 9), []
 
     def trace(tensor: str, unit: str, values: Any) -> None:
@@ -81,8 +81,8 @@ def test_every_traced_value_is_one_the_chip_can_hold(shared: Path) -> None:
     np.testing.assert_array_equal(fmt.round(model.state), model.state)
 
 
-def test_array_rows_are_exact_dot_products(shared: Path) -> None:
-    image, io = vectors(shared, "a_h64_l2")
+def test_array_rows_are_exact_dot_products() -> None:
+    image, io = vectors("a_h64_l2")
     last: dict[str, Any] = {}
     codes: dict[str, Any] = {}
 
@@ -100,8 +100,8 @@ def test_array_rows_are_exact_dot_products(shared: Path) -> None:
         np.testing.assert_array_equal(matrix.codes().astype(np.int64) @ q, rows.astype(np.int64))
 
 
-def test_quantiser_against_rational_arithmetic(shared: Path) -> None:
-    image, _ = vectors(shared, "a_h64_l2")
+def test_quantiser_against_rational_arithmetic() -> None:
+    image, _ = vectors("a_h64_l2")
     fmt = Format()
     model = GoldenModel(image, Numerics(vector=fmt))
     model.feed(0)  # sets the epsilons
@@ -125,8 +125,8 @@ def test_quantiser_against_rational_arithmetic(shared: Path) -> None:
     assert not codes.any() and factor == 0.0
 
 
-def test_reset_forgets(shared: Path) -> None:
-    image, io = vectors(shared, "d_h64_l3_nolb")
+def test_reset_forgets() -> None:
+    image, io = vectors("d_h64_l3_nolb")
     model = GoldenModel(image)
     runs = []
     for _ in range(2):
@@ -140,9 +140,9 @@ def test_reset_forgets(shared: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-def test_bits_do_not_change(shared: Path) -> None:
+def test_bits_do_not_change() -> None:
     """Gateware in the field computes these bits; a faster golden model must too."""
-    image, io = vectors(shared, "d_h64_l3_nolb")
+    image, io = vectors("d_h64_l3_nolb")
     found = {}
     for fmt in (Format(8, 9), Format(6, 7)):
         model, digest = GoldenModel(image, Numerics(vector=fmt)), 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.folders import ROOT
+from bench.folders import SMALL_DEMO, VECTORS
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container
 from setun.firmware.image import file as image_file
@@ -25,9 +25,8 @@ from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.isa import Instruction, Op, Table
 
-SHARED = ROOT.parent / "shared"
-MODELS = ["vectors/hgrn_bit/a_h64_l2", "vectors/hgrn_bit/d_h64_l3_nolb", "models/shakespeare-0.4m"]
-SMALL = compile_checkpoint(load_checkpoint(SHARED / MODELS[0]))
+MODELS = [VECTORS / "a_h64_l2", VECTORS / "d_h64_l3_nolb", SMALL_DEMO]
+SMALL = compile_checkpoint(load_checkpoint(MODELS[0]))
 DATA = image_file.dump(SMALL)
 DEFAULTS = {
     f.name: f.default.name if isinstance(f.default, IntEnum) else f.default
@@ -59,9 +58,9 @@ def refusal(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("packing", ["2b", "1.6b"])
-@pytest.mark.parametrize("name", MODELS)
-def test_round_trip(shared: Path, tmp_path: Path, name: str, packing: str) -> None:
-    image = compile_checkpoint(load_checkpoint(shared / name), packing)
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_round_trip(tmp_path: Path, folder: Path, packing: str) -> None:
+    image = compile_checkpoint(load_checkpoint(folder), packing)
     path = tmp_path / "m.setun"
     numerics = Numerics(vector=Format(6, 9))
     image_file.save(image, path, numerics)
@@ -72,8 +71,8 @@ def test_round_trip(shared: Path, tmp_path: Path, name: str, packing: str) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["m.setun"]
 
 
-def test_packings_hold_the_same_codes_in_the_promised_room(shared: Path) -> None:
-    checkpoint = load_checkpoint(shared / MODELS[2])
+def test_packings_hold_the_same_codes_in_the_promised_room() -> None:
+    checkpoint = load_checkpoint(SMALL_DEMO)
     sizes = {}
     for packing in ("2b", "1.6b"):
         file = image_file.parse(image_file.dump(compile_checkpoint(checkpoint, packing)))
@@ -374,7 +373,7 @@ def survives(data: bytes) -> None:
 
 
 def test_tokenizer_of_another_model_is_refused() -> None:
-    image = compile_checkpoint(load_checkpoint(SHARED / MODELS[2]))
+    image = compile_checkpoint(load_checkpoint(SMALL_DEMO))
     header, sections = container.parse(image_file.dump(image), "x")
     for text, rule in [(b"{}", "must describe a tokenizer"), (b"\xff", "must be UTF-8")]:
         sections["tokenizer"] = Section("tokenizer", "json", text)

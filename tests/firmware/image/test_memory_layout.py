@@ -1,10 +1,9 @@
 """Placement: every word of every memory, read back into the model it came from."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from bench.folders import DEMO, VECTORS
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import ALIGN, Image, aligned
@@ -28,8 +27,8 @@ SHAPES = [(32, 8, 8), (8, 8, 1), (16, 32, 4), (64, 16, 16), (4, 2, 2)]
 
 
 @pytest.fixture(scope="module", params=["a_h64_l2", "d_h64_l3_nolb"])
-def image(request: pytest.FixtureRequest, shared: Path) -> Image:
-    return compile_checkpoint(load_checkpoint(shared / "vectors/hgrn_bit" / request.param))
+def image(request: pytest.FixtureRequest) -> Image:
+    return compile_checkpoint(load_checkpoint(VECTORS / request.param))
 
 
 def config_for(image: Image, shape: tuple[int, int, int], packing: str = "2b") -> ChipConfig:
@@ -144,8 +143,8 @@ def test_refusal_lists_every_resource_short(image: Image) -> None:
     assert "\n" not in line
 
 
-def test_requirements_of_the_demo_model_are_the_documented_sum(shared: Path) -> None:
-    image = compile_checkpoint(load_checkpoint(shared / "models/shakespeare-1.3m"))
+def test_requirements_of_the_demo_model_are_the_documented_sum() -> None:
+    image = compile_checkpoint(load_checkpoint(DEMO))
     needed = requirements(image, ChipConfig())
     lm_head = -(-65 // 8) * 128 // 32
     assert needed["weight_words"] == 6 * (4 * 128 * 128 + 3 * 384 * 128) // 256 + lm_head

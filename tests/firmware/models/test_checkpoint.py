@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from bench.folders import DEMO, VECTORS
 from setun.firmware.errors import SetunError
 from setun.firmware.models.architecture import HGRN_BIT
 from setun.firmware.models.checkpoint import load_checkpoint, parse_config
@@ -72,21 +73,22 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["vectors/hgrn_bit/d_h64_l3_nolb", "vectors/hgrn_bit/b_h128_l4", "models/shakespeare-1.3m"],
+    "folder",
+    [VECTORS / "d_h64_l3_nolb", VECTORS / "b_h128_l4", DEMO],
+    ids=lambda folder: folder.name,
 )
-def test_given_checkpoints(shared: Path, name: str) -> None:
-    checkpoint = load_checkpoint(shared / name)
-    stored = load_file(shared / name / "model.safetensors")
+def test_given_checkpoints(folder: Path) -> None:
+    checkpoint = load_checkpoint(folder)
+    stored = load_file(folder / "model.safetensors")
     assert checkpoint.tensors.keys() == stored.keys()
     for key, value in stored.items():
         np.testing.assert_array_equal(checkpoint.tensors[key], value)
         assert not checkpoint.tensors[key].flags.writeable
-    assert (checkpoint.tokenizer_json is None) == name.startswith("vectors")
+    assert (checkpoint.tokenizer_json is None) == (folder != DEMO)
 
 
-def test_fields_are_honoured(shared: Path) -> None:
-    text = (shared / "vectors/hgrn_bit/d_h64_l3_nolb/config.json").read_text()
+def test_fields_are_honoured() -> None:
+    text = (VECTORS / "d_h64_l3_nolb/config.json").read_text()
     config = config_of(json.loads(text))
     assert config == HgrnBitConfig(
         vocab_size=256,

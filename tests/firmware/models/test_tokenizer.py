@@ -1,13 +1,13 @@
 """Tokenizers: exact round trips, and nothing dropped in silence."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.folders import DEMO, TEXT
 from setun.firmware.errors import SetunError
 from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
 
@@ -68,10 +68,10 @@ def streamed(tokenizer: Tokenizer, ids: list[int], context: list[int] | None = N
     return "".join([decoder.feed(token) for token in ids]) + decoder.flush()
 
 
-def test_demo_model(shared: Path) -> None:
-    folder = shared / "models/shakespeare-1.3m"
+def test_demo_model() -> None:
+    folder = DEMO
     tokenizer = Tokenizer.from_json((folder / "tokenizer.json").read_text(), 65)
-    text = (shared / "data/tinyshakespeare.txt").read_text()
+    text = (TEXT).read_text()
     ids = tokenizer.encode(text)
     assert len(ids) == len(text)
     assert tokenizer.decode(ids) == text

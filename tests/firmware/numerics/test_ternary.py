@@ -1,7 +1,5 @@
 """Absmean against upstream's codes; packings against their published rules."""
 
-from pathlib import Path
-
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from bench.folders import DATA, VECTORS
 from setun.firmware.errors import SetunError
 from setun.firmware.numerics.ternary import (
     TRIT_DECODE,
@@ -29,8 +28,8 @@ CODES = hnp.arrays(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_absmean_equals_upstream(shared: Path, name: str) -> None:
-    folder = shared / "vectors/hgrn_bit" / name
+def test_absmean_equals_upstream(name: str) -> None:
+    folder = VECTORS / name
     weights = load_file(folder / "model.safetensors")
     expected = np.load(folder / "ternary.npz")
     matrices = [key.removesuffix(".codes") for key in expected.files if key.endswith(".codes")]
@@ -41,8 +40,8 @@ def test_absmean_equals_upstream(shared: Path, name: str) -> None:
         np.testing.assert_allclose(1 / scale, expected[matrix + ".scale"], rtol=3e-7)
 
 
-def test_absmean_rounds_half_to_even(shared: Path) -> None:
-    ops = np.load(shared / "vectors/ops.npz")
+def test_absmean_rounds_half_to_even() -> None:
+    ops = np.load(DATA / "ops.npz")
     for name in ("wq", "wq1"):
         codes, scale = absmean(ops[name + "_w"])
         np.testing.assert_allclose(codes * scale, ops[name + "_u"], rtol=1e-6)

@@ -1,10 +1,9 @@
 """The compiler: its algebra is exact, its programs are what the chip expects."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from bench.folders import VECTORS
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import ALIGN, Image, aligned
 from setun.firmware.models.architecture import HGRN_BIT
@@ -39,8 +38,8 @@ def image_of(config: HgrnBitConfig) -> Image:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_folding_is_exact_on_upstreams_vectors(shared: Path, name: str) -> None:
-    folder = shared / "vectors/hgrn_bit" / name
+def test_folding_is_exact_on_upstreams_vectors(name: str) -> None:
+    folder = VECTORS / name
     checkpoint, io = load_checkpoint(folder), np.load(folder / "io.npz")
     logits = FoldedModel(compile_checkpoint(checkpoint)).forward_batch(io["input_ids"])
     np.testing.assert_allclose(logits[0], io["logits"], rtol=0, atol=1e-4)
@@ -49,8 +48,8 @@ def test_folding_is_exact_on_upstreams_vectors(shared: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_matrices_are_upstreams_codes(shared: Path, name: str) -> None:
-    folder = shared / "vectors/hgrn_bit" / name
+def test_matrices_are_upstreams_codes(name: str) -> None:
+    folder = VECTORS / name
     image, config = compile_checkpoint(load_checkpoint(folder)), load_checkpoint(folder).config
     ternary = np.load(folder / "ternary.npz")
     read = 0
@@ -144,8 +143,8 @@ def test_equal_checkpoints_give_equal_images_and_others_another_hash() -> None:
     assert packed.model_hash == one.model_hash, "packing changes no number"
 
 
-def test_gates_are_one_minus_the_bounds(shared: Path) -> None:
-    folder = shared / "vectors/hgrn_bit/b_h128_l4"
+def test_gates_are_one_minus_the_bounds() -> None:
+    folder = VECTORS / "b_h128_l4"
     checkpoint = load_checkpoint(folder)
     image = compile_checkpoint(checkpoint)
     table = reference.lower_bounds(checkpoint.tensors["model.lower_bounds"])
@@ -153,7 +152,7 @@ def test_gates_are_one_minus_the_bounds(shared: Path) -> None:
     for region, bounds in zip(image.memory.state, table, strict=True):
         np.testing.assert_allclose(gates[region.slice], 1 - bounds, atol=1e-6)
     assert (gates[image.memory.state[0].slice] == 1.0).all()
-    free = load_checkpoint(shared / "vectors/hgrn_bit/d_h64_l3_nolb")
+    free = load_checkpoint(VECTORS / "d_h64_l3_nolb")
     assert not lower_bounds(free.config, free.tensors).any()
     assert (compile_checkpoint(free).tables[Table.GATES] == 1.0).all()
 
@@ -167,8 +166,8 @@ def test_rows_beyond_16_bits_are_refused() -> None:
         verify(image, "image")
 
 
-def test_float_twin_refuses_tokens_outside_the_vocabulary(shared: Path) -> None:
-    image = compile_checkpoint(load_checkpoint(shared / "vectors/hgrn_bit/a_h64_l2"))
+def test_float_twin_refuses_tokens_outside_the_vocabulary() -> None:
+    image = compile_checkpoint(load_checkpoint(VECTORS / "a_h64_l2"))
     for token in (-1, image.vocab_size):
         with pytest.raises(SetunError, match=f"found {token}"):
             FoldedModel(image).forward_batch(np.array([[0, token]]))

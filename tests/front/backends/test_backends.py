@@ -1,11 +1,11 @@
 """Backends: the same tokens everywhere, models swapped over the link, broken loads and ports."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.folders import VECTORS
 from setun.backends import Backend, GoldenBackend, Sampling, SerialBackend, SimulatedBackend
 from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
@@ -25,9 +25,9 @@ NUMERICS = Numerics()
 
 
 @pytest.fixture(scope="module")
-def images(shared: Path) -> dict[str, Image]:
+def images() -> dict[str, Image]:
     names = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
-    return {k: load_model(shared / "vectors" / "hgrn_bit" / v) for k, v in names.items()}
+    return {k: load_model(VECTORS / v) for k, v in names.items()}
 
 
 @pytest.fixture(scope="module")

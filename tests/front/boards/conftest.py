@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.folders import VECTORS
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
@@ -73,10 +74,10 @@ class Socket:
 
 
 @pytest.fixture(scope="session")
-def images(shared: Path) -> dict[str, Image]:
+def images() -> dict[str, Image]:
     """Two models with text that one chip holds."""
     names = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
-    loaded = {k: load_model(shared / "vectors" / "hgrn_bit" / v) for k, v in names.items()}
+    loaded = {k: load_model(VECTORS / v) for k, v in names.items()}
     return {
         k: replace(image, tokenizer_json=tokenizer_json(image.vocab_size))
         for k, image in loaded.items()

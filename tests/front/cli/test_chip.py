@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from serial.tools import list_ports
 
+from bench.folders import VECTORS
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
 
@@ -21,8 +22,8 @@ def invoke(*args: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def model(shared: Path) -> Path:
-    return shared / "vectors" / "hgrn_bit" / "a_h64_l2"
+def model() -> Path:
+    return VECTORS / "a_h64_l2"
 
 
 def run_json(*args: object) -> dict[str, object]:

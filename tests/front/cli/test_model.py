@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.folders import SMALL_DEMO, TEXT, VECTORS
 from setun import models
 from setun.cli import run
 from setun.firmware.image import file as image_file
 from setun.firmware.numerics.options import PRESETS, from_file
 from setun.models.load import load_model, open_model
 from setun.sim.golden import GoldenModel
-
-VECTORS = "vectors/hgrn_bit"
 
 
 def ok(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
@@ -37,10 +36,10 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def small(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with a tokenizer that runs fast."""
     folder = tmp_path_factory.mktemp("model") / "small"
-    shutil.copytree(shared / "models/shakespeare-0.4m", folder)
+    shutil.copytree(SMALL_DEMO, folder)
     return folder
 
 
@@ -173,9 +172,9 @@ def test_damaged_images(image: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_eval_of_folder_and_image_agree(
-    small: Path, image: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+    small: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = ["--text", shared / "data/tinyshakespeare.txt", "--tokens", 300, "--window", 64]
+    args = ["--text", TEXT, "--tokens", 300, "--window", 64]
     folder, alone = (ok(capsys, "eval", m, *args) for m in (small, image))
     assert folder["golden"]["loss"] == alone["golden"]["loss"]
     assert folder["float"]["loss"] == pytest.approx(alone["float"]["loss"], abs=1e-3)
@@ -212,9 +211,7 @@ def test_eval_counts_exactly_what_was_asked(
     assert ok(capsys, "eval", image, *args)["golden"]["loss"] == got["golden"]["loss"]
 
 
-def test_eval_refuses(
-    image: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_eval_refuses(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "t.txt"
     text.write_text("short")
     assert "needs 21 tokens" in refused(capsys, "eval", image, "--text", text, "--tokens", 20)
@@ -225,7 +222,7 @@ def test_eval_refuses(
     text.write_bytes(b"\xff\xfe")
     assert "must be UTF-8" in refused(capsys, "eval", image, "--text", text)
     text.write_text("enough text")
-    folder = shared / VECTORS / "a_h64_l2"
+    folder = VECTORS / "a_h64_l2"
     assert "tokenizer.json" in refused(capsys, "eval", folder, "--text", text)
     assert "--tokens" in refused(capsys, "eval", image, "--text", text, "--tokens", 0)
     assert "none.txt" in refused(capsys, "eval", image, "--text", tmp_path / "none.txt")
@@ -233,9 +230,9 @@ def test_eval_refuses(
 
 @pytest.mark.parametrize("name", ["a_h64_l2", "b_h128_l4", "d_h64_l3_nolb"])
 def test_float_logits_are_upstreams(
-    shared: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, ids, out = shared / VECTORS / name, tmp_path / "ids.npy", tmp_path / "out.npy"
+    folder, ids, out = VECTORS / name, tmp_path / "ids.npy", tmp_path / "out.npy"
     vectors, image = np.load(folder / "io.npz"), tmp_path / "m.setun"
     ok(capsys, "import", folder, "-o", image)
     for model in (folder, image):
@@ -309,12 +306,12 @@ def test_models_open_by_every_name(image: Path, small: Path) -> None:
 
 
 def test_demo_model_keeps_its_loss_on_the_chip(
-    shared: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The bars of the numeric contract, on more than 20,000 held-out characters."""
     path = tmp_path / "m.setun"
     ok(capsys, "import", "shakespeare", "-o", path)
-    text = shared / "data/tinyshakespeare.txt"
+    text = TEXT
     result = ok(capsys, "eval", path, "--text", text, "--held-out")
     assert result["tokens"] >= 20_000
     assert 1.3 < result["float"]["loss"] < 1.5

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bench.folders import VECTORS
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.cli import cli
@@ -30,8 +31,8 @@ def tokens(model: Path, *args: object) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def model(shared: Path) -> Path:
-    return shared / "vectors" / "hgrn_bit" / "a_h64_l2"
+def model() -> Path:
+    return VECTORS / "a_h64_l2"
 
 
 def test_an_image_carries_its_numerics(model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.folders import ROOT
+from bench.folders import DEMO, VECTORS
 from bench.mismatch import Mismatch, compare
 from hw.chip.finder import compare_state, find_mismatch, starts
 from setun.firmware.config import ChipConfig
@@ -30,12 +30,11 @@ from setun.sim.golden import GoldenModel
 from setun.sim.memories.system import system_contents, system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
 
-VECTORS = ROOT.parent / "shared" / "vectors" / "hgrn_bit"
 MODELS = {
     "a": VECTORS / "a_h64_l2",
     "b": VECTORS / "b_h128_l4",
     "d": VECTORS / "d_h64_l3_nolb",
-    "demo": ROOT / "setun" / "models" / "shakespeare",
+    "demo": DEMO,
 }
 SEED = 7
 TEMPERATURE = 0.8

@@ -4,10 +4,10 @@ import random
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from bench.folders import VECTORS
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
@@ -36,8 +36,8 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
-def image(shared: Path) -> Image:
-    return load_model(shared / "vectors" / "hgrn_bit" / "a_h64_l2")
+def image() -> Image:
+    return load_model(VECTORS / "a_h64_l2")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.folders import ROOT
+from bench.folders import VECTORS
 from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
@@ -17,8 +17,6 @@ from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.models.load import load_model
-
-VECTORS = ROOT.parent / "shared" / "vectors" / "hgrn_bit" / "a_h64_l2"
 
 OPTIONS: dict[str, list[Any]] = {
     "activation": [
@@ -92,19 +90,19 @@ def test_the_cover_holds_every_pair() -> None:
 
 @pytest.mark.parametrize("choice", COVER, ids=name)
 def test_small_model(choice: Choice) -> None:
-    check(compile_checkpoint(load_checkpoint(VECTORS)), numerics(choice), 8)
+    check(compile_checkpoint(load_checkpoint(VECTORS / "a_h64_l2")), numerics(choice), 8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", [c for c in everything() if c not in COVER], ids=name)
 def test_small_model_with_all_options(choice: Choice) -> None:
-    check(compile_checkpoint(load_checkpoint(VECTORS)), numerics(choice), 8)
+    check(compile_checkpoint(load_checkpoint(VECTORS / "a_h64_l2")), numerics(choice), 8)
 
 
 def test_codes_added_one_by_one() -> None:
     """A running sum of the paper's kind, for comparison: one column at a time."""
     chosen = Numerics(activation="fp8", accumulate=1)
-    image = compile_checkpoint(load_checkpoint(VECTORS))
+    image = compile_checkpoint(load_checkpoint(VECTORS / "a_h64_l2"))
     check(image, chosen, 4, columns=1, rows=8, lanes=1)
 
 

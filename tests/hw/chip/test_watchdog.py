@@ -3,13 +3,13 @@
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from bench.folders import VECTORS
 from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def image(shared: Path) -> Image:
-    return load_model(shared / "vectors" / "hgrn_bit" / "a_h64_l2")
+def image() -> Image:
+    return load_model(VECTORS / "a_h64_l2")
 
 
 def golden(image: Image, config: ChipConfig) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.folders import ROOT
+from bench.folders import TEXT
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.lmul import lmul
@@ -21,7 +21,6 @@ from setun.sim.golden import GoldenModel
 from setun.sim.studies import fidelity, memory, products, sums
 from setun.sim.studies.demo import Demo, shipped
 
-TEXT = "data/tinyshakespeare.txt"
 Loss = Callable[[str], fidelity.Fidelity]
 
 
@@ -115,8 +114,8 @@ def test_chunks_keep_dot_products() -> None:
 
 # ------------------------------------------------------------------- memory
 @pytest.mark.parametrize("name", [*PRESETS, "(6,9)"])
-def test_replay_is_the_golden_model(shared: Path, demo: Demo, name: str) -> None:
-    numerics, ids = fidelity.VARIANTS[name], demo.held_out(shared / TEXT)[:24]
+def test_replay_is_the_golden_model(demo: Demo, name: str) -> None:
+    numerics, ids = fidelity.VARIANTS[name], demo.held_out(TEXT)[:24]
     gates = memory.record(demo, numerics, len(ids), ids)
     model = GoldenModel(demo.image, numerics)
     for token in ids:
@@ -140,9 +139,9 @@ def test_a_batch_is_its_rows(demo: Demo, name: str) -> None:
             np.testing.assert_array_equal(logits[row], model.logits())
 
 
-def test_state_errors_do_not_grow(shared: Path, demo: Demo) -> None:
+def test_state_errors_do_not_grow(demo: Demo) -> None:
     tokens = 2048
-    gates = memory.record(demo, Numerics(), tokens, demo.held_out(shared / TEXT))
+    gates = memory.record(demo, Numerics(), tokens, demo.held_out(TEXT))
     edges = memory.blocks(tokens)
     assert edges == [0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
     bounds = {
@@ -184,8 +183,7 @@ def test_the_model_writes_its_own_text(demo: Demo) -> None:
 # ------------------------------------------------------------------- fidelity
 @pytest.fixture(scope="module")
 def text(demo: Demo) -> fidelity.Text:
-    path = ROOT.parent / "shared" / TEXT
-    return fidelity.Text(demo.held_out(path), demo=demo)
+    return fidelity.Text(demo.held_out(TEXT), demo=demo)
 
 
 @pytest.fixture(scope="module")
