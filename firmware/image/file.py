@@ -12,7 +12,7 @@ others    ternary  one matrix each, in execution order: its codes, row after row
 
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
 header has `format`, `generator`, `name`, `model_hash`, `vocab_size`, `numerics`, `packing`, and as
-lists of [name, start, size] `vectors`, `state` and `blocks`.
+lists of [name, start, size] `vectors`, `state` and `layers`.
 
 Files of format 1 are read too, see `format1`.
 """
@@ -41,7 +41,7 @@ from setun.firmware.program.verify import verify
 
 FORMAT = 2
 READ = (format1.FORMAT, FORMAT)
-_REGIONS = ("vectors", "state", "blocks")
+_REGIONS = ("vectors", "state", "layers")
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
 _ENUMS: dict[str, type[IntEnum]] = {"op": Op, "kernel": Kernel, "mean_square": MeanSquare}
@@ -111,7 +111,7 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
         "packing": image.packing,
         "vectors": _listed(image.memory.vectors),
         "state": _listed(image.memory.state),
-        "blocks": _listed(image.blocks),
+        "layers": _listed(image.layers),
     }
     pack = pack_2b if image.packing == "2b" else pack_trits
     sections = [Section("program", "program", _encode_program(image.program))]
@@ -172,7 +172,7 @@ def _image(header: dict[str, Any], rest: dict[str, Section], source: str) -> Ima
         name=header.get("name", ""),
         vocab_size=vocab_size,
         program=_decode_program(program.data, f"{source} program"),
-        blocks=regions["blocks"],
+        layers=regions["layers"],
         matrices=tuple(_matrix(s, header["packing"], source) for s in rest.values()),
         tables=tables,
         memory=MemoryMap(regions["vectors"], regions["state"]),

@@ -53,14 +53,14 @@ def converted(image: Image, model: object, source: str) -> Image:
     return with_hash(
         replace(
             image,
-            blocks=_blocks(image.program),
+            layers=_layers(image.program),
             tables={**tables, Table.GATES: padded.ravel()},
             memory=MemoryMap((x, t), tuple(state)),
         )
     )
 
 
-def _blocks(program: tuple[Instruction, ...]) -> tuple[Region, ...]:
+def _layers(program: tuple[Instruction, ...]) -> tuple[Region, ...]:
     """The layers, by what the instructions note."""
     found, at = [], 0
     for name, part in groupby(program, lambda i: ".".join(i.note.split(".")[:3])):

@@ -121,9 +121,9 @@ class Image:
         Token ids are below it.
     program
         A body that feeds a token, and a head that samples one; see `setun.firmware.program.isa`.
-    blocks
-        Parts of the body, by instruction: the model's layers. Cut behind any of them, the head
-        following, it is a program still.
+    layers
+        Parts of the body, by instruction. Cut behind any of them, the head following, it is a
+        program still.
     matrices
         In execution order: a token reads them once, front to back.
     tables
@@ -139,7 +139,7 @@ class Image:
     name: str
     vocab_size: int
     program: tuple[Instruction, ...]
-    blocks: tuple[Region, ...]
+    layers: tuple[Region, ...]
     matrices: tuple[Matrix, ...]
     tables: Mapping[Table, Floats]
     memory: MemoryMap

@@ -198,7 +198,7 @@ class HgrnBit:
         for layer in range(config.num_hidden_layers):
             p = f"model.layers.{layer}"
             h = b.state(f"{p}.attn", gates[layer])
-            b.block(p)
+            b.layer(p)
             norm = f"{p}.attn_norm.weight"
             quantise(f"{p}.attn.i_proj", x, norm)
             project(f"{p}.attn.i_proj", Kernel.SILU, dst=t)

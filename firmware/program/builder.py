@@ -33,7 +33,7 @@ PAIRS = ALIGN // 2  # gains start at multiples of this many pairs
 class Builder:
     """Collects instructions, matrices, tables and the map of the memory.
 
-    A body comes first: `embed`, then blocks, each begun by `block`; behind `end` a head, and
+    A body comes first: `embed`, then layers, each begun by `layer`; behind `end` a head, and
     another `end`. Operands are regions that `vector` and `state` have made room for.
 
     Parameters
@@ -51,8 +51,8 @@ class Builder:
         self._vectors: list[Region] = []
         self._state: list[Region] = []
         self._gates: list[Floats] = []
-        self._blocks: list[Region] = []
-        self._open: tuple[str, int] | None = None  # the block under way and where it begins
+        self._layers: list[Region] = []
+        self._open: tuple[str, int] | None = None  # the layer under way and where it begins
         self._fresh: set[int] = set()  # vectors that nobody has waited for since they were written
 
     def vector(self, name: str, size: int) -> Region:
@@ -81,8 +81,8 @@ class Builder:
         self._program.append(Instruction(op=Op.EMBED, n=table.shape[1], dst=dst.start, note=note))
         self._fresh.add(dst.start)
 
-    def block(self, name: str) -> None:
-        """Begin a block of the body, such as a layer; the one before ends."""
+    def layer(self, name: str) -> None:
+        """Begin a layer of the body; the one before ends."""
         self._close()
         self._open = name, len(self._program)
 
@@ -214,7 +214,7 @@ class Builder:
             name=self.name,
             vocab_size=vocab_size,
             program=tuple(program),
-            blocks=tuple(self._blocks),
+            layers=tuple(self._layers),
             matrices=tuple(self._matrices),
             tables=tables,
             memory=memory,
@@ -226,5 +226,5 @@ class Builder:
     def _close(self) -> None:
         if self._open is not None:
             name, start = self._open
-            self._blocks.append(Region(name, start, len(self._program) - start))
+            self._layers.append(Region(name, start, len(self._program) - start))
         self._open = None

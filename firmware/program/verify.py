@@ -40,7 +40,7 @@ def verify(image: Image, source: str) -> None:
     for matrix in image.matrices:
         _check_matrix(matrix, f"{source} matrix {matrix.name}")
     _Walk(image, source).run()
-    _check_blocks(image, source)
+    _check_layers(image, source)
     hashed = with_hash(image)
     if hashed.model_hash != image.model_hash or hashed.program[0] != image.program[0]:
         raise SetunError(source, f"model hash must be {hashed.model_hash}", image.model_hash)
@@ -107,9 +107,9 @@ def _check_shape(values: Floats, shape: tuple[int | None, ...], thing: str) -> N
         raise SetunError(thing, f"must be [{rule}]", list(values.shape))
 
 
-def _check_blocks(image: Image, source: str) -> None:
+def _check_layers(image: Image, source: str) -> None:
     body = next(k for k, i in enumerate(image.program) if i.op is Op.END)
-    _check_regions(image.blocks, f"{source} blocks", body)
+    _check_regions(image.layers, f"{source} layers", body)
 
 
 def _check_matrix(matrix: Matrix, thing: str) -> None:

@@ -1,4 +1,4 @@
-"""Where each layer's cycles go: the model cut behind one block after another."""
+"""Where each layer's cycles go: the model cut behind one layer after another."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +14,11 @@ Account = dict[str, float]
 
 
 def shallow(image: Image, layers: int) -> Image:
-    """The first `layers` blocks, at least one, with the model's own head.
+    """The first `layers` layers, at least one, with the model's own head.
 
     What follows is the head, so the last matvec that is left feeds nobody.
     """
-    cut = {k for block in image.blocks[layers:] for k in range(block.start, block.end)}
+    cut = {k for layer in image.layers[layers:] for k in range(layer.start, layer.end)}
     matrices = iter(image.matrices)
     program: list[Instruction] = []
     kept = []
@@ -35,7 +35,7 @@ def shallow(image: Image, layers: int) -> Image:
         replace(
             image,
             program=tuple(program),
-            blocks=image.blocks[:layers],
+            layers=image.layers[:layers],
             matrices=tuple(kept),
         )
     )
@@ -56,7 +56,7 @@ def layer_accounts(
     with the golden model's too. Arguments as of `measure`.
     """
     rows = []
-    for layers in range(1, len(image.blocks)):
+    for layers in range(1, len(image.layers)):
         progress(f"run {name}, {layers} layers")
         rows.append(measure(name, model, shallow(image, layers), config, tokens, prefill=False))
     rows.append(whole)

@@ -58,7 +58,7 @@ def command(
         "packing": packing,
         "numerics": (numerics or Numerics()).to_dict(),
         "name": image.name,
-        "layers": len(image.blocks),
+        "layers": len(image.layers),
         "hidden_size": width,
         "vocab_size": image.vocab_size,
         "weights": image.weights,
@@ -68,7 +68,7 @@ def command(
     emit(
         result,
         as_json,
-        f"{output}: {len(data)} bytes, {len(image.blocks)} layers of "
+        f"{output}: {len(data)} bytes, {len(image.layers)} layers of "
         f"{width}, {image.weights} ternary weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
     )

@@ -29,7 +29,7 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
         "bits_per_weight": 8 * ternary / image.weights,
         "vectors": [asdict(region) for region in image.memory.vectors],
         "state": [asdict(region) for region in image.memory.state],
-        "blocks": [asdict(region) for region in image.blocks],
+        "layers": [asdict(region) for region in image.layers],
         "sections": [
             {"name": s.name, "kind": s.kind, "bytes": len(s.data)}
             | {"crc32": f"{zlib.crc32(s.data):08x}", "meta": s.meta}

@@ -62,7 +62,7 @@ class Desk:
         other = self._image
         width = other.tables[Table.EMBEDDING].shape[1]
         if not usual_chip(self.board).external:  # the chip has its own: M is another of its size
-            other = load_model(f"random-{width}x{len(other.blocks)}")
+            other = load_model(f"random-{width}x{len(other.layers)}")
         image_file.save(other, folder / "M.setun", Numerics())
 
     @property

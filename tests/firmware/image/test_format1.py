@@ -32,7 +32,7 @@ def test_it_is_the_model_of_a_fresh_import() -> None:
     assert file.format == format1.FORMAT == 1
     assert image.model_hash == FRESH.model_hash != json_of(OLD)["model_hash"]
     assert image.program == FRESH.program
-    assert (image.memory, image.blocks) == (FRESH.memory, FRESH.blocks)
+    assert (image.memory, image.layers) == (FRESH.memory, FRESH.layers)
     assert image.packing == "1.6b"
 
 

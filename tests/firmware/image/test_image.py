@@ -172,7 +172,7 @@ NANS = np.full_like(SMALL.tables[Table.CONSTANTS], np.nan)
         (rewritten(lambda h, s: h.update(vocab_size=True)), "vocab_size: must be"),
         (rewritten(lambda h, s: h.update(vocab_size=255)), "embedding: must be [255, n]"),
         (rewritten(lambda h, s: h.update(state=[["a", 0]])), "list of [name, start, size]"),
-        (rewritten(lambda h, s: h.update(blocks=7)), "list of [name, start, size]"),
+        (rewritten(lambda h, s: h.update(layers=7)), "list of [name, start, size]"),
         (rewritten(lambda h, s: h["vectors"][0].__setitem__(2, 65)), "follow the one before"),
         (rewritten(lambda h, s: h["vectors"][0].__setitem__(1, True)), "list of [name"),
         (rewritten(lambda h, s: h["vectors"][1].__setitem__(1, 96)), "t must start at a multiple"),
@@ -181,7 +181,7 @@ NANS = np.full_like(SMALL.tables[Table.CONSTANTS], np.nan)
         (rewritten(lambda h, s: h["state"].pop()), "gates: must be [64]"),
         (rewritten(lambda h, s: h["state"][1].__setitem__(2, 63)), "must be a region of the state"),
         (rewritten(lambda h, s: h.update(state=[])), "tables are constants, embedding;"),
-        (rewritten(lambda h, s: h["blocks"][1].__setitem__(2, 10**9)), "follow the one before"),
+        (rewritten(lambda h, s: h["layers"][1].__setitem__(2, 10**9)), "follow the one before"),
         (rewritten(lambda h, s: s.pop("gates")), "tables are constants, embedding, gates;"),
         (rewritten(lambda h, s: s.pop("program")), "section program: must be there"),
         (rewritten(lambda h, s: s.pop("lm_head")), "no matrix left"),
@@ -410,6 +410,6 @@ def test_hash_names_the_model() -> None:
     ]
     hashes = {with_hash(image).model_hash for image in others}
     assert len(hashes) == len(others) and SMALL.model_hash not in hashes
-    same = dataclasses.replace(SMALL, name="other", packing="1.6b", blocks=())
+    same = dataclasses.replace(SMALL, name="other", packing="1.6b", layers=())
     assert with_hash(same).model_hash == SMALL.model_hash
     assert SMALL.program[0].op is Op.MODEL

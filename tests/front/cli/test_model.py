@@ -66,7 +66,7 @@ def test_import_then_inspect(
     assert seen["name"] == small.name and seen["format"] == 2 and seen["vocab_size"] == 65
     assert seen["numerics"]["vector"] == [8, 9]
     assert seen["vectors"][0] == {"name": "x", "start": 0, "size": 96}
-    assert [r["name"] for r in seen["blocks"]] == [f"model.layers.{k}" for k in range(4)]
+    assert [r["name"] for r in seen["layers"]] == [f"model.layers.{k}" for k in range(4)]
     assert [r["start"] for r in seen["state"]] == [0, 128, 256, 384]
     assert seen["program"] == [str(i) for i in load_model(path).program]
     names = [s["name"] for s in seen["sections"]]

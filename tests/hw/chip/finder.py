@@ -21,8 +21,8 @@ from setun.sim.golden import GoldenModel
 
 
 def layer_of(image: Image, at: int) -> int | None:
-    """Number of the block that instruction `at` is in."""
-    return next((k for k, b in enumerate(image.blocks) if b.start <= at < b.end), None)
+    """Number of the layer that instruction `at` is in."""
+    return next((k for k, b in enumerate(image.layers) if b.start <= at < b.end), None)
 
 
 def state_bits(chip: ChipClient, image: Image, start: int = 0) -> NDArray[np.int64]:

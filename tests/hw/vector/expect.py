@@ -35,7 +35,7 @@ def quantised(
     image = Image(
         name="",
         vocab_size=1,
-        blocks=(),
+        layers=(),
         matrices=(),
         tables={
             Table.CONSTANTS: np.stack([fmt.from_bits(outer), fmt.from_bits(gain)], 1),
