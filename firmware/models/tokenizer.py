@@ -6,6 +6,7 @@ silence: characters it drops or maps to "unknown", and vocabularies larger than 
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import tokenizers
@@ -15,24 +16,37 @@ from setun.firmware.errors import SetunError
 T = TypeVar("T")
 THING = "tokenizer.json"
 REPLACEMENT = "\ufffd"
-LONGEST_PENDING = 8
-"""Tokens a `StreamDecoder` holds back at most; a UTF-8 character has four bytes."""
 
 
 class Tokenizer:
-    """A tokenizer for a model of `vocab_size` tokens; made by `from_json`."""
+    """A tokenizer for a model of `vocab_size` tokens; made by `from_json`.
 
-    def __init__(self, inner: tokenizers.Tokenizer, vocab_size: int, unknown: str | None) -> None:
+    Members
+    -------
+    decoder
+        How the library makes text of tokens, as tokenizer.json has it; None for spaces between
+        them.
+    """
+
+    def __init__(
+        self, inner: tokenizers.Tokenizer, description: dict[str, Any], vocab_size: int
+    ) -> None:
         self._inner = inner
-        self._unknown = unknown
+        self._description = description
+        self._unknown = unknown = _unknown_token(description["model"])
         self._unknown_id = None if unknown is None else inner.token_to_id(unknown)
+        added = inner.get_added_tokens_decoder().values()
+        self._specials = {token.content for token in added if token.special}
         self.vocab_size = vocab_size
+        self.decoder: dict[str, Any] | None = description.get("decoder")
 
     @classmethod
     def from_json(cls, text: str, vocab_size: int) -> "Tokenizer":
         """Read the text of a tokenizer.json.
 
-        A model may have more ids than the tokenizer (padded vocabularies), not fewer.
+        What it says of training alone is off: truncation, padding, dropout. A model may have
+        more ids than the tokenizer (padded vocabularies); not fewer, but for added tokens that
+        are never read nor produced.
 
         Raises
         ------
@@ -40,11 +54,11 @@ class Tokenizer:
             The text describes no tokenizer, or one with an id that the model lacks.
         """
         try:
-            unknown = _unknown_token(json.loads(text)["model"])
+            description = json.loads(text)
+            made = cls(_built(text), description, vocab_size)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise SetunError(THING, "must describe a tokenizer", error) from error
-        inner = _guarded(tokenizers.Tokenizer.from_str, text)
-        vocabulary = inner.get_vocab(with_added_tokens=True)
+        vocabulary = made._inner.get_vocab(with_added_tokens=False)
         if not vocabulary:
             raise SetunError(THING, "must have a vocabulary", "none")
         token, top = max(vocabulary.items(), key=lambda item: item[1])
@@ -55,22 +69,25 @@ class Tokenizer:
                 f"{top} for {token[:20]!a}",
                 "it belongs to another model",
             )
-        inner.no_truncation()
-        inner.no_padding()
-        return cls(inner, vocab_size, unknown)
+        return made
 
     def encode(self, text: str, *, begins: bool = True) -> list[int]:
-        """Ids of a text; one that `begins` has the tokenizer's special tokens (Llama's BOS).
+        """Ids of a text.
+
+        One that `begins` has what the tokenizer puts before a text: special tokens (Llama's BOS)
+        and the space of a first word. One that goes on from another has neither.
 
         Raises
         ------
         SetunError
-            A character is outside the vocabulary; names it and its position from 0.
+            A character is outside the vocabulary; names it and its position from 0. A token is
+            outside the model.
         """
         for position, character in enumerate(text):
             if "\ud800" <= character <= "\udfff":
                 raise _outside(text, position)
-        encoding = _guarded(self._inner.encode, text, add_special_tokens=begins)
+        inner = self._inner if begins else self._continuing
+        encoding = guarded(inner.encode, text, add_special_tokens=begins)
         covered = bytearray(len(text))
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             covered[start:end] = b"\1" * (end - start)
@@ -84,6 +101,14 @@ class Tokenizer:
                     kept[character] = self._keeps(character)
                 if not kept[character]:
                     raise _outside(text, position)
+        for token in encoding.ids:
+            if token >= self.vocab_size:
+                raise SetunError(
+                    "text",
+                    f"tokens must be the model's, ids below {self.vocab_size}",
+                    f"{self._inner.id_to_token(token)!a} with id {token}",
+                    "remove it",
+                )
         return list(encoding.ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -97,60 +122,73 @@ class Tokenizer:
             An id is not the model's.
         """
         for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise SetunError("token id", f"must be 0 to {self.vocab_size - 1}", token)
-        return _guarded(self._inner.decode, [int(token) for token in ids])
+            self._check(token)
+        return guarded(self._inner.decode, [int(token) for token in ids])
+
+    def piece(self, token: int) -> str | None:
+        """What the vocabulary has for an id; None for special tokens and where it has nothing.
+
+        Raises
+        ------
+        SetunError
+            The id is not the model's.
+        """
+        self._check(token)
+        piece = guarded(self._inner.id_to_token, int(token))
+        return None if piece is None or piece in self._specials else str(piece)
+
+    @cached_property
+    def _continuing(self) -> tokenizers.Tokenizer:
+        """The tokenizer for text that does not begin where it begins."""
+        parts = {
+            "normalizer": _continued(self._description.get("normalizer"), "normalizers"),
+            "pre_tokenizer": _continued(self._description.get("pre_tokenizer"), "pretokenizers"),
+        }
+        return _built(json.dumps(self._description | parts))
+
+    def _check(self, token: int) -> None:
+        if not 0 <= token < self.vocab_size:
+            raise SetunError("token id", f"must be 0 to {self.vocab_size - 1}", token)
 
     def _keeps(self, character: str) -> bool:
         """Whether the character gives tokens; those between words may vanish by design."""
         if character.isspace() and (self._inner.pre_tokenizer or self._inner.normalizer):
             return True
-        return bool(_guarded(self._inner.encode, character, add_special_tokens=False).ids)
+        return bool(guarded(self._inner.encode, character, add_special_tokens=False).ids)
 
 
-class StreamDecoder:
-    """Turns ids into text one at a time, for printing as they come.
+def _built(text: str) -> tokenizers.Tokenizer:
+    """The library's tokenizer, without what is for training alone."""
+    inner = guarded(tokenizers.Tokenizer.from_str, text)
+    inner.no_truncation()
+    inner.no_padding()
+    if isinstance(inner.model, tokenizers.models.BPE):
+        inner.model.dropout = None
+    return inner
 
-    Holds a token back while it ends inside a UTF-8 character, and decodes each token behind
-    its predecessor, since a first token may print without its leading space.
 
-    Parameters
-    ----------
-    tokenizer
-        The model's tokenizer.
-    context
-        Ids already shown, the prompt: not printed again.
+def _continued(part: dict[str, Any] | None, parts: str) -> dict[str, Any] | None:
+    """A normalizer or pre-tokenizer that adds and removes nothing where a text begins.
+
+    Behind another pre-tokenizer it is each word that gets a space, so that stays.
     """
-
-    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._shown = list(context)[-LONGEST_PENDING:]
-        self._pending: list[int] = []
-
-    def feed(self, token: int) -> str:
-        """Text that this id completes, possibly empty."""
-        self._pending.append(token)
-        text = self._pending_text()
-        if text.endswith(REPLACEMENT) and len(self._pending) < LONGEST_PENDING:
-            return ""
-        return self._show(text)
-
-    def flush(self) -> str:
-        """Whatever is still held back, U+FFFD for what never became a character."""
-        return self._show(self._pending_text())
-
-    def _pending_text(self) -> str:
-        before = self._tokenizer.decode(self._shown)
-        text = self._tokenizer.decode(self._shown + self._pending)
-        if text.startswith(before):
-            return text[len(before) :]
-        return self._tokenizer.decode(self._pending)  # bad bytes spoilt good ones before them
-
-    def _show(self, text: str) -> str:
-        if text:  # a token without text, a special one, gives no context to the next
-            self._shown = self._pending
-        self._pending = []
-        return text
+    if part is None:
+        return None
+    kind = part.get("type")
+    if kind == "Sequence" and parts == "normalizers":
+        inner = [_continued(each, parts) for each in part[parts]]
+        return part | {parts: [each for each in inner if each is not None]}
+    if kind == "Sequence" and part[parts]:
+        return part | {parts: [_continued(part[parts][0], parts), *part[parts][1:]]}
+    if kind == "Prepend":
+        return None
+    if kind == "Strip":
+        return part | {"strip_left": False}
+    if kind == "Metaspace":
+        return part | {"prepend_scheme": "never", "add_prefix_space": False}
+    if kind == "ByteLevel":
+        return part | {"add_prefix_space": False}
+    return part
 
 
 def _unknown_token(model: dict[str, Any]) -> str | None:
@@ -161,7 +199,7 @@ def _unknown_token(model: dict[str, Any]) -> str | None:
     return None if unknown is None else str(unknown)
 
 
-def _guarded(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+def guarded(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call into the library; a panic of its Rust code is a BaseException."""
     try:
         return function(*arguments, **options)

@@ -8,7 +8,8 @@ from setun.backends.connect import ConnectedChip
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.link.messages import MAX_PROMPT_TOKENS, Reason
-from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
+from setun.firmware.models.decoding import StreamDecoder
+from setun.firmware.models.tokenizer import Tokenizer
 from setun.talk.session import Result, prompt_ids
 
 
@@ -32,7 +33,7 @@ class Conversation:
 
     def restart(self) -> None:
         """Forget everything."""
-        self._begun = False
+        self._read: list[int] = []
         self.chip.client.stop(self.context)
         self.chip.client.reset(self.context)
 
@@ -49,7 +50,7 @@ class Conversation:
         """Token ids that the line adds to the conversation; at least one."""
         if self._tokenizer is None:
             return prompt_ids(self.image, None, line)
-        if not self._begun:
+        if not self._read:
             return prompt_ids(self.image, line, None)
         try:
             return self._tokenizer.encode("\n" + line, begins=False)
@@ -72,11 +73,13 @@ class Conversation:
         for start in range(0, len(prompt), MAX_PROMPT_TOKENS):
             if self._stop_asked:
                 return
-            client.prompt(prompt[start : start + MAX_PROMPT_TOKENS], self.context)
-            self._begun = True
-        decoder = StreamDecoder(self._tokenizer, context=prompt) if self._tokenizer else None
+            part = prompt[start : start + MAX_PROMPT_TOKENS]
+            client.prompt(part, self.context)
+            self._read += part
+        decoder = StreamDecoder(self._tokenizer, self._read) if self._tokenizer else None
         for token in self.chip.generate(count, sampling, self.context, self._obey):
             result.tokens.append(token)
+            self._read.append(token)
             result.tokens_per_second = len(result.tokens) / max(time.monotonic() - started, 1e-9)
             text = f"{token} " if decoder is None else decoder.feed(token)
             result.text += text

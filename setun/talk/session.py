@@ -8,7 +8,8 @@ from typing import Any
 from setun.backends import Backend, GoldenBackend, Sampling
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.models.tokenizer import StreamDecoder, Tokenizer
+from setun.firmware.models.decoding import StreamDecoder
+from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
 
 

@@ -18,7 +18,8 @@ class GoldenConversation:
         self.lines = 0
 
     def answer(self, line: str, count: int, sampling: Sampling) -> str:
-        for token in self.tokenizer.encode("\n" + line if self.lines else line):
+        typed = "\n" + line if self.lines else line
+        for token in self.tokenizer.encode(typed, begins=not self.lines):
             self.model.feed(token)
         self.lines += 1
         sampler = Sampler(self.model.numerics, sampling.inverse_temperature, sampling.seed)
