@@ -5,43 +5,20 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from setun.firmware.core_kinds import CoreKind
 from setun.firmware.errors import SetunError, nearest
 from setun.firmware.link.baud import divisor_for
+from setun.firmware.memory_kinds import KINDS, SECTOR, MemoryKind
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 
 PACKINGS = ("2b", "1.6b")
-# Bits of a beat of each memory that is not block RAM, and cycles that it takes if more than one.
-BEATS = {
-    "sdram-16": 16,
-    "sdram-32": 32,
-    "axi4-64": 64,
-    "axi4-128": 128,
-    "axi4-256": 256,
-    "axi4-512": 512,
-    "qspi": 32,
-    "spram": 64,
-    "spram-16": 16,
-}
-BEAT_CYCLES = {"qspi": 16}  # 4 data pins at half the clock
-MEMORIES = ("onchip", *BEATS)
-SECTOR = 4096  # bytes of a flash that are erased together
 FLASH = 1 << 24  # bytes that a flash's addresses reach
-# Words of 16 bits in a block of an iCE40 UltraPlus's single-port RAM, and the blocks that hold the
-# weights of a small chip; one more holds its constants.
-SPRAM_BLOCK = 1 << 14
-SPRAM_WEIGHT_BLOCKS = 3
-SPRAM_TEXT = 1 << 10  # words behind the weights that a terminal's tables take
-SMALL_ROWS = 10  # of a small chip: two bytes of trits
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
 # Squares of as many, below 17 * 2**28 each with L-Mul, add up to 47 bits; and (1,6,9) holds sums of
 # up to 32,768 codes, however chunks are rounded.
 MOST_COLUMNS = 30_720
-
-
-def _power_of_two(n: int) -> bool:
-    return n > 0 and n & (n - 1) == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +89,9 @@ class ChipConfig:
     baud: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.small:
-            self._check_small()
-        for name in ("columns", "rows", "lanes"):
-            if not _power_of_two(getattr(self, name)) and not self.small:
-                raise SetunError(name, "must be a power of two", getattr(self, name))
+        if self.memory not in KINDS:
+            raise SetunError("memory", f"must be one of {', '.join(KINDS)}", self.memory)
+        self.core.check(self)
         if self.lanes > 32:
             raise SetunError("lanes", "must be at most 32", self.lanes)
         for name in ("columns", "rows"):
@@ -136,9 +111,7 @@ class ChipConfig:
             raise SetunError("terminal", "must be 0 or 1", self.terminal)
         if self.packing not in PACKINGS:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
-        if self.memory not in MEMORIES:
-            raise SetunError("memory", f"must be one of {', '.join(MEMORIES)}", self.memory)
-        if self.part and not self.memory.startswith(("sdram", "qspi")):
+        if self.part and not self.memory_kind.parts:
             rule = "names an SDRAM or a flash"
             raise SetunError("part", rule, self.part, f"memory is {self.memory}")
         if not (self.part.isascii() and self.part.isprintable() and len(self.part) <= 16):
@@ -169,54 +142,15 @@ class ChipConfig:
             )
         divisor_for(self.clock_hz, self.baud)
 
-    def _check_small(self) -> None:
-        """Refuse what the small core has no units for."""
-        needed = {
-            "columns": 1,
-            "rows": SMALL_ROWS,
-            "pump": 1,
-            "lanes": 1,
-            "contexts": 1,
-            "packing": "1.6b",
-        }
-        for name, value in needed.items():
-            if getattr(self, name) != value:
-                raise SetunError(name, f"must be {value} with memory spram-16", getattr(self, name))
-        n = self.numerics
-        if n != Numerics(vector=n.vector) or n.vector.width > 16:
-            raise SetunError(
-                "numerics",
-                "must be the default but for a vector format of at most 16 bits "
-                "with memory spram-16",
-                str(n.to_dict()),
-                "vector = [6, 9]",
-            )
+    @property
+    def memory_kind(self) -> MemoryKind:
+        """Where the weights lie, and all that follows from it."""
+        return KINDS[self.memory]
 
     @property
-    def small(self) -> bool:
-        """Whether the core is `setun.hw.small`'s."""
-        return self.memory == "spram-16"
-
-    @property
-    def first_text(self) -> int:
-        """Words of 16 bits that a small chip has for weights; a terminal's tables lie behind."""
-        return SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK - SPRAM_TEXT * self.terminal
-
-    @property
-    def first_gate(self) -> int:
-        """Address of a small chip's gates among its constants: a multiple of a power of two."""
-        unit = 1 << (self.state_elements - 1).bit_length()
-        return -(-2 * self.constant_pairs // unit) * unit
-
-    @property
-    def constants_end(self) -> int:
-        """Words of 16 bits that a small chip's constants take, gates included."""
-        return self.first_gate + self.state_elements
-
-    @property
-    def first_state(self) -> int:
-        """Address of a small chip's state behind its vectors and scalars: a power of two."""
-        return 1 << (self.vector_elements + 7).bit_length()
+    def core(self) -> CoreKind:
+        """The core that reads them."""
+        return self.memory_kind.core
 
     @property
     def vector(self) -> Format:
@@ -237,16 +171,12 @@ class ChipConfig:
     @property
     def external(self) -> bool:
         """Whether the weights lie outside block RAM; words are then packed byte by byte."""
-        return self.memory in BEATS
+        return self.memory_kind.external
 
     @property
     def shares_weights(self) -> bool:
-        """Whether the tokens of a pass share each weight word, or each reads the weights again.
-
-        On the chip a weight costs nothing to read twice, and a token's matvec then hides what
-        the other waits for; a memory outside is the bottleneck itself.
-        """
-        return self.external
+        """Whether the tokens of a pass share each weight word, or each reads the weights again."""
+        return self.memory_kind.shares_weights
 
     @property
     def sum_width(self) -> int:
@@ -271,17 +201,12 @@ class ChipConfig:
     @property
     def beat(self) -> int:
         """Bits that memory delivers at a time."""
-        return BEATS.get(self.memory, self.weight_bits)
+        return self.memory_kind.beat or self.weight_bits
 
     @property
     def weight_port(self) -> int:
         """Bits of weights that memory delivers per cycle at best."""
-        return self.beat // BEAT_CYCLES.get(self.memory, 1)
-
-    @property
-    def sector(self) -> int:
-        """Bytes of external memory that writing the first of them erases; 0 if it is RAM."""
-        return SECTOR if self.memory == "qspi" else 0
+        return self.beat // self.memory_kind.beat_cycles
 
     @property
     def weight_bytes(self) -> int:
@@ -296,12 +221,8 @@ class ChipConfig:
 
     @property
     def panel(self) -> int:
-        """Row groups that the array takes through a block of columns before the next block.
-
-        As many as cycles pass until the next block's codes are made, and few enough that the
-        first rows are done early.
-        """
-        return 1 if self.small else min(max(4, self.columns // self.lanes), 16)
+        """Row groups that the array takes through a block of columns before the next block."""
+        return self.core.panel(self)
 
     @property
     def slot_words(self) -> int:

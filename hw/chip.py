@@ -1,6 +1,5 @@
 """The chip: link and core between two UART pins."""
 
-from math import log2
 from typing import Any
 
 from amaranth.hdl import Module, Signal
@@ -10,16 +9,12 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Placement
 from setun.firmware.link import identity
-from setun.hw.array.dot import Technology
-from setun.hw.control.generation import COUNTERS
-from setun.hw.control.watchdog import patience as usual_patience
-from setun.hw.core import Core
+from setun.hw.cores import core_gateware
 from setun.hw.link.link import Link
-from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import core_members
 from setun.hw.memory.external import memory_pins
-from setun.hw.small.core import SmallCore
-from setun.hw.small.pulse import Pulse
+from setun.hw.memory.kinds import memory_gateware
+from setun.hw.technology import GENERIC, Technology
 
 
 class Chip(wiring.Component):
@@ -35,14 +30,13 @@ class Chip(wiring.Component):
     placement
         The model in its memories at power-on; None for a blank chip.
     technology
-        Cells of array and SPRAM, see `DotRow` and `SpramWeights`.
+        Cells of array, single-port RAM and accumulators.
     round_trip
         Edges that the board adds on the way to an SDRAM and back; see
         `setun.hw.memory.controllers.sdram.SdramController`.
     patience
-        Of the watchdog, see `setun.hw.control.watchdog`; None for the configuration's.
-    accumulators
-        Of a small chip: for the flow of `setun.hw.fpga.flow`, see `setun.hw.small.array.RowSums`.
+        Exponent of the cycles that a pass may take, see `setun.hw.control.watchdog`; None for the
+        configuration's.
 
     Members
     -------
@@ -56,39 +50,31 @@ class Chip(wiring.Component):
     working
         Signal, for a board's LED: some context works.
     beats
-        Of a small chip: a counter that runs freely, its highest bit at about 1 Hz or slower. Else
-        None.
+        A counter that runs freely, its highest bit at about 1 Hz or slower; None where the core has
+        no use for one.
+    pads
+        Name of the board's pins that `memory` is wired to; "" for none.
     """
 
     def __init__(
         self,
         config: ChipConfig,
         placement: Placement | None = None,
-        technology: Technology = "generic",
+        technology: Technology = GENERIC,
         *,
         round_trip: int = 1,
         patience: int | None = None,
-        accumulators: bool = False,
     ) -> None:
         self.config = config
         self.placement = placement
-        self.core: Any
-        self.pulse: Pulse | None = None
-        self.beats: Signal | None = None
-        if config.small:
-            self.core = SmallCore(config, placement, technology, accumulators=accumulators)
-            self.counters = 0
-            slow = (
-                usual_patience(config) if patience is None else patience,
-                silence_bits(config.divisor),
-            )
-            self.pulse = Pulse(max(round(log2(config.clock_hz)), 1 + max(slow)), slow)
-            self.beats = self.pulse.count
-        else:
-            self.core = Core(
-                config, placement, technology, round_trip=round_trip, patience=patience
-            )
-            self.counters = len(COUNTERS)
+        kind = core_gateware(config)
+        kind.check(config)
+        self.ties = kind.ties(config)
+        self.core: Any = kind.component(
+            config, placement, technology, round_trip=round_trip, patience=patience
+        )
+        self.beats: Signal | None = self.core.beats
+        self.pads = memory_gateware(config).pads
         self.working = Signal()
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:
@@ -98,21 +84,12 @@ class Chip(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         info = identity.encode(self.config)
-        m.submodules.link = link = Link(
-            info,
-            self.config.divisor,
-            self.counters,
-            self.config.contexts,
-            terminal=bool(self.config.terminal),
-            small=self.config.small,
-        )
+        m.submodules.link = link = Link(info, self.config.divisor, self.ties)
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-        for name, member in core_members(
-            self.counters, bool(self.config.terminal), self.config.small
-        ).items():
+        for name, member in core_members(self.ties).items():
             ours, theirs = getattr(link, name), getattr(core, name)
             if member.is_signature:
                 wiring.connect(m, ours, theirs)
@@ -120,9 +97,4 @@ class Chip(wiring.Component):
                 outward = member.flow is Out
                 m.d.comb += theirs.eq(ours) if outward else ours.eq(theirs)
         m.d.comb += self.working.eq(core.running)
-        if self.pulse is not None:
-            m.submodules.pulse = self.pulse
-            m.d.comb += core.strobe.eq(self.pulse.strobes[0])
-            if self.config.terminal:
-                m.d.comb += link.strobe.eq(self.pulse.strobes[1])
         return m

@@ -10,18 +10,23 @@ from amaranth.lib.wiring import Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Placement
 from setun.hw.array.array import TernaryArray
-from setun.hw.array.dot import Technology
 from setun.hw.array.weights import LEAD, WeightReader, lead
 from setun.hw.control import watchdog
 from setun.hw.control.generation import COUNTERS, Generation
 from setun.hw.control.sequencer import Sequencer
-from setun.hw.link.signature import core_members
+from setun.hw.link.signature import Ties, core_members
 from setun.hw.memory.external import ExternalWeights, memory_pins
 from setun.hw.memory.spaces import Memories
+from setun.hw.technology import GENERIC, Technology
 from setun.hw.vector.noise import StateGenerators
 from setun.hw.vector.quantiser import Quantiser
 from setun.hw.vector.sampler import Sampler
 from setun.hw.vector.sink import Sink
+
+
+def ties(config: ChipConfig) -> Ties:
+    """How the core is tied to the link."""
+    return Ties(counters=len(COUNTERS), contexts=config.contexts, terminal=bool(config.terminal))
 
 
 class Core(wiring.Component):
@@ -34,7 +39,7 @@ class Core(wiring.Component):
     placement
         Initial memory contents; None leaves the chip blank, to be loaded over the link.
     technology
-        Cells of the array; "generic" is what every tool understands.
+        Cells of the array and of a memory inside the FPGA.
     round_trip
         Of an SDRAM, see `setun.hw.memory.controllers.sdram.SdramController`.
     patience
@@ -42,13 +47,20 @@ class Core(wiring.Component):
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there; `memory`, the pins
     of an external weight memory.
+
+    Attributes
+    ----------
+    beats
+        None: nothing counts freely here.
     """
+
+    beats = None
 
     def __init__(
         self,
         config: ChipConfig,
         placement: Placement | None = None,
-        technology: Technology = "generic",
+        technology: Technology = GENERIC,
         *,
         round_trip: int = 1,
         patience: int | None = None,
@@ -57,7 +69,7 @@ class Core(wiring.Component):
         self.patience = watchdog.patience(config) if patience is None else patience
         self.placement = placement
         self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
-        link = core_members(len(COUNTERS), bool(config.terminal))
+        link = core_members(ties(config))
         members = {name: member.flip() for name, member in link.items()}
         if self.outside:
             members["memory"] = Out(memory_pins(config))

@@ -15,7 +15,6 @@ from setun.boards.flashing import Built, plan
 from setun.estimate.boards import measured
 from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.options import Numerics
-from setun.hw.fpga.families import family
 from setun.models.load import open_model
 from setun.programs import parser, run
 
@@ -60,9 +59,9 @@ def _console(*lines: str) -> str:
 def _board(board: Board) -> str:
     """The section of a board with an FPGA."""
     config = usual_chip(board)
-    to = "flash" if board.family == "ice40" else "sram"
+    to = "sram" if board.fpga.sram else "flash"
     option = "" if to == "sram" else f" --to {to}"
-    bitstream = OUT / f"setun.{family(board.family).suffix}"
+    bitstream = OUT / f"setun.{board.fpga.flow().suffix}"
     commands = plan(board, Built(bitstream, {"config": config.to_dict()}, None), to)
     held = "flash" if to == "flash" else "SRAM"
     parts = [
@@ -82,10 +81,9 @@ def _board(board: Board) -> str:
     if config.external:
         image = open_model(board.model).image
         size = 4 * sum(len(words) for words in place(image, config).spaces.values())
-        where = "single-port RAM" if config.small else config.memory.partition("-")[0].upper()
         parts += [
-            f"The weights lie in the {where}, which a bitstream cannot fill: load them, after "
-            "each power-on.",
+            f"The weights lie in {config.memory_kind.place}, which a bitstream cannot fill: load "
+            "them, after each power-on.",
             _console(
                 f"$ setun load {board.model}",
                 f"{board.model} is on the chip, verified ({size} bytes); before: no whole model",

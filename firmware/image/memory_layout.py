@@ -134,7 +134,7 @@ def place(image: Image, config: ChipConfig) -> Placement:
             **({} if gates is None else {Space.GATES: config.vector.to_bits(gates)}),
             **text,
         },
-        config.sector // 4,
+        config.memory_kind.sector // 4,
     )
 
 

@@ -2,13 +2,15 @@
 
 import struct
 
-from setun.firmware.config import MEMORIES, PACKINGS, ChipConfig
+from setun.firmware.config import PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.memory_kinds import KINDS
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import CHOICES, Numerics
 
 # A chip with a terminal says so by its version; the record is the same.
 VERSION, WITH_TERMINAL = 5, 6
+MEMORIES = tuple(KINDS)
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.

@@ -3,8 +3,9 @@
 from amaranth.hdl import C, Module, Value
 from amaranth.utils import ceil_log2
 
-from setun.hw.array.dot import DotRow, Technology, masked
+from setun.hw.array.dot import DotRow
 from setun.hw.pipeline import delayed
+from setun.hw.technology import GENERIC, Technology, masked
 
 
 class MaskTree(DotRow):
@@ -13,7 +14,7 @@ class MaskTree(DotRow):
     n leaves have n +1s and n - 1 adders: the last +1 is added to the sum.
     """
 
-    def __init__(self, columns: int, technology: Technology = "generic") -> None:
+    def __init__(self, columns: int, technology: Technology = GENERIC) -> None:
         super().__init__(columns, technology)
         self.levels = ceil_log2(columns)
 

@@ -13,9 +13,10 @@ from amaranth.back import rtlil
 
 from setun.firmware.numerics.formats import Format
 from setun.hw.arith import FloatMultiplier, LMul
-from setun.hw.fpga.flow import find_tool
+from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.process import Children
-from setun.hw.fpga.flow.report import needs, netlist_cells
+from setun.hw.fpga.flow.report import netlist_cells
+from setun.hw.fpga.flow.toolchain import find_tool
 from setun.programs import line, parser, run, table
 
 FORMATS = (Format(4, 3), Format(5, 2), Format(8, 7), Format(8, 9))
@@ -49,12 +50,12 @@ def cells(unit: Any, flow: str, options: str = "") -> dict[str, int]:
 def costs(unit: Callable[[Format], Any], fmt: Format, options: str) -> tuple[int, ...]:
     """(LUT4, FF, MULT18X18D) on an ECP5 and (LUT6 of any size, CARRY4, DSP48E1) on a Xilinx."""
     small, large = cells(unit(fmt), "ecp5", options), cells(unit(fmt), "xilinx", options)
-    used = needs(small)
+    used = ECP5.needs(small)
     luts = sum(count for cell, count in large.items() if cell.startswith("LUT"))
     return (
-        used.get("TRELLIS_COMB", 0),
-        used.get("TRELLIS_FF", 0),
-        used.get("MULT18X18D", 0),
+        used.get("luts", 0),
+        used.get("registers", 0),
+        used.get("multipliers", 0),
         luts,
         large.get("CARRY4", 0),
         large.get("DSP48E1", 0),

@@ -4,7 +4,7 @@ from functools import partial
 
 from setun.firmware.config import PACKINGS, ChipConfig
 from setun.hw.array.rows import Rows
-from setun.hw.fpga.flow import unit_report
+from setun.hw.fpga.flow.unit import unit_report
 from setun.programs import line, parser, run, table
 
 HEADINGS = ("rows × columns", "pump", "packing", "LUT4", "LUT4/MAC", "FF", "MHz")

@@ -11,7 +11,8 @@ from setun.hw.alternatives.mask_tree import MaskTree
 from setun.hw.alternatives.select_tree import SelectTree
 from setun.hw.alternatives.shared_rows import ROWS, SUM_WIDTH, SharedRows, accumulate
 from setun.hw.array.dot import DotRow
-from setun.hw.fpga.flow import unit_report
+from setun.hw.fpga.families import ECP5
+from setun.hw.fpga.flow.unit import unit_report
 from setun.programs import line, parser, run, table
 
 HEADINGS = (
@@ -30,11 +31,11 @@ SEEDS = (1, 2)
 STRUCTURES: dict[str, Callable[[int], DotRow]] = {
     "select, negate, add in a tree": SelectTree,
     "mask, add in a tree": MaskTree,
-    "mask, add in a tree, CCU2C": lambda n: MaskTree(n, "ecp5"),
+    "mask, add in a tree, CCU2C": lambda n: MaskTree(n, ECP5.technology),
     "chains of 8": DotRow,
-    "chains of 4, CCU2C": lambda n: DotRow(n, "ecp5", chain=4),
-    "chains of 8, CCU2C": lambda n: DotRow(n, "ecp5"),
-    "chains of 16, CCU2C": lambda n: DotRow(n, "ecp5", chain=16),
+    "chains of 4, CCU2C": lambda n: DotRow(n, ECP5.technology, chain=4),
+    "chains of 8, CCU2C": lambda n: DotRow(n, ECP5.technology),
+    "chains of 16, CCU2C": lambda n: DotRow(n, ECP5.technology, chain=16),
 }
 SHARED: dict[str, tuple[int, Callable[[int], SharedRows]]] = {
     "sums of pairs, a multiplexer each": (32, lambda n: SharedRows(n, 2, tables=False)),

@@ -12,8 +12,10 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from setun.hw.array.dot import DotRow, Technology, add_masked, masked
+from setun.hw.array.dot import DotRow
+from setun.hw.fpga.families import ECP5
 from setun.hw.pipeline import delayed
+from setun.hw.technology import Technology, masked
 
 ROWS, SUM_WIDTH = 8, 20
 
@@ -47,7 +49,7 @@ def accumulate(
         term = Signal.like(total, name=f"product{k}")
         m.d.comb += term.eq(row.o)
         kept = Cat(adds, C(0, 1))
-        m.d.sync += total.eq(add_masked(m, term, total, kept, C(0, 2), technology, f"next{k}"))
+        m.d.sync += total.eq(technology.add_masked(m, term, total, kept, C(0, 2), f"next{k}"))
         totals.append(total)
     return totals
 
@@ -84,11 +86,11 @@ class SharedRows(wiring.Component):
     """
 
     def __init__(
-        self, columns: int, together: int, *, tables: bool, technology: Technology = "ecp5"
+        self, columns: int, together: int, *, tables: bool, technology: Technology = ECP5.technology
     ) -> None:
         self.columns, self.together, self.tables = columns, together, tables
         self.count = columns // together
-        self.technology: Technology = technology
+        self.technology = technology
         self.patterns = patterns(together)
         self.entry_bits = ceil_log2(len(self.patterns))
         self.width = 8 + ceil_log2(together)

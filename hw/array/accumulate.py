@@ -7,8 +7,8 @@ from amaranth.lib import data, memory
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.options import ACCUMULATOR
-from setun.hw.array.dot import Technology, add_masked
 from setun.hw.pipeline import delayed
+from setun.hw.technology import Technology
 
 DIGITS = ACCUMULATOR.mantissa + 1  # significant bits of what is rounded
 CHUNK_LATENCY = 2  # cycles by which sums of chunks come later
@@ -37,8 +37,8 @@ def running_sums(
     total = Signal(layout, name=f"{name}total")
     for k, term in enumerate(terms):
         # The adder's mask leaves out what a panel before has left behind.
-        added = add_masked(
-            m, term, before[k], Cat(~opens, C(0, 1)), C(0, 2), technology, f"{name}total{k}"
+        added = technology.add_masked(
+            m, term, before[k], Cat(~opens, C(0, 1)), C(0, 2), f"{name}total{k}"
         )
         m.d.comb += total[k].eq(added)
     m.d.comb += [
@@ -79,8 +79,8 @@ def chunk_sums(
         exact = delayed(m, chunk, 1, f"exact{k}")
         term = Signal(signed(config.sum_width), name=f"term{k}")
         m.d.comb += term.eq(delayed(m, rounded(m, exact, f"chunk{k}"), 1, f"rounded{k}"))
-        added = add_masked(
-            m, term, before[k], Cat(~late[2], C(0, 1)), C(0, 2), technology, f"total{k}"
+        added = technology.add_masked(
+            m, term, before[k], Cat(~late[2], C(0, 1)), C(0, 2), f"total{k}"
         )
         m.d.comb += after[k].eq(rounded(m, added, f"sum{k}"))
     m.d.comb += [

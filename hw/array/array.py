@@ -8,11 +8,11 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.hw.arith import whole
 from setun.hw.array.accumulate import ChunkFlags, chunk_sums, running_sums
-from setun.hw.array.dot import Technology
 from setun.hw.array.rows import Rows
 from setun.hw.commands import array_command
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number
+from setun.hw.technology import GENERIC, Technology
 
 GROUPS = 16  # row groups between issue and sink: what comes while the first scale is computed
 
@@ -65,7 +65,7 @@ class TernaryArray(wiring.Component):
     """
 
     def __init__(
-        self, config: ChipConfig, technology: Technology = "generic", *, lead: int = 0
+        self, config: ChipConfig, technology: Technology = GENERIC, *, lead: int = 0
     ) -> None:
         self.config, self.technology, self.lead = config, technology, lead
         self.early = max(lead - 1, 0)  # cycles from the transfer to the codes' address

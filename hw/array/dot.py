@@ -1,68 +1,15 @@
 """Dot product of a vector's codes with ternary weights: one row of the array."""
 
-from typing import Literal
-
-from amaranth.hdl import C, Cat, Instance, Module, Signal, Value, signed
+from amaranth.hdl import C, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.hw.pipeline import delayed
-
-Technology = Literal["generic", "ecp5", "ice40", "simulator"]
+from setun.hw.technology import GENERIC, Technology, masked
 
 CHAIN = 8  # best on ECP5: a sum of 8 columns fits 11 bits, which with the carry fill 6 CCU2C
 STEPS = 2  # additions between registers, if not told
-
-# Sum bit A ^ (C & (B ^ D)). The cell hands on its low four bits, A, where this is 0: there A is
-# the other addend too.
-ADD_MASKED = sum(((i ^ (i >> 2 & (i >> 1 ^ i >> 3))) & 1) << i for i in range(16))
-# With C = 1 the sum is 0 whatever enters from below, and A & B goes up: nextpnr would feed a
-# constant carry in through a cell of its own.
-FIRST_CARRY = 0x0008
-
-
-def masked(x: Value, weight: Value) -> Value:
-    """x, ~x or 0."""
-    size = len(x)
-    return ((x.as_unsigned() ^ weight[1].replicate(size)) & weight[0].replicate(size)).as_signed()
-
-
-def add_masked(
-    m: Module, a: Value, b: Value, weight: Value, one: Value, technology: Technology, name: str
-) -> Value:
-    """a + (b, ~b or 0 as weight's nonzero and negative say), + 1 if both bits of `one` are set.
-
-    `a` and `b` are signed and of one width, as is the sum. On an ECP5 it costs a LUT4 with
-    carry per bit and one more, rounded up to even; Yosys would spend another LUT4 per bit on
-    the mask.
-    """
-    total = Signal(signed(len(a)), name=name)
-    if technology != "ecp5":
-        # One bit longer instead of a third operand: one carry chain.
-        m.d.comb += Cat(Signal(name=f"{name}_half"), total).eq(
-            Cat(C(1, 1), a).as_signed() + Cat(one.all(), masked(b, weight)).as_signed()
-        )
-        return total
-    zero, high = C(0, 1), C(1, 1)
-    halves = [(FIRST_CARRY, one[0], one[1], high, high, None)]
-    halves += [(ADD_MASKED, a[i], b[i], *weight, total[i]) for i in range(len(a))]
-    if len(halves) % 2:
-        halves.append((0, zero, zero, zero, zero, None))
-    carry = None
-    for k in range(0, len(halves), 2):
-        ports: dict[str, object] = {}
-        for half, (init, *operands, bit) in enumerate(halves[k : k + 2]):
-            ports |= {f"p_INIT{half}": C(init, 16), f"p_INJECT1_{half}": "NO"}
-            ports |= {f"i_{x}{half}": v for x, v in zip("ABCD", operands, strict=True)}
-            if bit is not None:
-                ports[f"o_S{half}"] = bit
-        if carry is not None:
-            ports["i_CIN"] = carry
-        if k + 2 < len(halves):
-            ports["o_COUT"] = carry = Signal(name=f"{name}_carry{k}")
-        m.submodules[f"{name}_{k // 2}"] = Instance("CCU2C", **ports)
-    return total
 
 
 def _levels(columns: int, chain: int) -> int:
@@ -92,8 +39,7 @@ class DotRow(wiring.Component):
     columns
         A power of two.
     technology
-        "ecp5" instantiates CCU2C, "simulator" the cell of `setun.sim.simulator.dot` for codes of
-        8 bits, others leave the mapping to synthesis; same function, same latency.
+        Cells of the additions, or of the whole sum; same function, same latency.
     chain
         Columns that a chain adds up, a power of two.
     width
@@ -116,7 +62,7 @@ class DotRow(wiring.Component):
     def __init__(
         self,
         columns: int,
-        technology: Technology = "generic",
+        technology: Technology = GENERIC,
         *,
         chain: int = CHAIN,
         width: int = 8,
@@ -125,7 +71,7 @@ class DotRow(wiring.Component):
         self.columns = columns
         self.steps = steps
         self.width = width
-        self.technology: Technology = technology
+        self.technology = technology
         self.chain = min(columns, chain)
         self.levels = _levels(columns, self.chain)
         super().__init__(
@@ -146,14 +92,8 @@ class DotRow(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.technology == "simulator" and self.columns >= 4 and self.width == 8:
-            total = Signal.like(self.o)
-            m.submodules.dot = Instance(
-                f"setun_dot_{self.columns}",
-                i_codes=self.codes,
-                i_weights=self.weights,
-                o_sum=total,
-            )
+        total = self.technology.dot(m, self.codes, self.weights, self.columns, self.width)
+        if total is not None:
             m.d.sync += self.o.eq(delayed(m, total, self.latency - 1, "total"))
             return m
         chains = range(self.columns // self.chain)
@@ -183,12 +123,12 @@ class DotRow(wiring.Component):
     def _add(
         self, m: Module, a: Value, b: Value, columns: int, weight: Value, one: Value, name: str
     ) -> Value:
-        """`add_masked` in the width that a sum of `columns` columns needs."""
+        """`Technology.add_masked` in the width that a sum of `columns` columns needs."""
         top = (1 << (self.width - 1)) - 1
         shape = signed((top * columns).bit_length() + 1)
         wide_a, wide_b = Signal(shape, name=f"{name}_a"), Signal(shape, name=f"{name}_b")
         m.d.comb += [wide_a.eq(a), wide_b.eq(b)]
-        return add_masked(m, wide_a, wide_b, weight, one, self.technology, name)
+        return self.technology.add_masked(m, wide_a, wide_b, weight, one, name)
 
     def _first(self, m: Module, column: int) -> Value:
         """Term of a chain's first column, but for its +1 in all chains except the first."""

@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.hw.array.dot import STEPS, DotRow, Technology, row_latency
+from setun.hw.array.dot import STEPS, DotRow, row_latency
 from setun.hw.array.weights import unpack, unpack_weights
 from setun.hw.pipeline import delayed
+from setun.hw.technology import GENERIC, Technology
 
 FAST = "fast"  # domain of rows that are used several times a cycle
 FAST_STEPS = 1  # additions between registers there
@@ -19,7 +20,7 @@ MOVES = 1  # cycles there that operands have to reach the rows, from one end of 
 
 def needs_fast_clock(config: ChipConfig, technology: Technology) -> bool:
     """Whether a chip has the domain `FAST`; the compiled simulator computes the same without."""
-    return config.pump > 1 and technology != "simulator"
+    return config.pump > 1 and technology.fast_clock
 
 
 def rows_latency(config: ChipConfig) -> int:
@@ -46,7 +47,7 @@ class Rows(wiring.Component):
         Dot products, signed, row 0 in the lowest bits, `latency` cycles behind the codes.
     """
 
-    def __init__(self, config: ChipConfig, technology: Technology = "generic") -> None:
+    def __init__(self, config: ChipConfig, technology: Technology = GENERIC) -> None:
         self.config, self.technology = config, technology
         self.fast = needs_fast_clock(config, technology)
         p, width = config.columns, config.numerics.code_bits

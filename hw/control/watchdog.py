@@ -6,12 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
+from setun.hw.memory.kinds import memory_gateware
 
 MARGIN = 8
 LEAST = 20  # exponent of cycles: 19 ms at 56 MHz
-# Memories that may keep a healthy chip waiting, beyond their bandwidth: a bus with other masters,
-# and a flash that erases (2 s by its datasheet) when a prompt comes behind a write.
-WAITS = {"axi4": 24, "qspi": 28}
 RESTART = 16  # cycles that the units are held in reset
 
 
@@ -26,8 +24,8 @@ def patience(config: ChipConfig) -> int:
     c = config
     word = max(-(-c.weight_bits // c.weight_port), c.columns // c.lanes + c.rows // c.lanes + 8)
     healthy = c.contexts * c.weight_words * word + 256 * c.instructions
-    kind = c.memory.partition("-")[0]
-    return max(WAITS.get(kind, LEAST), ceil_log2(MARGIN * healthy))
+    waits = memory_gateware(c).patience
+    return max(LEAST, waits, ceil_log2(MARGIN * healthy))
 
 
 class Watchdog(wiring.Component):

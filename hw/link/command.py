@@ -9,7 +9,7 @@ from setun.hw.link.check import CommandCheck
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.crc import Crc32
 from setun.hw.link.request import GenerateRequest
-from setun.hw.link.signature import core_members
+from setun.hw.link.signature import frame_members
 from setun.hw.link.word import ReplyWord
 
 
@@ -52,7 +52,7 @@ class CommandProcessor(wiring.Component):
                 "byte": In(8),
                 "error": In(stream.Signature(8)),
                 "o": Out(stream.Signature(ENCODER_INPUT)),
-                **core_members(counters),
+                **frame_members(counters),
             }
         )
 

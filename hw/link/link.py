@@ -4,12 +4,11 @@ from amaranth.hdl import Elaboratable, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.link.messages import MAX_CONTEXTS
 from setun.hw.link.cobs import CobsEncoder
 from setun.hw.link.command import CommandProcessor
 from setun.hw.link.receive import FrameReceiver
 from setun.hw.link.sharing import LineSharing
-from setun.hw.link.signature import core_members
+from setun.hw.link.signature import Ties, core_members
 from setun.hw.link.terminal import Terminal
 from setun.hw.link.uart import UartReceiver, UartTransmitter
 
@@ -25,14 +24,8 @@ class Link(wiring.Component):
         INFO record, at most 200 bytes, sent verbatim.
     divisor
         Clock cycles per UART bit, ≥ 4.
-    counters
-        Number of 32-bit counters in the COUNTERS reply, ≤ 59.
-    contexts
-        Of the core, ≤ 4.
-    terminal
-        Whether a person at a terminal may take the host's place.
-    small
-        Of a small chip: the space TEXT lies where others read too, time comes from outside.
+    ties
+        To the core.
 
     Members
     -------
@@ -71,7 +64,7 @@ class Link(wiring.Component):
     text_address : Out(10), text : In(9)
         With a terminal: its read port of the space TEXT, a word up to three cycles later.
     text_wanted : Out(1), text_found : In(1), strobe : In(1)
-        Of a small chip with a terminal: see `setun.hw.link.signature.text_members` and
+        With a terminal whose text is `shared`: see `setun.hw.link.signature.text_members` and
         `setun.hw.link.sharing.LineSharing`.
 
     Throughput: replies and events wait for the wire, 10 · divisor cycles per byte; up to 1,023
@@ -79,46 +72,28 @@ class Link(wiring.Component):
     refused as NO_ROOM.
     """
 
-    def __init__(
-        self,
-        config_info: bytes,
-        divisor: int,
-        counters: int,
-        contexts: int = 1,
-        *,
-        terminal: bool = False,
-        small: bool = False,
-    ) -> None:
-        if not 0 <= counters <= 59:
-            raise ValueError(f"at most 59 counters fit a frame: {counters}")
-        if not 1 <= contexts <= MAX_CONTEXTS:
-            raise ValueError(f"from 1 to {MAX_CONTEXTS} contexts: {contexts}")
+    def __init__(self, config_info: bytes, divisor: int, ties: Ties) -> None:
         self.config_info = config_info
         self.divisor = divisor
-        self.counter_count = counters
-        self.contexts = contexts
-        self.terminal, self.small = terminal, small
-        pins = {"rx": In(1, init=1), "tx": Out(1, init=1)}
-        if terminal and small:
-            pins["strobe"] = In(1)
-        super().__init__({**pins, **core_members(counters, terminal, small)})
+        self.ties = ties
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **core_members(ties)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
-        m.submodules.frames = frames = FrameReceiver(self.config_info, self.terminal)
+        m.submodules.frames = frames = FrameReceiver(self.config_info, self.ties.terminal)
         m.submodules.processor = processor = CommandProcessor(
-            len(self.config_info), self.counter_count, self.contexts
+            len(self.config_info), self.ties.counters, self.ties.contexts
         )
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
 
-        if self.terminal:
+        if self.ties.terminal:
             self._share(m, receiver, frames, processor, encoder, transmitter)
         else:
             wiring.connect(m, receiver.o, frames.i)
         wiring.connect(m, frames.error, processor.error)
-        if not self.terminal:
+        if not self.ties.terminal:
             wiring.connect(m, processor.o, encoder.i)
             wiring.connect(m, encoder.o, transmitter.i)
         for name in ("bus_req", "bus_rsp", "prompt", "generate", "token", "done"):
@@ -152,9 +127,9 @@ class Link(wiring.Component):
         transmitter: UartTransmitter,
     ) -> None:
         """The wire between two: frames, and the terminal, which makes frames of its own."""
-        m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.small)
+        m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.ties.shared)
         typing = sharing.typing
-        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal(self.small))
+        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal(self.ties.shared))
         wiring.connect(m, receiver.o, sharing.i)
         wiring.connect(m, sharing.frames, frames.i)
         wiring.connect(m, sharing.key, terminal.key)
@@ -196,7 +171,7 @@ class Link(wiring.Component):
             self.text_address.eq(terminal.text_address),
             terminal.text.eq(self.text),
         ]
-        if self.small:
+        if self.ties.shared:
             m.d.comb += [
                 sharing.strobe.eq(self.strobe),
                 self.text_wanted.eq(terminal.text_wanted),

@@ -40,8 +40,8 @@ class Terminal(wiring.Component):
 
     Parameters
     ----------
-    small
-        Of a small chip: words of the space TEXT come when its memory has time.
+    shared
+        Words of the space TEXT come when its memory has time.
 
     Members
     -------
@@ -57,8 +57,8 @@ class Terminal(wiring.Component):
         See `setun.firmware.image.terminal_tables` and `setun.hw.link.signature.text_members`.
     """
 
-    def __init__(self, small: bool = False) -> None:
-        self.small = small
+    def __init__(self, shared: bool = False) -> None:
+        self.shared = shared
         members = {name: member.flip() for name, member in typing_members().items()}
         del members["typing"]
         super().__init__(
@@ -67,7 +67,7 @@ class Terminal(wiring.Component):
                 "reply": In(stream.Signature(ENCODER_INPUT)),
                 "o": Out(stream.Signature(8)),
                 **members,
-                **text_members(small),
+                **text_members(shared),
             }
         )
 
@@ -84,7 +84,7 @@ class Terminal(wiring.Component):
         char, word = Signal(8), Signal(9)  # the key or token that is looked up; what was found
         out, outs = Signal(24), Signal(2)
         is_newline, present, finish = Signal(), Signal(), Signal()
-        if self.small:
+        if self.shared:
             there = Signal()
             m.d.sync += there.eq(self.text_found)
             with m.If(self.text_found):
@@ -107,11 +107,11 @@ class Terminal(wiring.Component):
 
         def look(address: Value | int) -> None:
             m.d.sync += self.text_address.eq(address)
-            if not self.small:
+            if not self.shared:
                 m.d.sync += wait.eq(LOOKUP - 1)
 
         def await_word() -> None:
-            if self.small:
+            if self.shared:
                 m.d.comb += self.text_wanted.eq(~there)
             else:
                 m.d.sync += wait.eq(wait - 1)

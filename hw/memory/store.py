@@ -6,12 +6,10 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.hw.memory.blocks import segments
 from setun.hw.pipeline import delayed
 
 BUS_LATENCY = 5  # cycles from a bus strobe until its read data may be taken
-
-# Words a DP16KD block holds at each data width; the 9, 18 and 36 bit shapes use the parity bits.
-_BLOCK_SHAPES = {512: 36, 1024: 18, 2048: 9, 4096: 4, 8192: 2, 16384: 1}
 
 
 def bus_signature() -> wiring.Signature:
@@ -29,32 +27,6 @@ def bus_signature() -> wiring.Signature:
             "read_data": In(32),
         }
     )
-
-
-def segments(depth: int, width: int) -> list[int]:
-    """Depths of the memories that hold `depth` words in the fewest blocks, largest first.
-
-    Synthesis maps a memory of a power of two words to the block shape of that depth, without
-    multiplexers; one memory of another depth costs a multiplexer on every bit.
-    """
-    if depth <= 512:
-        return [depth]
-    best: tuple[int, list[int]] | None = None
-    for shape in (512, 1024, 2048, 4096):
-        whole, rest = divmod(depth, shape)
-        parts = [shape] * whole
-        if rest:
-            parts.append(1 << (rest - 1).bit_length())
-        cost = sum(blocks(d, width) for d in parts) + len(parts) - 1
-        if best is None or cost < best[0]:
-            best = cost, parts
-    assert best is not None
-    return best[1]
-
-
-def blocks(depth: int, width: int) -> int:
-    """DP16KD blocks of one memory of `depth` x `width`, in its cheapest shape."""
-    return min(-(-depth // d) * -(-width // w) for d, w in _BLOCK_SHAPES.items())
 
 
 class Store(wiring.Component):

@@ -1,7 +1,7 @@
 """Ternary array of the small core: ten rows, one column a cycle."""
 
 import numpy as np
-from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,11 +9,11 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.ternary import TRIT_DECODE, TRITS_PER_BYTE
 from setun.hw.arith.bits import pipe, rom
+from setun.hw.technology import GENERIC, Technology
 
 BYTES = 2  # of a weight word
 ROWS = BYTES * TRITS_PER_BYTE
-MULTIPLIERS = 2  # of an iCE40UP5K, left over by the other units
-HALF = 16  # bits of each of a multiplier's two accumulators
+HALF = 16  # bits of a sum in a multiplier's accumulator
 
 
 def decoded() -> Ints:
@@ -23,55 +23,13 @@ def decoded() -> Ints:
     return np.asarray((bits << (2 * np.arange(TRITS_PER_BYTE))).sum(1), np.int64)
 
 
-def mac16_sums(
-    m: Module, name: str, add: list[Value], negative: list[Value], code: Value, clear: Value
-) -> list[Value]:
-    """Two sums in the accumulators of one SB_MAC16, whose multiplier idles.
-
-    The instance has a name that only the script of `setun.hw.fpga.families` knows.
-
-    In a cycle with `add` the code is added or, if `negative`, taken away; `clear` comes without.
-    """
-    out = Signal(2 * HALF, name=name)
-    ports: dict[str, Value] = {f"i_{key}": Const(0, HALF) for key in "CD"}
-    ports |= {f"i_{key}": code.as_signed() for key in "AB"}
-    for key in (
-        "AHOLD",
-        "BHOLD",
-        "CHOLD",
-        "DHOLD",
-        "IRSTTOP",
-        "IRSTBOT",
-        "ORSTTOP",
-        "ORSTBOT",
-        "CI",
-        "ACCUMCI",
-        "SIGNEXTIN",
-    ):
-        ports[f"i_{key}"] = Const(0, 1)
-    for key, adds, minus in zip(("TOP", "BOT"), add, negative, strict=True):
-        ports[f"i_ADDSUB{key}"] = minus
-        ports[f"i_OHOLD{key}"] = ~(clear | adds)
-        ports[f"i_OLOAD{key}"] = clear
-    m.submodules[name] = Instance(
-        "SETUN_MAC16",
-        p_TOPOUTPUT_SELECT=Const(1, 2),
-        p_BOTOUTPUT_SELECT=Const(1, 2),
-        i_CLK=ClockSignal(),
-        i_CE=Const(1, 1),
-        o_O=out,
-        **ports,
-    )
-    return [out[HALF:].as_signed(), out[:HALF].as_signed()]
-
-
 class RowSums(wiring.Component):
     """Sums of ten rows over a vector's codes.
 
     Parameters
     ----------
-    accumulators
-        Some of the sums lie in those of multipliers, if they are wide enough: see `mac16_sums`.
+    technology
+        Some of the sums lie in the accumulators of its multipliers, if they are wide enough.
 
     Members
     -------
@@ -93,10 +51,9 @@ class RowSums(wiring.Component):
     Latency: `columns` + 4 cycles from `start`.
     """
 
-    def __init__(self, config: ChipConfig, accumulators: bool = False) -> None:
-        self.config = config
-        fits = accumulators and config.sum_width <= HALF
-        self.multipliers = MULTIPLIERS if fits else 0
+    def __init__(self, config: ChipConfig, technology: Technology = GENERIC) -> None:
+        self.config, self.technology = config, technology
+        self.multipliers = technology.accumulators if config.sum_width <= HALF else 0
         self.columns_range = range(config.max_columns + 1)
         super().__init__(
             {
@@ -135,7 +92,7 @@ class RowSums(wiring.Component):
         sums: list[Value] = []
         for k in range(self.multipliers):
             pair = trits[2 * k : 2 * k + 2]
-            sums += mac16_sums(
+            sums += self.technology.accumulate(
                 m,
                 f"multiplier{k}",
                 [looked & trit[0] for trit in pair],

@@ -9,6 +9,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.program.isa import Kernel, Op
 from setun.hw.arith.bits import rom
+from setun.hw.small.addresses import first_gate
 from setun.hw.small.microcode import WORD, WORDS, Next, entry, microprogram
 
 
@@ -138,7 +139,7 @@ class Control(wiring.Component):
                     with m.Case(Op.SCALARS, Op.QUANTISE):
                         m.next = "BEGIN"
                     with m.Case(Op.MATVEC):
-                        m.d.sync += self.base.eq(c.first_gate | self.destination)
+                        m.d.sync += self.base.eq(first_gate(c) | self.destination)
                         m.next = "BEGIN"
                     with m.Case(Op.END):
                         with m.If(in_body):

@@ -1,59 +1,64 @@
 """The small core: what `setun.hw.core.Core` does, one number after the other."""
 
-from dataclasses import dataclass
+from math import log2
 
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
-from setun.firmware.config import SPRAM_BLOCK, SPRAM_TEXT, SPRAM_WEIGHT_BLOCKS, ChipConfig
+from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Placement, Space
-from setun.hw.array.dot import Technology
-from setun.hw.link.signature import core_members
-from setun.hw.memory.external import check_capacity, memory_pins
+from setun.firmware.program.isa import WORDS
+from setun.hw.control.watchdog import patience as usual_patience
+from setun.hw.link.sharing import silence_bits
+from setun.hw.link.signature import Ties, core_members
+from setun.hw.memory.contents import Contents, filled
+from setun.hw.memory.external import memory_pins
+from setun.hw.small.addresses import (
+    BLOCK,
+    TEXT,
+    WEIGHT_BLOCKS,
+    first_gate,
+    first_state,
+    first_text,
+)
 from setun.hw.small.array import RowSums
 from setun.hw.small.candidates import Candidates
 from setun.hw.small.control import Control
 from setun.hw.small.datapath import Datapath
 from setun.hw.small.generation import SmallGeneration
 from setun.hw.small.microcode import Next, Scalar, To, Where
-from setun.hw.small.pulse import Deadline
+from setun.hw.small.pulse import Deadline, Pulse
 from setun.hw.small.store import WIDTH, SingleStore, Store
+from setun.hw.technology import GENERIC, Technology
 
-TEXT_BITS = SPRAM_TEXT.bit_length() - 1
+TEXT_BITS = TEXT.bit_length() - 1
 
 
-@dataclass(frozen=True)
-class Contents:
-    """One memory at the start: words of `width` bits, zeros behind them up to `depth`."""
-
-    width: int
-    depth: int
-    words: list[int]
+def ties(config: ChipConfig) -> Ties:
+    """How the core is tied to the link."""
+    return Ties(terminal=bool(config.terminal), shared=True)
 
 
 def contents(config: ChipConfig, placement: Placement | None) -> dict[str, Contents]:
-    """What the core's memories hold, by the name of their submodule.
-
-    The single-port RAM of an FPGA starts with anything all the same.
-    """
+    """What the core's memories hold, by the name of their submodule."""
     spaces = placement.spaces if placement else {}
     weights = [int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)]
     if Space.TEXT in spaces:
-        weights += [0] * (config.first_text - len(weights))
+        weights += [0] * (first_text(config) - len(weights))
         weights += [int(word) for word in spaces[Space.TEXT]]
     constants = [int(word) for word in spaces.get(Space.CONSTANTS, ())]
-    constants += [0] * (config.first_gate - len(constants))
+    constants += [0] * (first_gate(config) - len(constants))
     constants += [int(word) for word in spaces.get(Space.GATES, ())]
-    numbers = [0] * (config.first_state - len(Scalar))
+    numbers = [0] * (first_state(config) - len(Scalar))
     numbers.append(int(config.vector.to_bits(1.0)[0]))
     program = [int(word) for word in spaces.get(Space.PROGRAM, ())]
-    elements = config.first_state + config.state_elements
+    elements = first_state(config) + config.state_elements
     return {
-        "weights_store": Contents(WIDTH, SPRAM_WEIGHT_BLOCKS * SPRAM_BLOCK, weights),
-        "constants_store": Contents(WIDTH, SPRAM_BLOCK, constants),
-        "numbers_store": Contents(config.vector.width, elements, numbers),
-        "program_store": Contents(32, 4 * config.instructions, program),
+        "weights_store": filled(WIDTH, WEIGHT_BLOCKS * BLOCK, weights),
+        "constants_store": filled(WIDTH, BLOCK, constants),
+        "numbers_store": filled(config.vector.width, elements, numbers),
+        "program_store": filled(32, WORDS * config.instructions, program),
     }
 
 
@@ -63,34 +68,42 @@ class SmallCore(wiring.Component):
     Parameters
     ----------
     config
-        Sizes; one with `small`.
+        Sizes; of a chip with this core.
     placement
         Initial memory contents in simulation; the single-port RAM of an FPGA starts with anything.
     technology
         Cells of the memories, see `SingleStore`.
-    accumulators
-        For the flow of `setun.hw.fpga.flow`: see `RowSums`.
+    patience
+        Exponent of the cycles that a pass may take, twice at most; None for the configuration's.
 
     Members: the core's side of `setun.hw.link.link.Link`, documented there, without counters;
-    `memory` has no pins; `strobe`: In(1), a pass is given up at its second one.
+    `memory` has no pins.
+
+    Attributes
+    ----------
+    beats
+        A counter that runs freely, its highest bit at about 1 Hz.
     """
 
     def __init__(
         self,
         config: ChipConfig,
         placement: Placement | None = None,
-        technology: Technology = "generic",
+        technology: Technology = GENERIC,
         *,
-        accumulators: bool = False,
+        patience: int | None = None,
     ) -> None:
-        check_capacity(config)
-        self.config, self.accumulators = config, accumulators
-        terminal = bool(config.terminal)
-        members = {name: member.flip() for name, member in core_members(0, terminal, True).items()}
-        super().__init__({**members, "memory": Out(memory_pins(config)), "strobe": In(1)})
-        self._first_scalar = config.first_state - len(Scalar)
-        self.technology = technology
+        self.config, self.technology = config, technology
+        members = {name: member.flip() for name, member in core_members(ties(config)).items()}
+        super().__init__({**members, "memory": Out(memory_pins(config))})
+        self._first_scalar = first_state(config) - len(Scalar)
         self.contents = contents(config, placement)
+        slow = (
+            usual_patience(config) if patience is None else patience,
+            silence_bits(config.divisor),
+        )
+        self.pulse = Pulse(max(round(log2(config.clock_hz)), 1 + max(slow)), slow)
+        self.beats = self.pulse.count
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -98,15 +111,16 @@ class SmallCore(wiring.Component):
         m.submodules.generation = generation = SmallGeneration(c)
         m.submodules.control = control = ResetInserter(generation.give_up)(Control(c))
         m.submodules.datapath = datapath = Datapath(c)
-        m.submodules.sums = sums = RowSums(c, self.accumulators)
+        m.submodules.sums = sums = RowSums(c, self.technology)
         m.submodules.candidates = candidates = Candidates(c)
         m.submodules.deadline = deadline = Deadline()
         found = self.contents
-        weights = SingleStore(SPRAM_WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
+        m.submodules.pulse = self.pulse
+        weights = SingleStore(WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
         constants = SingleStore(1, self.technology, found["constants_store"].words)
         numbers, program = (
-            Store(c.width, c.depth, c.words)
-            for c in (found["numbers_store"], found["program_store"])
+            Store(held.width, len(held.words), held.words)
+            for held in (found["numbers_store"], found["program_store"])
         )
         m.submodules.weights_store, m.submodules.constants_store = weights, constants
         m.submodules.numbers_store, m.submodules.program_store = numbers, program
@@ -126,7 +140,7 @@ class SmallCore(wiring.Component):
             generation.sampled.eq(control.sampled),
             generation.sampled_token.eq(candidates.token),
             deadline.busy.eq(generation.passing),
-            deadline.strobe.eq(self.strobe),
+            deadline.strobe.eq(self.pulse.strobes[0]),
             generation.hung.eq(deadline.late),
             control.run_body.eq(generation.run_body),
             control.run_head.eq(generation.run_head),
@@ -173,19 +187,19 @@ class SmallCore(wiring.Component):
         m.d.comb += datapath.memory.eq(Mux(fresh, 0, numbers.o))
         with m.Switch(word.where):
             with m.Case(Where.STATE):
-                m.d.comb += place.eq(within + c.first_state)
+                m.d.comb += place.eq(within + first_state(c))
             with m.Case(Where.SCALAR):
                 m.d.comb += place.eq(self._first_scalar | word.scalar)
             with m.Default():
                 m.d.comb += place.eq(within)
         # Which weight and which constant.
-        taken = Signal(range(weights.blocks * SPRAM_BLOCK))
+        taken = Signal(range(weights.blocks * BLOCK))
         with m.If(control.restart):
             m.d.sync += taken.eq(0)
         with m.Elif(sums.take):
             m.d.sync += taken.eq(taken + 1)
         here = Mux(word.pair, Cat(word.odd, element), element)
-        constant = Signal(range(SPRAM_BLOCK))
+        constant = Signal(range(BLOCK))
         ahead = Cat(Const(1, 1), control.base) + Cat(control.following, here)
         m.d.comb += [
             constant.eq(ahead[1:]),
@@ -224,15 +238,15 @@ class SmallCore(wiring.Component):
         weight: Value = Cat(half, address)
         if self.config.terminal:
             of_text = space == Space.TEXT
-            weight = Mux(of_text, self.config.first_text | address[:TEXT_BITS], weight)
+            weight = Mux(of_text, first_text(self.config) | address[:TEXT_BITS], weight)
         with m.If(idle):
             m.d.comb += [
                 weights.address.eq(weight),
                 constants.address.eq(
-                    Mux(space == Space.GATES, self.config.first_gate | address, address)
+                    Mux(space == Space.GATES, first_gate(self.config) | address, address)
                 ),
                 numbers.address.eq(
-                    Mux(space == Space.STATE, address + self.config.first_state, address)
+                    Mux(space == Space.STATE, address + first_state(self.config), address)
                 ),
                 program.address.eq(address),
             ]
@@ -280,14 +294,15 @@ class SmallCore(wiring.Component):
 
     def _text(self, m: Module, taking: Value, weights: SingleStore) -> None:
         """The terminal's words lie behind the weights: looked up while the array takes none."""
+        m.d.comb += self.strobe.eq(self.pulse.strobes[1])
         turn = Signal()
         m.d.comb += turn.eq(self.text_wanted & ~self.text_found & ~taking & ~self.bus_req.valid)
         m.d.sync += self.text_found.eq(turn)
         with m.If(turn):
-            m.d.comb += weights.address.eq(self.config.first_text | self.text_address)
+            m.d.comb += weights.address.eq(first_text(self.config) | self.text_address)
         # Single-port RAM starts with anything, which no model has written.
-        written = Signal(init=self.technology != "ice40")
-        if self.technology == "ice40":
+        written = Signal(init=not self.technology.single_port_ram)
+        if self.technology.single_port_ram:
             with m.If(weights.write & (self.bus_req.payload.space == Space.TEXT)):
                 m.d.sync += written.eq(1)
         m.d.comb += self.text.eq(Cat(weights.o[:8], weights.o[8] & written))

@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import SPRAM_BLOCK
-from setun.hw.array.dot import Technology
+from setun.hw.small.addresses import BLOCK
+from setun.hw.technology import Technology
 
 WIDTH = 16
-BLOCK_BITS = SPRAM_BLOCK.bit_length() - 1  # of an address within a block
+BLOCK_BITS = BLOCK.bit_length() - 1  # of an address within a block
 
 
 class SingleStore(wiring.Component):
-    """16-bit words behind one port, in one or several SB_SPRAM256KA.
+    """16-bit words behind one port, in one or several blocks of single-port RAM.
 
     Parameters
     ----------
     blocks
         Of 16K words.
     technology
-        "ice40" instantiates the blocks, which start with anything; others leave a memory of the
-        same behaviour to synthesis.
+        Has `single_port` blocks, which start with anything, or a memory of the same behaviour is
+        left to synthesis.
 
     Members
     -------
@@ -33,7 +33,7 @@ class SingleStore(wiring.Component):
 
     def __init__(self, blocks: int, technology: Technology, init: Sequence[int] = ()) -> None:
         self.blocks, self.technology, self.init = blocks, technology, init
-        self.depth = blocks * SPRAM_BLOCK
+        self.depth = blocks * BLOCK
         super().__init__(
             {
                 "address": In(range(self.depth)),
@@ -45,7 +45,7 @@ class SingleStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.technology != "ice40":
+        if not self.technology.single_port_ram:
             ram = memory.Memory(shape=WIDTH, depth=self.depth, init=self.init)
             m.submodules.words = ram
             writer, reader = ram.write_port(), ram.read_port()
@@ -63,19 +63,13 @@ class SingleStore(wiring.Component):
         m.d.sync += was.eq(chosen)
         found: Value = Const(0, WIDTH)
         for k in range(self.blocks):
-            out = Signal(WIDTH, name=f"out{k}")
-            m.submodules[f"block{k}"] = Instance(
-                "SB_SPRAM256KA",
-                i_CLOCK=ClockSignal(),
-                i_CHIPSELECT=Const(1, 1),
-                i_WREN=self.write & (chosen == k) if self.blocks > 1 else self.write,
-                i_MASKWREN=Const(0b1111, 4),
-                i_ADDRESS=self.address[:BLOCK_BITS],
-                i_DATAIN=self.data,
-                i_STANDBY=Const(0, 1),
-                i_SLEEP=Const(0, 1),
-                i_POWEROFF=Const(1, 1),  # low would switch it off
-                o_DATAOUT=out,
+            out = self.technology.single_port(
+                m,
+                f"block{k}",
+                select=Const(1, 1),
+                write=self.write & (chosen == k) if self.blocks > 1 else self.write,
+                address=self.address[:BLOCK_BITS],
+                data=self.data,
             )
             found = out if k == 0 else Mux(was == k, out, found)
         m.d.comb += self.o.eq(found)

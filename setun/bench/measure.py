@@ -13,6 +13,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import bound_cycles
 from setun.hw.control.generation import COUNTERS
+from setun.hw.cores import core_gateware
 
 # Configurations of `setun bench`, memories sized for the model.
 BENCH_CONFIGS: dict[str, dict[str, Any]] = {
@@ -193,7 +194,7 @@ def measure(
     bench = _Bench(image, config, progress)
     results = []
     try:
-        if config.small:
+        if not core_gateware(config).counters:
             return [_uncounted(name, model, image, config, bench, tokens)]
         for streams in sorted({1, config.contexts}):
             margin = (SHARED_MARGIN if config.shares_weights else MARGIN) * (streams - 1)

@@ -15,7 +15,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import place, sized_for
 from setun.firmware.numerics.options import PRESETS
 from setun.hw.chip import Chip
-from setun.hw.fpga.flow import build_bitstream
+from setun.hw.fpga.flow.bitstream import build_bitstream
 from setun.models.load import load_model
 from setun.programs import line, parser, run, step, table
 from setun.sim.studies.demo import shipped
@@ -27,14 +27,14 @@ COLUMNS = (
     "numerics",
     "LUT4",
     "registers",
-    "MULT18X18D",
-    "DP16KD",
+    "multipliers",
+    "block RAM",
     "Fmax, MHz",
     "cycles per token",
     "loss over float",
     "same likeliest token",
 )
-CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+CELLS = ("luts", "registers", "multipliers", "block_ram")
 
 
 def price(preset: str, text: Text, clock_mhz: float) -> list[str]:

@@ -7,9 +7,10 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.link import identity
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import lead
-from setun.hw.control.generation import COUNTERS, Generation
+from setun.hw.control.generation import Generation
 from setun.hw.control.sequencer import Sequencer
-from setun.hw.fpga.flow import unit_report
+from setun.hw.core import ties
+from setun.hw.fpga.flow.unit import FAMILY, unit_report
 from setun.hw.link.link import Link
 from setun.hw.vector.kernel import KernelLane
 from setun.hw.vector.quantiser import Quantiser
@@ -21,7 +22,7 @@ from setun.hw.vector.sink import Sink
 def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     """Factories of the units of a chip, by name; parts of a unit follow it."""
     return {
-        "array": lambda: TernaryArray(config, "ecp5", lead=lead(config)),
+        "array": lambda: TernaryArray(config, FAMILY.technology, lead=lead(config)),
         "quantiser": lambda: Quantiser(config, early=max(lead(config) - 1, 0)),
         "scale": lambda: ScaleUnit(config.numerics),
         "sink": lambda: Sink(config),
@@ -29,13 +30,7 @@ def units(config: ChipConfig) -> dict[str, Callable[[], Any]]:
         "sampler": lambda: Sampler(config),
         "sequencer": lambda: Sequencer(config),
         "generation": lambda: Generation(config),
-        "link": lambda: Link(
-            identity.encode(config),
-            config.divisor,
-            len(COUNTERS),
-            config.contexts,
-            terminal=bool(config.terminal),
-        ),
+        "link": lambda: Link(identity.encode(config), config.divisor, ties(config)),
     }
 
 

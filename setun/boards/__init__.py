@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError, nearest
+from setun.firmware.memory_kinds import KINDS, ONCHIP
 
 if TYPE_CHECKING:
-    from setun.hw.array.dot import Technology
+    from setun.hw.fpga.family import Family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Memory:
     @property
     def name(self) -> str:
         """What `ChipConfig.memory` calls it."""
-        return self.kind if self.kind == "qspi" else f"{self.kind}-{self.width}"
+        numbered = f"{self.kind}-{self.width}"
+        return numbered if numbered in KINDS else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,13 @@ class Board:
     model
         The shipped model that suits the board's usual chip.
     family, device, package, speed
-        The FPGA as the vendor names it; family "generic" for Verilog that goes into any.
+        The FPGA as the vendor names it; family as of `setun.hw.fpga.families`.
     clock_mhz
         Oscillator on the board.
     chip_clock_mhz
         Clock of the chip unless another is asked for.
     capacity
-        Cells of each kind in the FPGA, named as nextpnr names them.
+        Cells of each kind in the FPGA, by the neutral names of `setun.hw.fpga.family`.
     memory
         Memory chips beside the FPGA.
     baud
@@ -81,7 +83,7 @@ class Board:
     label: str
     plug: str
     model: str
-    family: "Technology"
+    family: str
     device: str
     package: str
     speed: str
@@ -100,7 +102,14 @@ class Board:
     @property
     def has_fpga(self) -> bool:
         """Whether it is a board, with pins and an FPGA; otherwise `setun build` ends at Verilog."""
-        return self.family != "generic"
+        return self.fpga.tools is not None
+
+    @property
+    def fpga(self) -> "Family":
+        """The family, which answers what the FPGA's tools and cells are."""
+        from setun.hw.fpga.families import family
+
+        return family(self.family)
 
     def has_memory(self, memory: str) -> bool:
         """Whether `ChipConfig.memory` names a memory chip on the board."""
@@ -112,7 +121,7 @@ class Board:
 
     def usual(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the chip that suits the board, beside those that are `chosen`."""
-        memory = chosen.get("memory", self.chip.get("memory", "onchip"))
+        memory = chosen.get("memory", self.chip.get("memory", ONCHIP.name))
         return self.chip | {"part": self.part(str(memory))}
 
     def check_memory(self, config: ChipConfig) -> None:
@@ -120,7 +129,7 @@ class Board:
         if config.external and not self.has_memory(config.memory):
             raise SetunError(
                 "memory",
-                f"must be onchip or one of {self.name}",
+                f"must be {ONCHIP.name} or one of {self.name}",
                 config.memory,
                 "setun boards shows it; setun generate writes Verilog for any",
             )

@@ -10,10 +10,8 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Placement, place, sized_for
 from setun.firmware.image.model_hash import work_hash
-from setun.hw.array.dot import Technology
 from setun.hw.chip import Chip
-from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
-from setun.hw.fpga.flow import Model
+from setun.hw.fpga.flow.bitstream import Model
 from setun.hw.fpga.flow.marks import in_bitstream
 from setun.models.load import open_model
 
@@ -60,15 +58,9 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     # Weights in RAM beyond the chip are loaded over the link, and the rest with them.
     contents = place(image, config)
     placement = contents if in_bitstream(config) else None
-    technology: Technology = "ice40" if board.family == "ice40" else "generic"
-    make = partial(
-        Chip,
-        config,
-        technology=technology,
-        round_trip=ROUND_TRIP,
-        accumulators=technology == "ice40",
-    )
+    kind = board.fpga
+    make = partial(Chip, config, technology=kind.flow_technology, round_trip=kind.round_trip)
     model = None
-    if in_bitstream(config) and board.family == "ecp5":
+    if in_bitstream(config) and kind.patching is not None:
         model = Model(chip=make, config=config, placement=contents, work=work_hash(image))
     return Parts(chip=partial(make, placement), model=model, contents=contents)

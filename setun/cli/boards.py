@@ -9,25 +9,29 @@ from setun.boards import Board
 from setun.cli.common import emit, json_option, table
 
 TRIT = 1.6  # bits of a weight
-BLOCK_BITS = 18_432  # of a DP16KD
 
 
 def _room(board: Board) -> dict[str, int | None]:
     """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
-    from setun.firmware.config import SMALL_ROWS, ChipConfig
+    from setun.firmware.config import ChipConfig
     from setun.firmware.image.memory_layout import sized_for
+    from setun.hw.cores import core_gateware
     from setun.hw.emit.resources import block_ram
     from setun.models.load import load_model
 
     if not board.has_fpga:
         return {"on_chip": None, "external": None}
     plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
-    if plain.small:
-        return {"on_chip": plain.first_text * SMALL_ROWS, "external": 0}
-    used = block_ram(sized_for(load_model("shakespeare"), plain))
-    free = board.capacity["DP16KD"] - sum(n for name, n in used.items() if name != "weights")
+    held = core_gateware(plain).on_chip_weights(plain)
+    if held is not None:
+        return {"on_chip": held, "external": 0}
+    used = block_ram(sized_for(load_model("shakespeare"), plain), board.fpga)
+    free = board.capacity["block_ram"] - sum(n for name, n in used.items() if name != "weights")
     beside = max((chip.bits for chip in board.memory), default=0)
-    return {"on_chip": max(0, int(free * BLOCK_BITS / TRIT)), "external": int(beside / TRIT)}
+    return {
+        "on_chip": max(0, int(free * board.fpga.block_bits / TRIT)),
+        "external": int(beside / TRIT),
+    }
 
 
 def _millions(count: int | None) -> str:
@@ -49,10 +53,10 @@ def _row(board: Board) -> dict[str, object]:
     return {
         "board": board.name,
         "device": board.device or "any",
-        "LUT4": _first(board, "TRELLIS_COMB", "ICESTORM_LC"),
-        "FF": _first(board, "TRELLIS_FF", "ICESTORM_LC"),
-        "block RAM": _first(board, "DP16KD", "ICESTORM_RAM"),
-        "multipliers": _first(board, "MULT18X18D", "ICESTORM_DSP"),
+        "LUT4": _first(board, "luts"),
+        "FF": _first(board, "registers", "luts"),
+        "block RAM": _first(board, "block_ram"),
+        "multipliers": _first(board, "multipliers"),
         "clock": f"{board.chip_clock_mhz:g} MHz",
         "memory": ", ".join(
             dict.fromkeys(f"{m.kind} {_size(m.bits)}" if m.bits else m.kind for m in board.memory)

@@ -85,9 +85,8 @@ def command(
     from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
     from setun.firmware.image.container import write_atomically
-    from setun.hw.emit.resources import block_kind, block_ram, check_capacity
-    from setun.hw.fpga.families import family
-    from setun.hw.fpga.flow import build_bitstream, check_clock, design_for
+    from setun.hw.emit.resources import block_ram, check_block_ram
+    from setun.hw.fpga.flow.bitstream import build_bitstream, design_for
     from setun.models.load import open_model
 
     target = boards.get(board)
@@ -104,8 +103,8 @@ def command(
     if not target.has_fpga:
         _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
         return
-    check_capacity(config, target.capacity, board)
-    check_clock(target, mhz, config.pump)
+    check_block_ram(config, target.fpga, target.capacity, board)
+    target.fpga.check_clock(target.clock_mhz, mhz, config.pump)
     made = parts(image, config, target)
     weights = weights_for_flash(made.contents, config)
     config_text = config.to_toml().encode()
@@ -113,14 +112,14 @@ def command(
         design = design_for(made.chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.il", design.rtlil.encode())
-        pins = f"setun.{family(target.family).constraints}"
+        pins = f"setun.{target.fpga.flow().constraints}"
         write_atomically(out / pins, design.constraints.encode())
         write_atomically(out / "config.toml", config_text)
         plan = {
             "board": board,
             "clock_mhz": mhz,
             "config": config.to_dict(),
-            "block_ram": [block_ram(config), target.capacity[block_kind(config)]],
+            "block_ram": [block_ram(config, target.fpga), target.capacity["block_ram"]],
             "estimate": expected.to_dict(),
         }
         emit(plan, as_json, lambda: f"{out}: setun.il, {pins}, config.toml; no tool was run")
@@ -188,7 +187,7 @@ def _write_verilog(
         start("measure cycles per token")
         found = measure(board.name, model, image, config, MEASURED_TOKENS)[-1]
         start("generate Verilog")
-        ports, _ = write_chip(out, config, place(image, config), board.family)
+        ports, _ = write_chip(out, config, place(image, config), board.fpga.technology)
     report = {
         **plan,
         "verilog": str(out / "setun.v"),

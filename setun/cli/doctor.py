@@ -13,12 +13,11 @@ from setun import __version__
 from setun.boards.flashing import find_loader, loader_version
 from setun.cli.common import emit, json_option, table
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.flow.toolchain import find_tool, native_version
+from setun.hw.fpga.flow.toolchain import SPECS, find_tool, native_version
 from setun.sim.simulator import find_tools
 
 Row = dict[str, object]
-# Of both families of FPGA.
-BITSTREAM_TOOLS = ("yosys", "nextpnr-ecp5", "ecppack", "nextpnr-ice40", "icepack")
+BITSTREAM_TOOLS = tuple(SPECS)  # of all families
 PURPOSES = {
     "simulate": "setun[sim]",
     "bitstream": "setun[toolchain]",

@@ -86,26 +86,20 @@ def _text(
     chosen: list[str] | None,
     better: dict[str, Any] | None,
 ) -> str:
+    from setun import boards
+    from setun.hw.fpga.family import WORDS
+
     c, hz = found.config, found.config.clock_hz
-    names = {
-        "TRELLIS_COMB": "LUT4",
-        "TRELLIS_FF": "registers",
-        "DP16KD": "block RAM",
-        "MULT18X18D": "multipliers",
-        "ICESTORM_LC": "logic cells",
-        "ICESTORM_RAM": "block RAM",
-        "ICESTORM_DSP": "multipliers",
-        "ICESTORM_SPRAM": "single-port RAM",
-    }
+    kind = boards.get(str(result["board"])).fpga
     rows: list[dict[str, object]] = [
         {
-            "": names[kind],
-            "needed": f"{found.utilisation[kind][0]:,}",
-            "available": f"{found.utilisation[kind][1]:,}",
-            "used": f"{found.utilisation[kind][0] / found.utilisation[kind][1]:.0%}",
+            "": kind.called(name),
+            "needed": f"{found.utilisation[name][0]:,}",
+            "available": f"{found.utilisation[name][1]:,}",
+            "used": f"{found.utilisation[name][0] / found.utilisation[name][1]:.0%}",
         }
-        for kind in names
-        if kind in found.utilisation
+        for name in WORDS
+        if name in found.utilisation
     ]
     speeds: list[dict[str, object]] = [
         {"streams": n, "cycles/token": f"{cycles:,.0f}", "tokens/s": f"{hz / cycles:,.0f}"}
@@ -122,9 +116,7 @@ def _text(
     if not found.memory_fits:
         lines.append(f"does not fit: the weights are too many for the {c.memory}")
     if found.short:
-        short = ", ".join(
-            f"{names.get(k, k)} {n} of {most}" for k, (n, most) in found.short.items()
-        )
+        short = ", ".join(f"{kind.called(k)} {n} of {most}" for k, (n, most) in found.short.items())
         lines.append(f"does not fit: {short} (--best chooses a chip)")
     elif rows:
         lines.append("fits")

@@ -8,12 +8,13 @@ import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import emit, json_option, stages
+from setun.hw.fpga.families import FAMILIES, GENERIC
 
 if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
     from setun.firmware.image.memory_layout import Placement
     from setun.firmware.numerics.options import Numerics
-    from setun.hw.array.dot import Technology
+    from setun.hw.technology import Technology
 
 
 def write_chip(
@@ -52,8 +53,8 @@ def write_chip(
 @click.option("--model", metavar="M", help="Size the memories for this model and put it in them.")
 @click.option(
     "--technology",
-    type=click.Choice(["generic", "ecp5", "ice40"]),
-    default="generic",
+    type=click.Choice(list(FAMILIES)),
+    default=GENERIC.name,
     show_default=True,
     help="Cells that may be instantiated; generic ones are for any tool.",
 )
@@ -63,7 +64,7 @@ def command(
     out: Path,
     board: str | None,
     model: str | None,
-    technology: "Technology",
+    technology: str,
     config_file: Path | None,
     numerics: "Numerics | None",
     settings: tuple[str, ...],
@@ -101,7 +102,7 @@ def command(
     placement = None if image is None else place(image, config)
     with stages() as start:
         start("generate Verilog")
-        ports, lines = write_chip(out, config, placement, technology)
+        ports, lines = write_chip(out, config, placement, FAMILIES[technology].technology)
     result = {
         "top": TOP,
         "verilog": str(out / "setun.v"),

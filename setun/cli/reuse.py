@@ -37,7 +37,7 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     from setun.firmware.image.container import write_atomically
     from setun.firmware.image.memory_layout import place
     from setun.firmware.image.model_hash import work_hash
-    from setun.hw.fpga.flow import finished_build, put_model
+    from setun.hw.fpga.flow.reuse import finished_build, put_model
     from setun.models.load import open_model
 
     finished = finished_build(folder, "setun")

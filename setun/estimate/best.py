@@ -7,13 +7,15 @@ from math import log
 from typing import Any
 
 from setun.boards import Board
-from setun.estimate.chip import Estimate, cells, estimate, memory_fits
+from setun.estimate.chip import Estimate, estimate, memory_fits
+from setun.estimate.cores import core_estimate
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.memory_kinds import ONCHIP
 from setun.firmware.program.isa import Op
-from setun.hw.memory.external import LATENCY
+from setun.hw.memory.kinds import LATENCY
 
 # Share of the LUTs that a chosen chip may take: the estimate has been wrong by a third of the rest.
 FILLED = 0.9
@@ -81,11 +83,11 @@ def chips(
 def free_space(base: ChipConfig, board: Board, fixed: Collection[str]) -> dict[str, Sequence[Any]]:
     """Options that a search goes through, but for those that are `fixed`.
 
-    A small chip has none: its core is one netlist.
+    There are none where the core is one netlist.
     """
-    if base.small:
+    if not core_estimate(base).searched:
         return {}
-    space = {**SPACE, "memory": ("onchip", *(m.name for m in board.memory))}
+    space = {**SPACE, "memory": (ONCHIP.name, *(m.name for m in board.memory))}
     return {name: values for name, values in space.items() if name not in fixed}
 
 
@@ -93,12 +95,13 @@ def shortage(config: ChipConfig, board: Board) -> str:
     """What of `board` a chip is short of that a search may choose; "" if of nothing."""
     if not memory_fits(config):
         return f"{config.memory} is too small for the weights"
-    for kind, count in sorted(cells(config).items()):
-        most = board.capacity[kind]
+    core = core_estimate(config)
+    for kind, count in core.cells(config, board.fpga).items():
+        most, called = board.capacity[kind], board.fpga.called(kind)
         if count > most:
-            return f"{kind} beyond {most:,}"
-        if kind == "TRELLIS_COMB" and count > FILLED * most:
-            return f"{kind} beyond {FILLED:.0%} of {most:,}"
+            return f"{called} beyond {most:,}"
+        if kind == "luts" and core.searched and count > FILLED * most:
+            return f"{called} beyond {FILLED:.0%} of {most:,}"
     return ""
 
 
@@ -116,7 +119,7 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     """
     if not board.has_fpga:
         raise SetunError(f"board {board.name}", "must have an FPGA to choose a chip for", "none")
-    if base.small:
+    if not core_estimate(base).searched:
         only = estimate(image, base, board)
         if only.fits:
             return only
@@ -137,7 +140,8 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
         sized = sized_for(image, config)
         if not shortage(sized, board):
             limit = min(limit, cycles * WORSE)
-            found.append((cycles, cells(sized)["TRELLIS_COMB"], sized))
+            luts = core_estimate(sized).cells(sized, board.fpga)["luts"]
+            found.append((cycles, luts, sized))
     if not found:
         raise SetunError(
             f"model on {board.name}",
@@ -150,7 +154,7 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     estimates = [estimate(image, config, board) for *_, config in found[:TRIED]]
     fastest = min(each.cycles_per_token for each in estimates)
     alike = [each for each in estimates if each.cycles_per_token <= fastest * ALIKE]
-    return min(alike, key=lambda each: (each.needed or {})["TRELLIS_COMB"])
+    return min(alike, key=lambda each: (each.needed or {})["luts"])
 
 
 def faster(found: Estimate, image: Image, board: Board) -> Estimate | None:

@@ -11,19 +11,13 @@ from setun import boards
 from setun.boards import Board
 from setun.estimate.cells import data
 from setun.firmware.config import ChipConfig
+from setun.firmware.memory_kinds import KINDS
 from setun.programs import parser, run, table
 
 FILE = "boards.json"
 HEADING = ("board", "chip", "cells", "block RAM", "clock, reached", "cycles per token", "tokens/s")
-LOGIC = {"TRELLIS_COMB": " LUT4", "ICESTORM_LC": ""}
-BLOCKS = ("DP16KD", "ICESTORM_RAM")
+CELLS = ("luts", "block_ram")
 STREAMS = {1: "one stream", 2: "two streams", 4: "four streams"}
-MEMORIES = {
-    "onchip": "in block RAM",
-    "sdram": "in the SDRAM",
-    "spram": "in single-port RAM",
-    "qspi": "in flash",
-}
 NOT_BUILT = "not built yet"
 
 
@@ -35,7 +29,7 @@ def record(report: dict[str, Any]) -> dict[str, Any]:
         "cycles_per_token": report["cycles_per_token"],
         "macs": config["columns"] * config["rows"],
         "memory": config["memory"],
-        "utilisation": {k: used[k] for k in (*LOGIC, *BLOCKS) if k in used},
+        "utilisation": {k: used[k] for k in CELLS},
     }
 
 
@@ -56,15 +50,13 @@ def _row(board: Board, found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return [board.label, NOT_BUILT, *[""] * (len(HEADING) - 2)]
     used = found["utilisation"]
-    logic = next(kind for kind in LOGIC if kind in used)
-    blocks = next(kind for kind in BLOCKS if kind in used)
     tokens = found["clock_mhz"] * 1e6 / found["cycles_per_token"]
-    memory = MEMORIES[found["memory"].partition("-")[0]]
+    place = KINDS[found["memory"]].place
     return [
         board.label,
-        f"`{found['model']}` {memory}, {found['macs']} MACs, {STREAMS[found['streams']]}",
-        "{:,} of {:,}".format(*used[logic]) + LOGIC[logic],
-        "{} of {}".format(*used[blocks]),
+        f"`{found['model']}` in {place}, {found['macs']} MACs, {STREAMS[found['streams']]}",
+        "{:,} of {:,} ".format(*used["luts"]) + board.fpga.called("luts"),
+        "{} of {}".format(*used["block_ram"]),
         f"{found['clock_mhz']:g} MHz, {found['fmax_mhz']:.1f}",
         f"{found['cycles_per_token']:,.0f}",
         f"{tokens:,.0f}",

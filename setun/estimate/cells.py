@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from setun.estimate.designs import design_config
+from setun.estimate.memories import TERMS, memory_estimate
 from setun.firmware.config import ChipConfig
 
-KINDS = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D")
+KINDS = ("multipliers", "luts", "registers")
 Terms = dict[str, float]
 
 
@@ -91,8 +92,8 @@ def _memories(c: ChipConfig) -> Terms:
 def _outside(c: ChipConfig) -> Terms:
     if not c.external:
         return {}
-    kind = c.memory.partition("-")[0]
-    known: Terms = {name: kind == name for name in ("sdram", "axi4", "qspi", "spram")}
+    mine = memory_estimate(c).term
+    known: Terms = {term: term == mine for term in TERMS}
     return {**known, "bit of a weight word": c.weight_bits, "bit of a beat": c.beat}
 
 

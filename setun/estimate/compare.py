@@ -10,15 +10,11 @@ from setun.estimate.chip import estimate
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import sized_for
+from setun.hw.fpga.families import ECP5
 from setun.models.load import load_model
 from setun.programs import parser, run, table
 
-CELLS = {
-    "TRELLIS_COMB": "LUT4",
-    "TRELLIS_FF": "registers",
-    "DP16KD": "block RAM",
-    "MULT18X18D": "multipliers",
-}
+CELLS = {name: ECP5.called(name) for name in ("luts", "registers", "block_ram", "multipliers")}
 
 
 def beside(guess: float, measured: float) -> str:

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from setun.estimate.supply import Supply, supply_of
+from setun.estimate.memories import memory_estimate
+from setun.estimate.supply import Supply
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
@@ -87,7 +88,7 @@ class Schedule:
 
     def run(self) -> int:
         """Cycles from one pass to the next, when every stream goes on."""
-        self.supply: Supply = supply_of(self.config)
+        self.supply: Supply = memory_estimate(self.config).supply(self.config)
         self.execute = self.executed = 0
         self.quantised: list[_Quantised] = []
         self.spans: list[Span] = []

@@ -16,15 +16,15 @@ from setun.bench.units import units
 from setun.estimate import boards
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
-from setun.hw.fpga.flow import report
-from setun.hw.fpga.flow.unit import unit_cells
+from setun.firmware.memory_kinds import KINDS
+from setun.hw.fpga.flow.unit import FAMILY, unit_cells
 from setun.hw.memory.external import ExternalWeights
 from setun.hw.memory.spaces import Memories
 from setun.programs import parser, run, step
 
 FOLDER = Path(__file__).parent
 KEYS = ("board", "clock_mhz", "config", "cycles_per_token", "model", "streams", "utilisation")
-CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")
+CELLS = ("luts", "registers", "block_ram", "multipliers")
 
 
 def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
@@ -32,7 +32,7 @@ def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     found = {
         **units(config),
         "memories": lambda: Memories(config, None),
-        "outside": lambda: ExternalWeights(config, "ecp5"),
+        "outside": lambda: ExternalWeights(config, FAMILY.technology),
     }
     return {name: found[name] for name in OPTIONS if name != "outside" or config.external}
 
@@ -41,7 +41,7 @@ def _same(unit: str, options: dict[str, Any], others: dict[str, Any]) -> bool:
     """Whether a unit has the same cells; which memory lies outside matters to one unit only."""
     if unit != "outside" and "memory" in options:
         options, others = (
-            {**each, "memory": each["memory"] == "onchip"} for each in (options, others)
+            {**each, "memory": KINDS[each["memory"]].external} for each in (options, others)
         )
     return options == others
 
@@ -58,7 +58,7 @@ def measure_units(path: Path, again: bool) -> None:
             if any(row["unit"] == unit and _same(unit, row["options"], values) for row in rows):
                 continue
             step(f"{name}: {unit}")
-            used = report.needs(unit_cells(factory, unit))
+            used = FAMILY.needs(unit_cells(factory, unit))
             rows.append(
                 {"unit": unit, "design": name, "options": values}
                 | {cell: used.get(cell, 0) for cell in CELLS}

@@ -4,9 +4,10 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.program.isa import Kernel, MeanSquare, Op
 from setun.hw.emit.resources import block_ram
+from setun.hw.fpga.family import Family
 
 # Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
-CELLS = {"ICESTORM_LC": 4_993, "ICESTORM_DSP": 8, "ICESTORM_SPRAM": 4, "ICESTORM_PLL": 1}
+CELLS = {"luts": 4_993, "multipliers": 8, "single_port_ram": 4, "plls": 1}
 FETCH = 8  # cycles of an instruction around its words
 GROUP = 5  # around the columns of a row group
 ROW = {
@@ -20,11 +21,6 @@ ROW = {
 MATVEC, GLU_END = 10, 13  # around its groups, and behind a gated one's
 PASSES = 4  # over a vector, with a product
 PRODUCT, QUANTISE = 3, 60
-
-
-def cells(config: ChipConfig) -> dict[str, int]:
-    """Cells of the chip, in nextpnr's names."""
-    return {"ICESTORM_RAM": sum(block_ram(config).values()), **CELLS}
 
 
 def cycles_per_token(image: Image, config: ChipConfig) -> float:
@@ -42,3 +38,17 @@ def cycles_per_token(image: Image, config: ChipConfig) -> float:
             total += MATVEC + -(-i.n // config.rows) * (columns + GROUP) + i.n * ROW[i.kernel]
             total += GLU_END * (i.kernel is Kernel.GLU)
     return float(total)
+
+
+class SmallEstimate:
+    """See `setun.estimate.cores.CoreEstimate`."""
+
+    searched = False
+
+    def cells(self, config: ChipConfig, kind: Family) -> dict[str, int]:
+        """Those of the one build, but for block RAM."""
+        return {"block_ram": sum(block_ram(config, kind).values()), **CELLS}
+
+    def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
+        """One stream."""
+        return {1: cycles_per_token(image, config)}

@@ -24,8 +24,8 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.image.image import Image
 from setun.firmware.numerics.options import Numerics
-from setun.hw.emit.resources import check_capacity
-from setun.hw.fpga.flow import build_bitstream
+from setun.hw.emit.resources import check_block_ram
+from setun.hw.fpga.flow.bitstream import build_bitstream
 from setun.hw.fpga.flow.process import Ended, TookTooLong
 from setun.sim.evaluate import Ids, score_float, score_golden
 from setun.sim.folded import FoldedModel
@@ -58,7 +58,7 @@ def _estimate(inputs: dict[str, Any], image: Image) -> dict[str, Any]:
 
 def _place(inputs: dict[str, Any], image: Image, limit_s: float) -> dict[str, Any]:
     board, config = boards.get(inputs["board"]), ChipConfig.from_dict(inputs["config"])
-    check_capacity(config, board.capacity, board.name)
+    check_block_ram(config, board.fpga, board.capacity, board.name)
     made = parts(image, config, board)
     with tempfile.TemporaryDirectory(prefix="setun-explore-") as folder:
         report = build_bitstream(

@@ -32,7 +32,6 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-KINDS = {"ecp5": "LUT4", "ice40": "cells"}
 
 
 def counts(rows: Sequence[Row]) -> dict[str, int]:
@@ -142,7 +141,7 @@ def plots(rows: Sequence[Row], board: Board, real: float | None) -> dict[str, st
     """
     drawn = {}
     if any(row.front for row in rows):
-        drawn["luts"] = against_luts(rows, KINDS.get(board.family, "cells"))
+        drawn["luts"] = against_luts(rows, board.fpga.called("luts"))
         if any(row.loss is not None for row in rows):
             drawn["loss"] = against_loss(rows, real)
     return drawn

@@ -8,7 +8,6 @@ from typing import Any
 
 from setun.boards import Board
 from setun.estimate.best import settings
-from setun.estimate.boards import LOGIC
 from setun.explore.pareto import Costs, front
 from setun.explore.space import OWN, Point
 from setun.firmware.numerics.options import Numerics
@@ -115,7 +114,7 @@ class Row:
 def luts(found: dict[str, Any] | None) -> int | None:
     """LUT4, or an iCE40's cells, of an estimate or a report."""
     used = (found or {}).get("utilisation", {})
-    return next((int(used[kind][0]) for kind in LOGIC if kind in used), None)
+    return int(used["luts"][0]) if "luts" in used else None
 
 
 def build_command(row: Row, board: Board, model: str, asked: Iterable[str]) -> str:

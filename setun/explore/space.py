@@ -11,7 +11,6 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import requirements
 from setun.firmware.numerics.options import PRESETS, Numerics
-from setun.hw.fpga.flow import check_clock
 
 MOST_CLOCKS = 64
 OWN = "usual"  # numerics that no preset has: what the board, the image or --set chose
@@ -143,7 +142,7 @@ def at_clock(config: ChipConfig, clock_mhz: float, board: Board) -> ChipConfig:
     SetunError
         The board's PLL does not make it, or the UART's rate does not go with it.
     """
-    check_clock(board, clock_mhz, config.pump)
+    board.fpga.check_clock(board.clock_mhz, clock_mhz, config.pump)
     return config.override(clock_hz=round(clock_mhz * 1e6))
 
 

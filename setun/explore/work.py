@@ -11,7 +11,7 @@ from typing import Any
 
 from setun.hw.fpga.families import family
 from setun.hw.fpga.flow.cache import digest
-from setun.hw.fpga.flow.toolchain import find_tool
+from setun.hw.fpga.flow.toolchain import YOSYS, find_tool
 
 # Packages whose files decide a result, by kind of work.
 _CHIP = ("setun.boards", "setun.constraints", "setun.firmware", "setun.hw")
@@ -63,9 +63,10 @@ def tools(kind: str, fpga: str) -> dict[str, str]:
     """
     if kind != "place":
         return {}
-    wanted = family(fpga)
+    wanted = family(fpga).flow()
     found = {name: metadata.version(name) for name in DISTRIBUTIONS}
-    return found | {n: str(find_tool(n)) for n in ("yosys", wanted.placer, wanted.packer)}
+    names = (YOSYS.name, wanted.placer.name, wanted.packer.name)
+    return found | {name: str(find_tool(name)) for name in names}
 
 
 def made_with(kind: str, fpga: str) -> dict[str, Any]:

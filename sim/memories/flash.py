@@ -8,7 +8,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.config import SECTOR
+from setun.firmware.memory_kinds import SECTOR
 from setun.hw.memory.controllers.qspi_parts import PAGE, STATUS_2, FlashPart, flash_pins
 from setun.sim.memories.bulk import BulkStore
 from setun.sim.memories.flash_rules import Rule, violation_layout

@@ -1,10 +1,37 @@
 """The cell of a row's dot product that simulated chips have: eight columns in 64 bits."""
 
+from amaranth.hdl import Instance, Module, Signal, Value, signed
+
+from setun.hw.technology import Technology
+
 WORD = 32  # columns whose weights, two bits each, fill 64 bits
+LEAST = 4  # columns of a row that has such a cell
+CODE = 8  # bits of its codes
+
+
+class SimulatorCells(Technology):
+    """Rows that a processor computes fast; a clock of twice the speed would only cost time."""
+
+    fast_clock = False
+
+    def dot(
+        self, m: Module, codes: Value, weights: Value, columns: int, width: int
+    ) -> Value | None:
+        """The cell of `dot_verilog`, where there is one."""
+        if columns < LEAST or width != CODE:
+            return None
+        total = Signal(signed(CODE + columns.bit_length() - 1))
+        m.submodules.dot = Instance(
+            f"setun_dot_{columns}", i_codes=codes, i_weights=weights, o_sum=total
+        )
+        return total
+
+
+SIMULATOR = SimulatorCells()
 
 
 def dot_verilog(columns: int) -> str:
-    """Verilog of the module `setun_dot_COLUMNS`, which `setun.hw.array.dot.DotRow` instantiates.
+    """Verilog of the module `setun_dot_COLUMNS`, which rows with `SIMULATOR` instantiate.
 
     The same number as the adders of a row give, from operations that a processor has: every
     fourth column's code is a byte of one word (SIMD within a register, Lamport 1975). A byte
@@ -21,7 +48,7 @@ def dot_verilog(columns: int) -> str:
         Inputs `codes` (8 bits each, in [-127, 127]) and `weights` (bits 1 negative, 0 nonzero),
         output `sum` (8 + log2 columns bits, signed); combinational.
     """
-    if columns < 4:
+    if columns < LEAST:
         return ""
     size = min(columns, WORD)
     count = size // 4  # codes of a word

@@ -25,7 +25,6 @@ from setun.firmware.image.memory_layout import place
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.isa import Table
 from setun.hw.emit.verilog import TOP
-from setun.hw.fpga.families import family
 from setun.models.load import load_model
 from setun.sim.memories.system import system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
@@ -73,7 +72,7 @@ class Desk:
         """What `setun build` of the board's usual chip leaves in a folder, but for the bits."""
         target, out = boards.get(board), self.folder / name
         out.mkdir(exist_ok=True)
-        (out / f"setun.{family(target.family).suffix}").write_bytes(b"bits")
+        (out / f"setun.{target.fpga.flow().suffix}").write_bytes(b"bits")
         report = {
             "board": board,
             "bitstream_sha256": hashlib.sha256(b"bits").hexdigest(),

@@ -100,10 +100,10 @@ def test_a_report_goes_into_the_table(tmp_path: Path, monkeypatch: pytest.Monkey
         "cycles_per_token": 50_000.0,
         "config": usual_chip(board).to_dict(),
         "utilisation": {
-            "TRELLIS_COMB": [20_000, 43_848],
-            "TRELLIS_FF": [15_000, 43_848],
-            "DP16KD": [80, 108],
-            "MULT18X18D": [49, 72],
+            "luts": [20_000, 43_848],
+            "registers": [15_000, 43_848],
+            "block_ram": [80, 108],
+            "multipliers": [49, 72],
         },
     }
     file = tmp_path / "report.json"

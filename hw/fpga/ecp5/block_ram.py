@@ -16,53 +16,56 @@ _A_LINE = 8
 _PLACES = np.arange(9, dtype=np.uint16)
 
 
-def netlist_blocks(netlist: Mapping[str, Any]) -> dict[str, Block]:
-    """Blocks of a netlist of Yosys' `write_json`, by the cell's name.
+class Ecp5Patching:
+    """Contents of DP16KD; see `setun.hw.fpga.family.Patching`."""
 
-    A parameter INITVAL_xx has sixteen numbers of two bytes, each of them in 20 bits.
-    """
-    found = {}
-    for module in netlist["modules"].values():
-        for name, cell in module["cells"].items():
-            if cell["type"] != "DP16KD":
-                continue
-            bits = np.zeros((64, 16, 20), np.uint8)
-            for k in range(64):
-                text = cell["parameters"].get(f"INITVAL_{k:02X}", "0").zfill(320)
-                bits[k] = (np.frombuffer(text[::-1].encode(), np.uint8) & 1).reshape(16, 20)
-            found[name] = np.ascontiguousarray(bits[:, :, :18]).reshape(BYTES, 9)
-    return found
+    def netlist_blocks(self, netlist: Mapping[str, Any]) -> dict[str, Block]:
+        """Blocks of a netlist of Yosys' `write_json`, by the cell's name.
 
+        A parameter INITVAL_xx has sixteen numbers of two bytes, each of them in 20 bits.
+        """
+        found = {}
+        for module in netlist["modules"].values():
+            for name, cell in module["cells"].items():
+                if cell["type"] != "DP16KD":
+                    continue
+                bits = np.zeros((64, 16, 20), np.uint8)
+                for k in range(64):
+                    text = cell["parameters"].get(f"INITVAL_{k:02X}", "0").zfill(320)
+                    bits[k] = (np.frombuffer(text[::-1].encode(), np.uint8) & 1).reshape(16, 20)
+                found[name] = np.ascontiguousarray(bits[:, :, :18]).reshape(BYTES, 9)
+        return found
 
-def config_blocks(text: str) -> dict[int, Block]:
-    """Blocks of a layout that nextpnr wrote as text, by number; SetunError for other text."""
-    found = {}
-    for section in _SECTION.finditer(text):
-        values = section[2].split()
-        if len(values) != BYTES or any(len(value) != 3 or value > "1ff" for value in values):
-            raise SetunError(
-                f"block RAM {section[1]}", f"must have {BYTES} numbers of nine bits", len(values)
-            )
-        numbers = np.array([int(value, 16) for value in values], np.uint16)
-        found[int(section[1])] = (numbers[:, None] >> _PLACES & 1).astype(np.uint8)
-    return found
+    def layout_blocks(self, text: str) -> dict[int, Block]:
+        """Blocks of a layout that nextpnr wrote as text, by number; SetunError for other text."""
+        found = {}
+        for section in _SECTION.finditer(text):
+            values = section[2].split()
+            if len(values) != BYTES or any(len(value) != 3 or value > "1ff" for value in values):
+                raise SetunError(
+                    f"block RAM {section[1]}",
+                    f"must have {BYTES} numbers of nine bits",
+                    len(values),
+                )
+            numbers = np.array([int(value, 16) for value in values], np.uint16)
+            found[int(section[1])] = (numbers[:, None] >> _PLACES & 1).astype(np.uint8)
+        return found
 
+    def with_blocks(self, text: str, blocks: Mapping[int, Block]) -> str:
+        """The layout with these blocks; SetunError where it lacks one of them."""
+        left = set(blocks)
 
-def with_blocks(text: str, blocks: Mapping[int, Block]) -> str:
-    """The layout with these blocks; SetunError where it lacks one of them."""
-    left = set(blocks)
+        def section(found: re.Match[str]) -> str:
+            number = int(found[1])
+            if number not in blocks:
+                return found[0]
+            left.discard(number)
+            return f".bram_init {number}\n{_lines(blocks[number])}"
 
-    def section(found: re.Match[str]) -> str:
-        number = int(found[1])
-        if number not in blocks:
-            return found[0]
-        left.discard(number)
-        return f".bram_init {number}\n{_lines(blocks[number])}"
-
-    text = _SECTION.sub(section, text)
-    if left:
-        raise SetunError("layout", "must have the block RAM that holds the model", min(left))
-    return text
+        text = _SECTION.sub(section, text)
+        if left:
+            raise SetunError("layout", "must have the block RAM that holds the model", min(left))
+        return text
 
 
 def _lines(block: NDArray[np.uint8]) -> str:

@@ -18,7 +18,14 @@ class FlashPads(Elaboratable):
     ----------
     pins
         The chip's side.
+
+    Attributes
+    ----------
+    phase
+        None: no clock of their own.
     """
+
+    phase = None
 
     def __init__(self, pins: Any) -> None:
         self.pins = pins

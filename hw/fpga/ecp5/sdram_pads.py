@@ -6,6 +6,7 @@ from amaranth import Cat, Elaboratable, Module
 from amaranth.lib import io
 
 PHASE = 45.0  # degrees that the SDRAM's clock comes after the chip's
+LATE = "memory"  # domain of the SDRAM's clock
 # Edges between the controller's registers and the part beyond the CAS latency: a register in the
 # pads on the way out and one on the way back. The part's clock comes late enough to hold commands
 # and early enough for its data to be back before the chip's next edge but `CAS latency`.
@@ -16,24 +17,28 @@ class SdramPads(Elaboratable):
     """Pins of `setun.hw.memory.controllers.sdram_timing.sdram_pins` on a board's resource "sdram".
 
     Every signal has a register in its pad, clocked by `sync`. The part's clock is a copy of the
-    domain `late`.
+    domain `LATE`, in step with `sync` and `PHASE` behind it.
 
     Parameters
     ----------
     pins
         The chip's side.
-    late
-        Domain in step with `sync` and `PHASE` behind it.
+
+    Attributes
+    ----------
+    phase
+        Degrees that `LATE` comes after `sync`.
     """
 
-    def __init__(self, pins: Any, late: str) -> None:
+    phase = PHASE
+
+    def __init__(self, pins: Any) -> None:
         self.pins = pins
-        self.late = late
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         pins, board = self.pins, platform.request("sdram", 0, dir="-")
-        m.submodules.clk = clock = io.DDRBuffer("o", board.clk, o_domain=self.late)
+        m.submodules.clk = clock = io.DDRBuffer("o", board.clk, o_domain=LATE)
         m.d.comb += clock.o.eq(0b01)  # high from the rising edge on
         outputs = {
             "clk_en": pins.cke,

@@ -1,53 +1,26 @@
-"""The chip on a board: clock, reset, serial pins."""
+"""The chip on a board with an ECP5: clock, reset, serial pins, pads of its memory."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.build import ResourceError
 from amaranth.lib import io
 
 from setun.hw.array.rows import FAST
+from setun.hw.fpga.board import Board
 from setun.hw.fpga.ecp5.flash_pads import FlashPads
 from setun.hw.fpga.ecp5.pll import pll_settings
-from setun.hw.fpga.ecp5.sdram_pads import PHASE, SdramPads, shifted
-from setun.hw.fpga.flow.heartbeat import Heartbeat
+from setun.hw.fpga.ecp5.sdram_pads import LATE, SdramPads, shifted
+from setun.hw.fpga.heartbeat import Heartbeat
+
+# Pads by what the gateware of memories calls them, see `setun.hw.memory.kinds`.
+PADS: dict[str, Any] = {"": None, "sdram": SdramPads, "qspi": FlashPads}
 
 
-class Board(Protocol):
-    """What the build flow needs to know of a board (`setun.boards.Board` is one)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def family(self) -> str: ...
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def package(self) -> str: ...
-
-    @property
-    def speed(self) -> str: ...
-
-    @property
-    def clock_mhz(self) -> float: ...
-
-    @property
-    def capacity(self) -> Mapping[str, int]: ...
-
-    @property
-    def uart(self) -> str: ...
-
-    def load_platform(self) -> Any: ...
-
-
-class BoardTop(Elaboratable):
+class Ecp5Top(Elaboratable):
     """A chip with pins `rx` and `tx` (1 bit, idle high) wired to a board with an ECP5.
 
-    A chip with `memory`, the pins of an SDR SDRAM or of a quad SPI flash, is wired to the board's.
+    A chip whose `pads` are of `PADS` has a `memory`, whose pins are wired to the board's.
 
     The domain `sync` runs at `clock_mhz`, made from the board's oscillator by a PLL where it
     differs. It has no reset of its own: registers start with their initial values and are
@@ -82,15 +55,14 @@ class BoardTop(Elaboratable):
             "i", platform.request(platform.default_clk, dir="-")
         )
         locked = Signal()
-        memory = getattr(self.chip, "memory", None)
         m.domains.sync = ClockDomain("sync", reset_less=True)
         more: dict[str, Any] = {}
-        if hasattr(memory, "sck"):
-            m.submodules.flash = FlashPads(memory)
-        elif memory is not None:
-            m.domains.memory = ClockDomain("memory", reset_less=True)
-            more |= self._second("CLKOS", ClockSignal("memory"), PHASE)
-            m.submodules.sdram = SdramPads(memory, "memory")
+        pads = PADS[getattr(self.chip, "pads", "")]
+        if pads is not None:
+            m.submodules.pads = pads(self.chip.memory)
+            if pads.phase is not None:
+                m.domains += ClockDomain(LATE, reset_less=True)
+                more |= self._second("CLKOS", ClockSignal(LATE), pads.phase)
         if self.pump > 1:
             m.domains += ClockDomain(FAST, reset_less=True)
             more |= self._second("CLKOS2", ClockSignal(), 0)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.flow.marks import Bits, Contents
 
 BYTES = 2048
 BLOCK_BITS = 9 * BYTES
@@ -17,7 +16,11 @@ LEAST_DEPTH = 512
 STRIDES = range(14)
 
 Block = NDArray[np.uint8]
-"""Initial bits of a DP16KD, bytes x 9."""
+"""Initial bits of a block of 18 Kbit, bytes x 9."""
+Bits = NDArray[np.uint8]
+"""A memory, words x bits, each 0 or 1; bit 0 of a word first."""
+Contents = Mapping[str, Bits]
+"""Memories by name, as `setun.hw.emit.verilog.memory_contents` calls them."""
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -14,44 +14,30 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.container import write_atomically
 from setun.firmware.image.memory_layout import Placement
-from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks
-from setun.hw.fpga.ecp5.pll import pll_settings
-from setun.hw.fpga.ecp5.top import Board, BoardTop
-from setun.hw.fpga.families import Device, family
+from setun.hw.fpga.board import Board
+from setun.hw.fpga.family import Device, Family
 from setun.hw.fpga.flow import report
 from setun.hw.fpga.flow.bit_map import recover
 from setun.hw.fpga.flow.cache import Cache, digest
-from setun.hw.fpga.flow.finished import Finished
+from setun.hw.fpga.flow.finished import Finished, patching
 from setun.hw.fpga.flow.marks import contents, markable, marks
 from setun.hw.fpga.flow.process import Children
 from setun.hw.fpga.flow.stages import Design, Flow, Progress
-from setun.hw.fpga.ice40.top import Ice40Top, ice40_pll
 
 Factory = Callable[[], Any]
 MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
-
-
-def check_clock(board: Board, clock_mhz: float, pump: int = 1) -> None:
-    """SetunError when the board's PLL does not make `pump` times the clock of the chip."""
-    if board.family == "ice40":
-        ice40_pll(board.clock_mhz, clock_mhz * pump)
-    else:
-        pll_settings(board.clock_mhz, clock_mhz, pump)
 
 
 def design_for(
     factory: Factory, board: Board, *, name: str, clock_mhz: float, pump: int = 1
 ) -> Design:
     """RTL and pin constraints of the chip that `factory` makes, on `board`; needs no tool."""
-    kind = family(board.family)
+    kind = board.fpga
+    tools = kind.flow()
     if not name.isidentifier() or not name.isascii():
         raise SetunError("design name", "must be letters, digits and underscores", name)
-    check_clock(board, clock_mhz, pump)
-    top: Any
-    if board.family == "ice40":
-        top = Ice40Top(factory(), board, clock_mhz)
-    else:
-        top = BoardTop(factory(), board, clock_mhz, pump)
+    kind.check_clock(board.clock_mhz, clock_mhz, pump)
+    top = kind.top(factory(), board, clock_mhz, pump)
     plan = board.load_platform().prepare(top, name, emit_src=False)
 
     def text(file: str) -> str:
@@ -61,8 +47,8 @@ def design_for(
     return Design(
         name=name,
         rtlil=text(f"{name}.il"),
-        constraints=text(f"{name}.{kind.constraints}"),
-        family=board.family,
+        constraints=text(f"{name}.{tools.constraints}"),
+        family=kind,
     )
 
 
@@ -127,7 +113,9 @@ def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
     netlist, key = flow.synthesise(design)
 
     def produce(work: Path) -> None:
-        blocks = netlist_blocks(json.loads((netlist / f"{design.name}.json").read_text("utf-8")))
+        blocks = patching(design.family).netlist_blocks(
+            json.loads((netlist / f"{design.name}.json").read_text("utf-8"))
+        )
         missing = ""
         try:
             recover(blocks, contents(config, marks(config)))
@@ -138,10 +126,18 @@ def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
     return not (flow.cache.get(digest("pieces", key), produce) / "missing").read_text("utf-8")
 
 
-def _finished(name: str, model: Model, text: str) -> Finished:
-    pieces = recover(config_blocks(text), contents(model.config, marks(model.config)))
+def _finished(name: str, model: Model, text: str, kind: Family) -> Finished:
+    pieces = recover(
+        patching(kind).layout_blocks(text), contents(model.config, marks(model.config))
+    )
     return Finished(
-        name=name, config=model.config, work=model.work, pieces=pieces, text=text, report={}
+        name=name,
+        family=kind,
+        config=model.config,
+        work=model.work,
+        pieces=pieces,
+        text=text,
+        report={},
     )
 
 
@@ -206,7 +202,9 @@ def build_bitstream(
     if seed < 0:
         raise SetunError("seed", "must not be negative", seed)
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{name}.{family(board.family).suffix}"
+    kind = board.fpga
+    tools = kind.flow()
+    target = out / f"{name}.{tools.suffix}"
     # What an earlier build left must not pass for the result of this one.
     for old in (target, out / f"{name}.layout", out / "report.json"):
         old.unlink(missing_ok=True)
@@ -224,21 +222,20 @@ def build_bitstream(
         design = elaborate(model.marked if model and reusable else factory)
         netlist, _ = flow.synthesise(design)
         cells = report.netlist_cells(netlist / "stat.json")
-        report.check_fit(board.name, report.needs(cells), board.capacity)
+        report.check_fit(board.name, kind.needs(cells), board.capacity)
         if model and reusable and not _takes_models(flow, design, model.config):
             reusable = False
             design = elaborate(factory)
         tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
         best = max(tried, key=lambda layout: (layout.met, layout.fmax_mhz, -layout.seed))
         keep = best.met or allow_timing_fail
-        kind = family(board.family)
         timing = best.folder / "timing.json"
         result: dict[str, Any] = {
             "board": board.name,
             "fmax_mhz": best.fmax_mhz,
             "clock_mhz": clock_mhz,
             "timing_met": best.met,
-            "utilisation": report.utilisation(timing),
+            "utilisation": report.utilisation(timing, kind),
             "cycles_per_token": None,
             "tokens_per_second": None,
             "tools": {},
@@ -249,9 +246,9 @@ def build_bitstream(
         }
         packed = None
         if keep:
-            text = (best.folder / f"{name}.{kind.layout}").read_text("utf-8")
+            text = (best.folder / f"{name}.{tools.layout}").read_text("utf-8")
             if model and reusable:
-                finished = _finished(name, model, text)
+                finished = _finished(name, model, text, kind)
                 text = finished.with_model(model.placement)
             packed = flow.pack(name, kind, text, best.key).read_bytes()
             result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()

@@ -1,8 +1,8 @@
 """`setun.layout`: a finished chip without its model, and where another one goes.
 
 An image container (`setun.firmware.image.container`). Its header has `layout` (the format's
-version), `name`, `config`, `work`, `pieces` and `report`; its section `text` the layout that
-nextpnr wrote, compressed, with marks where the model goes.
+version), `name`, `family`, `config`, `work`, `pieces` and `report`; its section `text` the layout
+that nextpnr wrote, compressed, with marks where the model goes.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container
 from setun.firmware.image.memory_layout import Placement
-from setun.hw.fpga.ecp5.block_ram import config_blocks, with_blocks
+from setun.hw.fpga.families import ECP5, family
+from setun.hw.fpga.family import Family, Patching
 from setun.hw.fpga.flow.bit_map import STRIDES, Piece, fill
 from setun.hw.fpga.flow.marks import contents
 
@@ -23,6 +24,13 @@ VERSION = 2
 LIMIT = 1 << 28
 """Most characters of a layout."""
 REPORTED = {"board": str, "clock_mhz": float, "fmax_mhz": float, "timing_met": bool, "seed": int}
+
+
+def patching(kind: Family) -> Patching:
+    """How models get into layouts of a family; SetunError where they do not."""
+    if kind.patching is None:
+        raise SetunError("FPGA", "must be of a family whose layouts take models", kind.name)
+    return kind.patching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,8 @@ class Finished:
     ----------
     name
         Of the top module.
+    family
+        Of the FPGA.
     config
         What the chip is.
     work
@@ -46,6 +56,7 @@ class Finished:
     """
 
     name: str
+    family: Family
     config: ChipConfig
     work: str
     pieces: dict[int, Piece]
@@ -54,7 +65,8 @@ class Finished:
 
     def with_model(self, placement: Placement) -> str:
         """The layout's text with this model; the packer makes a bitstream of it."""
-        return with_blocks(self.text, fill(self.pieces, contents(self.config, placement)))
+        blocks = fill(self.pieces, contents(self.config, placement))
+        return patching(self.family).with_blocks(self.text, blocks)
 
     def dump(self) -> bytes:
         """The file."""
@@ -62,6 +74,7 @@ class Finished:
         header = {
             "layout": VERSION,
             "name": self.name,
+            "family": self.family.name,
             "config": self.config.to_dict(),
             "work": self.work,
             "report": self.report,
@@ -123,12 +136,22 @@ def parse(data: bytes, source: str) -> Finished:
         pieces = dict(map(_piece, header["pieces"]))
         text = _text(sections["text"])
         config = ChipConfig.from_dict(header["config"])
-        there = config_blocks(text)
+        # Layouts had no family while there was one.
+        fpga = family(header.get("family", ECP5.name))
+        there = patching(fpga).layout_blocks(text)
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise SetunError(source, "must be what setun build wrote", error, fix) from error
     if not pieces or len(pieces) != len(header["pieces"]) or not pieces.keys() <= there.keys():
         raise SetunError(source, "must have the block RAM of its pieces", len(pieces), fix)
-    return Finished(name=name, config=config, work=work, pieces=pieces, text=text, report=report)
+    return Finished(
+        name=name,
+        family=fpga,
+        config=config,
+        work=work,
+        pieces=pieces,
+        text=text,
+        report=report,
+    )
 
 
 def load(path: Path) -> Finished:

@@ -1,7 +1,6 @@
 """What block RAM holds of a model: bit by bit, and as marks that can be recognised again."""
 
 import hashlib
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +8,12 @@ from numpy.typing import NDArray
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.memory_kinds import Loading
 from setun.hw.emit.verilog import memory_contents
+from setun.hw.fpga.flow.bit_map import Bits
+from setun.hw.memory.blocks import segments
 from setun.hw.memory.spaces import Shape, shapes
-from setun.hw.memory.store import segments
 
-Bits = NDArray[np.uint8]
-"""A memory, words x bits, each 0 or 1; bit 0 of a word first."""
-Contents = Mapping[str, Bits]
-"""Memories by name, as `setun.hw.emit.verilog.memory_contents` calls them."""
 LOADED = (Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES, Space.TEXT)
 TRIES = 1 << 12
 
@@ -26,7 +23,7 @@ def in_bitstream(config: ChipConfig) -> bool:
 
     Weights in flash are there already; those in RAM outside are gone without power.
     """
-    return config.memory in ("onchip", "qspi") and not config.small
+    return config.memory_kind.loading is not Loading.LINK
 
 
 def contents(config: ChipConfig, placement: Placement) -> dict[str, Bits]:

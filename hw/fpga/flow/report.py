@@ -6,24 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
-
-# What each cell of the netlist takes of the device, in nextpnr's names. An iCE40's register may
-# share a cell with a LUT.
-CELL_COSTS: dict[str, dict[str, int]] = {
-    "LUT4": {"TRELLIS_COMB": 1},
-    "CCU2C": {"TRELLIS_COMB": 2},
-    "TRELLIS_DPR16X4": {"TRELLIS_COMB": 4, "TRELLIS_RAMW": 1},
-    "TRELLIS_FF": {"TRELLIS_FF": 1},
-    "DP16KD": {"DP16KD": 1},
-    "PDPW16KD": {"DP16KD": 1},
-    "MULT18X18D": {"MULT18X18D": 1},
-    "EHXPLLL": {"EHXPLLL": 1},
-    "SB_LUT4": {"ICESTORM_LC": 1},
-    "SB_RAM40_4K": {"ICESTORM_RAM": 1},
-    "SB_MAC16": {"ICESTORM_DSP": 1},
-    "SB_SPRAM256KA": {"ICESTORM_SPRAM": 1},
-    "SB_PLL40_PAD": {"ICESTORM_PLL": 1},
-}
+from setun.hw.fpga.family import Family
 
 # nextpnr keeps periods in whole picoseconds: 60 MHz becomes a constraint of 60.0024 MHz.
 ROUNDING = 1 - 1e-4
@@ -42,15 +25,6 @@ def netlist_cells(stat: Path) -> dict[str, int]:
     """Cells by type in the file that Yosys' `stat -json` wrote, submodules included."""
     cells = _load(stat)["design"]["num_cells_by_type"]
     return {name: int(count) for name, count in sorted(cells.items())}
-
-
-def needs(cells: Mapping[str, int]) -> dict[str, int]:
-    """Least resources, in nextpnr's names, that a netlist of these cells takes."""
-    total: dict[str, int] = {}
-    for cell, count in cells.items():
-        for resource, cost in CELL_COSTS.get(cell, {}).items():
-            total[resource] = total.get(resource, 0) + cost * count
-    return total
 
 
 def check_fit(name: str, needed: Mapping[str, int], capacity: Mapping[str, int]) -> None:
@@ -92,9 +66,12 @@ def timing(report: Path, clock_mhz: float) -> tuple[float, bool]:
     return round(share * asked, 2), share >= ROUNDING and share * asked >= clock_mhz * ROUNDING
 
 
-def utilisation(report: Path) -> dict[str, list[int]]:
-    """Cells [used, available] by type, from what `nextpnr --report` wrote."""
+def utilisation(report: Path, kind: Family) -> dict[str, list[int]]:
+    """Resources [used, available] by neutral name, from what `nextpnr --report` wrote.
+
+    What has none, pads and the like, goes by nextpnr's.
+    """
     cells = _load(report)["utilization"]
-    return {
-        name: [int(cell["used"]), int(cell["available"])] for name, cell in sorted(cells.items())
-    }
+    return kind.neutral(
+        {name: [int(cell["used"]), int(cell["available"])] for name, cell in cells.items()}
+    )

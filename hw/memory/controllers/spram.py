@@ -1,10 +1,10 @@
 """Weights in the single-port RAM of an iCE40 UltraPlus: 1 Mbit, 64 bits a cycle."""
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 
-from setun.hw.array.dot import Technology
 from setun.hw.memory.controllers.port import MAX_BEATS, controller_members
+from setun.hw.technology import GENERIC, Technology
 
 BLOCKS = 4
 WIDTH, DEPTH = 16, 1 << 14  # of a block
@@ -22,8 +22,7 @@ class SpramWeights(wiring.Component):
     Parameters
     ----------
     technology
-        "ice40" instantiates SB_SPRAM256KA; others leave a memory of the same behaviour to
-        synthesis.
+        Has `single_port` blocks, or a memory of the same behaviour is left to synthesis.
 
     Members
     -------
@@ -40,8 +39,8 @@ class SpramWeights(wiring.Component):
     Throughput: one beat per cycle, also from one request to the next, of one beat or more.
     """
 
-    def __init__(self, technology: Technology = "generic") -> None:
-        self.technology: Technology = technology
+    def __init__(self, technology: Technology = GENERIC) -> None:
+        self.technology = technology
         self.burst = MAX_BEATS
         super().__init__(controller_members(BEAT, CAPACITY))
 
@@ -86,7 +85,7 @@ class SpramWeights(wiring.Component):
     ) -> Value:
         """The RAM: reads where `enable` and nothing of `write`; `write` is of halves."""
         found = Signal(BEAT)
-        if self.technology != "ice40":
+        if not self.technology.single_port_ram:
             m.submodules.ram = ram = memory.Memory(shape=BEAT, depth=DEPTH, init=[])
             writer, reader = ram.write_port(granularity=LINK), ram.read_port()
             m.d.comb += [
@@ -100,17 +99,13 @@ class SpramWeights(wiring.Component):
             return found
         for k in range(BLOCKS):
             of_half = write[k * WIDTH // LINK]
-            m.submodules[f"block{k}"] = Instance(
-                "SB_SPRAM256KA",
-                i_CLOCK=ClockSignal(),
-                i_CHIPSELECT=of_half | (enable & ~write.any()),
-                i_WREN=of_half,
-                i_MASKWREN=Const(0b1111, 4),
-                i_ADDRESS=address,
-                i_DATAIN=data.word_select(k % (LINK // WIDTH), WIDTH),
-                i_STANDBY=Const(0, 1),
-                i_SLEEP=Const(0, 1),
-                i_POWEROFF=Const(1, 1),  # low would switch it off
-                o_DATAOUT=found.word_select(k, WIDTH),
+            out = self.technology.single_port(
+                m,
+                f"block{k}",
+                select=of_half | (enable & ~write.any()),
+                write=of_half,
+                address=address,
+                data=data.word_select(k % (LINK // WIDTH), WIDTH),
             )
+            m.d.comb += found.word_select(k, WIDTH).eq(out)
         return found

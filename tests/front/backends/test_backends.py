@@ -17,7 +17,8 @@ from setun.firmware.link import identity
 from setun.firmware.link.messages import MAX_INFO
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.program.isa import WORDS
-from setun.hw.emit.resources import block_ram, check_capacity
+from setun.hw.emit.resources import block_ram, check_block_ram
+from setun.hw.fpga.families import ECP5
 from setun.models.load import load_model
 from setun.talk.session import Result, prompt_ids, stream
 
@@ -262,10 +263,10 @@ def test_identity_of_other_versions(config: ChipConfig) -> None:
 def test_model_that_does_not_fit(images: dict[str, Image], config: ChipConfig) -> None:
     with pytest.raises(SetunError, match=r"weight_words \d+ of 10, .*instructions \d+ of 3"):
         place(images["a"], config.override(weight_words=10, instructions=3))
-    need = sum(block_ram(config).values())
-    with pytest.raises(SetunError, match=f"needs {need} DP16KD of 5"):
-        check_capacity(config, {"DP16KD": 5}, "tiny")
-    check_capacity(config, {"DP16KD": need}, "enough")
+    need = sum(block_ram(config, ECP5).values())
+    with pytest.raises(SetunError, match=f"needs {need} of 5 blocks of RAM"):
+        check_block_ram(config, ECP5, {"block_ram": 5}, "tiny")
+    check_block_ram(config, ECP5, {"block_ram": need}, "enough")
 
 
 def test_program_words_start_with_the_hash(images: dict[str, Image], config: ChipConfig) -> None:

@@ -175,7 +175,7 @@ def test_boards_json_from_another_folder(tmp_path: Path):
     done = setun("boards", "--json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     board = {entry["name"]: entry for entry in json.loads(done.stdout)}["ulx3s-85f"]
-    assert board["capacity"]["DP16KD"] == 208
+    assert board["capacity"]["block_ram"] == 208
     assert board["memory"][0]["bits"] == 32 * 8 * 2**20
 
 

@@ -74,7 +74,7 @@ def row(luts: int, cycles: float, loss: float | None, numerics: str = "default")
     config = ChipConfig()
     point = Point(chosen={}, numerics=numerics, clock_mhz=50.0, config=config)
     found = {
-        "utilisation": {"TRELLIS_COMB": [luts, boards.get("ulx3s-85f").capacity["TRELLIS_COMB"]]},
+        "utilisation": {"luts": [luts, boards.get("ulx3s-85f").capacity["luts"]]},
         "cycles_per_token": cycles,
     }
     return Row(point, ESTIMATED, estimated=found, loss=loss)

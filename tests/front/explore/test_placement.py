@@ -117,7 +117,7 @@ def exploration(folder: Path, workers: Told, **changes: Any) -> Exploration:
 
 
 def test_placements_are_of_the_front_at_each_clock_and_seed(tmp_path: Path) -> None:
-    used = {"TRELLIS_COMB": [5000, 24288]}
+    used = {"luts": [5000, 24288]}
     workers = Told(
         {
             1: {"fmax_mhz": 60.5, "timing_met": True, "utilisation": used},
@@ -184,7 +184,7 @@ def test_a_whole_chip_is_placed_and_measured(tmp_path: Path) -> None:
     one, two = found["points"]
     assert (one["seed"], two["seed"]) == (1, 2)
     assert one["measured"]["fmax_mhz"] != two["measured"]["fmax_mhz"]
-    assert one["luts"] == pytest.approx(one["estimated"]["utilisation"]["TRELLIS_COMB"][0], rel=0.1)
+    assert one["luts"] == pytest.approx(one["estimated"]["utilisation"]["luts"][0], rel=0.1)
     assert one["measured_cycles_per_token"] == pytest.approx(
         one["estimated"]["cycles_per_token"], rel=0.03
     )

@@ -11,7 +11,7 @@ from setun.explore.results import Results
 from setun.explore.work import Work, made_with, sources, tools
 
 WORK = Work("estimate", {"config": {"rows": 4, "vector": [6, 9]}, "made_with": {"sources": "a"}})
-FOUND = {"fmax_mhz": 51.25, "utilisation": {"TRELLIS_COMB": [1, 2]}}
+FOUND = {"fmax_mhz": 51.25, "utilisation": {"luts": [1, 2]}}
 
 
 def test_what_was_put_is_found_by_another_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from setun import boards
 from setun.boards.building import usual_chip
 from setun.estimate.best import free_space
+from setun.estimate.cores import core_estimate
 from setun.explore.space import Point, Space, clocks, name_of, points, varied_values
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
@@ -24,7 +25,7 @@ def space(board: str, model: str, **changes: object) -> tuple[Space, list[Point]
     base = replace(usual_chip(target), **changes)  # type: ignore[arg-type]
     found = Space(
         base=base,
-        options={} if base.small else OPTIONS,
+        options=OPTIONS if core_estimate(base).searched else {},
         fixed=frozenset(),
         numerics={"default": base.numerics},
         clocks_mhz=(target.chip_clock_mhz,),

@@ -8,6 +8,7 @@ from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
 from setun.hw.alternatives.shared_rows import ROWS, SUM_WIDTH, SharedRows, encode, patterns
+from setun.hw.technology import GENERIC
 
 
 def packed(values: Any, width: int) -> int:
@@ -25,7 +26,7 @@ def packed(values: Any, width: int) -> int:
 def test_shared_rows(columns: int, together: int, tables: bool) -> None:
     """Random and largest codes, every pattern of weights, both banks."""
     rng = np.random.default_rng(7)
-    dut = SharedRows(columns, together, tables=tables, technology="generic")
+    dut = SharedRows(columns, together, tables=tables, technology=GENERIC)
     count, entries = columns // together, len(patterns(together))
     assert len({encode(p) for p in patterns(together)}) == entries
     blocks = [rng.integers(-127, 128, columns) for _ in range(6)]

@@ -15,9 +15,10 @@ from bench.runner import run_bench, to_verilog
 from setun.hw.alternatives.mask_tree import MaskTree
 from setun.hw.alternatives.select_tree import SelectTree
 from setun.hw.array.dot import DotRow
+from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.toolchain import find_tool
 from setun.hw.pipeline import delayed
-from setun.sim.simulator.dot import dot_verilog
+from setun.sim.simulator.dot import SIMULATOR, dot_verilog
 
 COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 POSITIVE, NEGATIVE = 0b01, 0b11
@@ -66,25 +67,25 @@ def test_generic_rows() -> None:
 
 def test_simulator_rows() -> None:
     cells = "".join(map(dot_verilog, COLUMNS))
-    check_rows({f"row{n}": DotRow(n, "simulator") for n in COLUMNS}, cells)
+    check_rows({f"row{n}": DotRow(n, SIMULATOR) for n in COLUMNS}, cells)
 
 
 def test_ecp5_rows() -> None:
-    check_rows({f"row{n}": DotRow(n, "ecp5") for n in (2, 4, 8)}, ecp5_cells())
+    check_rows({f"row{n}": DotRow(n, ECP5.technology) for n in (2, 4, 8)}, ecp5_cells())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 16, 32, 64])
 def test_other_ecp5_rows(columns: int) -> None:
-    check_rows({"row": DotRow(columns, "ecp5")}, ecp5_cells())
+    check_rows({"row": DotRow(columns, ECP5.technology)}, ecp5_cells())
 
 
 def test_alternatives() -> None:
     units = {
         "select": SelectTree(16),
         "mask": MaskTree(16),
-        "mask_ecp5": MaskTree(4, "ecp5"),
-        "short": DotRow(4, "ecp5", chain=2),
+        "mask_ecp5": MaskTree(4, ECP5.technology),
+        "short": DotRow(4, ECP5.technology, chain=2),
         "short_generic": DotRow(16, chain=4),
         "long": DotRow(32, chain=16),
     }
@@ -132,7 +133,7 @@ def proof(a: DotRow, b: DotRow, work: Path) -> subprocess.CompletedProcess[str]:
     [(1, 8), (2, 8), (4, 8), (4, 2), (8, 8), pytest.param(16, 8, marks=pytest.mark.slow)],
 )
 def test_technologies_are_equivalent(columns: int, chain: int, tmp_path: Path) -> None:
-    rows = (DotRow(columns, "ecp5", chain=chain), DotRow(columns, chain=chain))
+    rows = (DotRow(columns, ECP5.technology, chain=chain), DotRow(columns, chain=chain))
     ran = proof(*rows, tmp_path)
     assert "SAT proof finished - no model found: SUCCESS!" in ran.stdout, ran.stdout[-2000:]
     assert ran.returncode == 0
@@ -140,5 +141,5 @@ def test_technologies_are_equivalent(columns: int, chain: int, tmp_path: Path) -
 
 def test_proof_finds_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("setun.hw.array.dot.FIRST_CARRY", 0x000A)  # +1 for every nonzero weight
-    ran = proof(DotRow(2, "ecp5"), DotRow(2), tmp_path)
+    ran = proof(DotRow(2, ECP5.technology), DotRow(2), tmp_path)
     assert ran.returncode != 0 and "model found" in ran.stdout, ran.stdout[-2000:]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hw.chip import test_chip as chips
-from setun.firmware.config import SMALL_ROWS, ChipConfig
+from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import SMALL
 from setun.firmware.errors import SetunError
 from setun.firmware.image.memory_layout import Space, place, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
@@ -14,7 +15,8 @@ from setun.firmware.link.identity import decode
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.numerics.ternary import unpack_trits
-from setun.hw.memory.external import check_capacity
+from setun.hw.cores import core_gateware
+from setun.hw.small.addresses import first_state
 from setun.hw.small.array import ROWS, decoded
 from setun.hw.small.microcode import WORD, WORDS, Next, Scalar, Source, To, microprogram
 from setun.models.load import load_model
@@ -25,7 +27,7 @@ from setun.sim.simulator import SimulatedChip, compile_chip
 MODEL = "shakespeare-small"
 OPTIONS = {
     "columns": 1,
-    "rows": SMALL_ROWS,
+    "rows": SMALL.rows,
     "lanes": 1,
     "packing": "1.6b",
     "memory": "spram-16",
@@ -51,7 +53,7 @@ def test_generation(temperature: float | None) -> None:
 def test_sum_of_squares_of_rows() -> None:
     """Too small a part of a norm to be seen in its scale: compared where it is kept."""
     golden = GoldenModel(load_model(MODEL), config().numerics)
-    place_of = config().first_state - len(Scalar) + Scalar.ROW_SQUARES
+    place_of = first_state(config()) - len(Scalar) + Scalar.ROW_SQUARES
     with chips.running(config(), MODEL) as client:
         for token in chips.tokens_of(MODEL, 6):
             golden.feed(token)
@@ -129,15 +131,16 @@ def test_small_chip_refuses_what_it_has_no_units_for(change: dict, rule: str) ->
 
 
 def test_small_chip_refuses_what_its_memory_does_not_hold() -> None:
-    check_capacity(config())
+    core = core_gateware(config())
+    core.check(config())
     with pytest.raises(SetunError, match="weights: must fit"):
-        check_capacity(config().override(weight_words=50_000))
+        core.check(config().override(weight_words=50_000))
     with pytest.raises(SetunError, match="constants: must fit"):
-        check_capacity(config().override(constant_pairs=8_192))
+        core.check(config().override(constant_pairs=8_192))
 
 
 def test_microprogram_uses_nothing_that_was_read_while_written() -> None:
-    """Data memory may answer anything then; see `setun.hw.fpga.families`."""
+    """Data memory may answer anything then; see `setun.hw.fpga.ice40.family`."""
     words = [WORD.from_bits(word) for word in microprogram()]
     for at, word in enumerate(words):
         if not word.write:
@@ -152,4 +155,4 @@ def test_microprogram_uses_nothing_that_was_read_while_written() -> None:
 
 
 def test_rows_of_a_word() -> None:
-    assert ROWS == SMALL_ROWS and config().weight_bits == 16
+    assert ROWS == SMALL.rows and config().weight_bits == 16

@@ -18,6 +18,7 @@ from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
 from setun.models.random import random_image
 from setun.sim.simulator import SimulatedChip, compile_chip
+from setun.sim.simulator.dot import SIMULATOR
 
 INSTRUCTIONS = 32  # a power of two: program memory without a gap, some of it unused
 PATIENCE = 17  # cycles, as an exponent: a pass of the chip below takes a fifth of it
@@ -36,7 +37,7 @@ def config(image: Image) -> ChipConfig:
 
 @pytest.fixture(scope="module")
 def client(image: Image, config: ChipConfig) -> Iterator[ChipClient]:
-    chip = Chip(config, place(image, config), "simulator", patience=PATIENCE)
+    chip = Chip(config, place(image, config), SIMULATOR, patience=PATIENCE)
     executable = compile_chip(to_verilog(chip, TOP), TOP, config.divisor)
     with SimulatedChip(executable) as chip, open_port(chip.port, config.baud) as port:
         yield ChipClient(port)

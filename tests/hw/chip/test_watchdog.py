@@ -24,9 +24,9 @@ from setun.hw.emit.verilog import TOP
 from setun.models.load import load_model
 from setun.sim.golden import GoldenModel
 from setun.sim.memories.bulk import bulk_verilog
-from setun.sim.memories.system import memory_model, model_words, system_contents
+from setun.sim.memories.kinds import memory_model, system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
-from setun.sim.simulator.dot import dot_verilog
+from setun.sim.simulator.dot import SIMULATOR, dot_verilog
 
 PROMPT, COUNT = [3, 1, 4, 1, 5], 8
 pytestmark = pytest.mark.timeout(900)
@@ -145,8 +145,8 @@ class FlakySystem(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.chip = chip = Chip(self.config, technology="simulator", patience=PATIENCE)
-        m.submodules.memory = memory = memory_model(self.config)
+        m.submodules.chip = chip = Chip(self.config, technology=SIMULATOR, patience=PATIENCE)
+        m.submodules.memory = memory = memory_model(self.config).component(self.config)
         wiring.connect(m, chip.memory, memory.axi)
         time, away = Signal(PERIOD), Signal()
         m.d.sync += [time.eq(time + 1), away.eq(time[-2:].all())]
@@ -162,7 +162,7 @@ def test_a_memory_that_stops_and_comes_back(image: Image) -> None:
     base = ChipConfig(columns=8, rows=8, lanes=4, packing="1.6b", memory="axi4-64", contexts=2)
     config = simulated_config(sized_for(image, base))
     verilog = to_verilog(FlakySystem(config), TOP) + dot_verilog(config.columns)
-    verilog += bulk_verilog(*model_words(config))
+    verilog += bulk_verilog(*memory_model(config).words(config))
     contents = system_contents(config, place(image, config)).items()
     files = {name: memory_file(c.words, c.width) for name, c in contents}
     executable = compile_chip(verilog, TOP, config.divisor, init_files=files)

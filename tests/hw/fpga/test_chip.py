@@ -148,7 +148,7 @@ def test_dry_run_connects_the_boards_flash(
         (["--board", "ulx3s-85f", "--set", "memory=tape"], "memory: must be one of onchip"),
         (["--board", "ulx3s-85f", "--clock", "900"], "MHz"),
         (["--board", "ulx3s-85f", "--set", "baud=40000000"], "baud"),
-        (["--board", "ulx3s-85f", "--set", "weight_words=20000"], "DP16KD of 208"),
+        (["--board", "ulx3s-85f", "--set", "weight_words=20000"], "of 208 blocks of RAM"),
         (["--board", "ulx3s-85f", "--set", "weight_words=9"], "weight_words 2516 of 9"),
     ],
 )

@@ -11,8 +11,9 @@ from amaranth.lib.wiring import In, Out
 
 from setun import boards
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.flow import build_bitstream, unit_report
+from setun.hw.fpga.flow.bitstream import build_bitstream
 from setun.hw.fpga.flow.cache import Cache
+from setun.hw.fpga.flow.unit import unit_report
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,7 @@ def test_tools_build_the_same_bytes_twice(tmp_path: Path):
             cache=Cache(tmp_path / f"cache-{attempt}"),
         )
         assert result["timing_met"] and result["fmax_mhz"] > 60
-        assert result["utilisation"]["EHXPLLL"] == [1, 4]
+        assert result["utilisation"]["plls"] == [1, 4]
         for cell, count in BOARD.capacity.items():
             assert result["utilisation"][cell][1] == count
         bits.add((tmp_path / attempt / "echo.bit").read_bytes())
@@ -90,7 +91,7 @@ def test_tools_refuse_what_cannot_meet_timing(tmp_path: Path):
 
 
 def test_tools_refuse_what_does_not_fit(tmp_path: Path):
-    with pytest.raises(SetunError, match=r"DP16KD \d+ of 208"):
+    with pytest.raises(SetunError, match=r"block_ram \d+ of 208"):
         build_bitstream(
             Huge,
             BOARD,

@@ -9,16 +9,16 @@ from setun.firmware.image.terminal_tables import SETTINGS, WORDS
 
 
 def run(
-    case: str, seed: int, text: list[int], *, divisor: int = 4, small: bool = False, **more: int
+    case: str, seed: int, text: list[int], *, divisor: int = 4, shared: bool = False, **more: int
 ) -> None:
     parameters = {"divisor": divisor, "text": text, **more}
-    chip = ToyChip(divisor, 1, text, small=small)
+    chip = ToyChip(divisor, 1, text, shared=shared)
     run_bench(chip, "hw.link.bench_terminal", parameters=parameters, testcase=case, seed=seed)
 
 
-@pytest.mark.parametrize("small", [False, True])
-def test_lines(small: bool) -> None:
-    run("lines", 31, text_words(9, 31), small=small, lines=12)
+@pytest.mark.parametrize("shared", [False, True])
+def test_lines(shared: bool) -> None:
+    run("lines", 31, text_words(9, 31), shared=shared, lines=12)
 
 
 @pytest.mark.slow
@@ -28,10 +28,10 @@ def test_many_lines(newline: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("small", [False, True])
-def test_turns(small: bool) -> None:
-    # The small chip's is up to twice as long.
-    run("turns", 33, text_words(9, 33), small=small, silence=40 if small else 20)
+@pytest.mark.parametrize("shared", [False, True])
+def test_turns(shared: bool) -> None:
+    # The core's, of a shared memory, is up to twice as long.
+    run("turns", 33, text_words(9, 33), shared=shared, silence=40 if shared else 20)
 
 
 def test_stops() -> None:

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from setun.hw.link import Link
 from setun.hw.link.sharing import silence_bits
-from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.link.signature import DONE, GENERATE, TOKEN, Ties
 from setun.hw.small.pulse import Pulse
 
 INFO = bytes(range(1, 100)) + bytes(30)
@@ -142,26 +142,24 @@ class ToyChip(wiring.Component):
     """`Link` with every core-side port answered, each after a random number of cycles.
 
     Its counters: state resets, stops, prompt tokens, tokens, ends, broken promises of the link.
-    With `text`, words of the space TEXT, it has a terminal; `small` is the link's.
+    With `text`, words of the space TEXT, it has a terminal; `shared` is that of the link's ties.
     """
 
     rx: In(1, init=1)
     tx: Out(1, init=1)
 
     def __init__(
-        self, divisor: int, contexts: int = 1, text: Sequence[int] = (), *, small: bool = False
+        self, divisor: int, contexts: int = 1, text: Sequence[int] = (), *, shared: bool = False
     ) -> None:
         self.divisor = divisor
-        self.small = small
         self.contexts = contexts
         self.text = text
+        self.ties = Ties(counters=COUNTERS, contexts=contexts, terminal=bool(text), shared=shared)
         super().__init__()
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.link = link = Link(
-            INFO, self.divisor, COUNTERS, self.contexts, terminal=bool(self.text), small=self.small
-        )
+        m.submodules.link = link = Link(INFO, self.divisor, self.ties)
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
 
         noise = Signal(32, init=0xACE1_1234)
@@ -218,8 +216,8 @@ class ToyChip(wiring.Component):
         return m
 
     def _lookup(self, m: Module, link: Link, port: Any, noise: Signal) -> None:
-        """Words of the space TEXT, three cycles late; of a small chip whenever it likes."""
-        if not self.small:
+        """Words of the space TEXT, three cycles late; whenever it likes of a shared memory."""
+        if not self.ties.shared:
             address = Signal(10)
             m.d.sync += address.eq(link.text_address)
             m.d.comb += [port.addr.eq(address), link.text.eq(port.data)]

@@ -6,8 +6,10 @@ from amaranth.lib.wiring import Out
 
 from bench.harness import Parts
 from bench.runner import run_bench
-from setun.firmware.config import SECTOR, ChipConfig
-from setun.hw.memory.external import ExternalWeights, flash_part
+from setun.firmware.config import ChipConfig
+from setun.firmware.memory_kinds import SECTOR
+from setun.hw.memory.external import ExternalWeights
+from setun.hw.memory.kinds import memory_gateware
 from setun.sim.memories.flash import FlashModel
 
 WORDS = 200
@@ -44,7 +46,7 @@ class ExternalSystem(wiring.Component):
         if self.config.memory == "qspi":
             c = self.config
             m.submodules.flash = flash = FlashModel(
-                flash_part(c),
+                memory_gateware(c).part(c),
                 c.clock_hz,
                 first=c.flash_base,
                 depth=SECTOR,

@@ -8,7 +8,8 @@ from bench.harness import Parts, Unpackers, WeightPath
 from bench.runner import run_bench
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.ternary import TRIT_DECODE, pack_2b, pack_trits
-from setun.hw.memory.store import Store, segments
+from setun.hw.memory.blocks import segments
+from setun.hw.memory.store import Store
 
 PERIOD_STEPS = 10_000  # of the benches' clock, in picoseconds
 

@@ -17,14 +17,16 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container
 from setun.firmware.image.memory_layout import place, sized_for
-from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks, with_blocks
-from setun.hw.fpga.families import family
+from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill, recover, rows
 from setun.hw.fpga.flow.finished import Finished, parse
 from setun.hw.fpga.flow.marks import contents, markable, marks
 from setun.hw.fpga.flow.toolchain import find_tool
-from setun.hw.memory.store import Store, bus_signature, segments
+from setun.hw.memory.blocks import segments
+from setun.hw.memory.store import Store, bus_signature
 from setun.models.random import random_image
+
+PATCHING = ECP5.patching
 
 IMAGE = random_image((64, 1, 64), seed=5)
 CONFIG = sized_for(IMAGE, ChipConfig(columns=8, rows=4, lanes=2, packing="1.6b"))
@@ -37,8 +39,8 @@ def config_text(blocks: dict[int, np.ndarray]) -> str:
     zero = np.zeros((BYTES, 9), np.uint8)
     empty = "\n".join([" ".join(["000"] * 8)] * (BYTES // 8))
     text += "".join(f".bram_init {number}\n{empty}\n\n" for number in blocks)
-    assert all((block == zero).all() for block in config_blocks(text).values())
-    return with_blocks(text, blocks)
+    assert all((block == zero).all() for block in PATCHING.layout_blocks(text).values())
+    return PATCHING.with_blocks(text, blocks)
 
 
 def finished() -> Finished:
@@ -53,6 +55,7 @@ def finished() -> Finished:
                 number += 1
     text = config_text(fill(pieces, contents(CONFIG, marks(CONFIG))) | {1: other(1)})
     return Finished(
+        family=ECP5,
         name="setun",
         config=CONFIG,
         work="0" * 24,
@@ -184,9 +187,9 @@ def test_stores_are_found_in_their_netlist(tmp_path: Path) -> None:
     """As synthesis lays them out; small ones lie in block RAM too."""
     room = Room()
     (tmp_path / "room.il").write_text(str(rtlil.convert(room, name="room", emit_src=False)))
-    (tmp_path / "synth.ys").write_text(family("ecp5").synthesis.format(name="room"))
+    (tmp_path / "synth.ys").write_text(ECP5.flow().synthesis.format(name="room"))
     subprocess.run([*find_tool("yosys").command, "-q", "-s", "synth.ys"], cwd=tmp_path, check=True)
-    blocks = netlist_blocks(json.loads((tmp_path / "room.json").read_text()))
+    blocks = PATCHING.netlist_blocks(json.loads((tmp_path / "room.json").read_text()))
     marked = {}
     for store in room.stores:
         bits, start = room.marked[store.name], 0
@@ -205,7 +208,7 @@ def test_file_round_trip_and_model() -> None:
     data = chip.dump()
     assert parse(data, "f") == chip and parse(data, "f").dump() == data
     placement = place(IMAGE, CONFIG)
-    blocks = config_blocks(chip.with_model(placement))
+    blocks = PATCHING.layout_blocks(chip.with_model(placement))
     np.testing.assert_array_equal(blocks[1], other(1))
     there = fill(chip.pieces, contents(CONFIG, placement))
     assert all((blocks[number] == block).all() for number, block in there.items())

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from bench.folders import ROOT
 from setun import boards
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.flow import build_bitstream, design_for
+from setun.hw.fpga.flow.bitstream import build_bitstream, design_for
 from setun.hw.fpga.flow.cache import Cache
 
 BOARD = boards.get("ulx3s-85f")
@@ -126,7 +126,7 @@ def test_build_leaves_bitstream_and_report(scripted: Scripted):
         "fmax_mhz": 71.0,
         "clock_mhz": 60.0,
         "timing_met": True,
-        "utilisation": {"TRELLIS_COMB": [5, 83640]},
+        "utilisation": {"luts": [5, 83640]},
         "cycles_per_token": 100,
         "tokens_per_second": 600_000.0,
         "seed": 4,
@@ -170,7 +170,7 @@ def test_missed_timing_is_refused_and_reported(scripted: Scripted):
 
 def test_design_that_does_not_fit_never_reaches_placement(scripted: Scripted):
     scripted.plan(cells={"DP16KD": 209, "LUT4": 1})
-    with pytest.raises(SetunError, match=r"DP16KD 209 of 208"):
+    with pytest.raises(SetunError, match=r"block_ram 209 of 208"):
         scripted.build()
     assert scripted.calls() == ["yosys"]
     assert scripted.left() == {"yosys.log"}

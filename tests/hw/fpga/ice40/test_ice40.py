@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hw.fpga.test_chip import invoke
 from setun import boards
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.ice40 import top as ice40
+from setun.hw.fpga.ice40 import pll as ice40
 
 BUILD = ("build", "--board", "icebreaker", "--model", "shakespeare-small", "-o")
 

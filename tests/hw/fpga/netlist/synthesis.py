@@ -14,7 +14,7 @@ from setun.hw.fpga.flow.toolchain import find_tool
 def synthesised(component: Any, name: str, kind: str, folder: Path) -> str:
     """Verilog of a component's netlist, of cells of the family `kind`."""
     (folder / f"{name}.il").write_text(str(rtlil.convert(component, name=name, emit_src=False)))
-    script = family(kind).synthesis.format(name=name) + f"write_verilog -noattr {name}.v\n"
+    script = family(kind).flow().synthesis.format(name=name) + f"write_verilog -noattr {name}.v\n"
     (folder / "synth.ys").write_text(script)
     command = [*find_tool("yosys").command, "-q", "-s", "synth.ys"]
     subprocess.run(command, cwd=folder, check=True)

@@ -15,6 +15,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import place, sized_for
 from setun.firmware.link import ChipClient, open_port
 from setun.hw.chip import Chip
+from setun.hw.fpga.families import ICE40
 from setun.models.load import load_model
 from setun.models.random import random_image
 from setun.sim.simulator import SimulatedChip, compile_chip
@@ -39,7 +40,7 @@ def running(gates: str, kind: str, made: ChipConfig) -> Iterator[ChipClient]:
 def test_ice40_equals_golden(tmp_path: Path) -> None:
     """Loaded over the link: a bitstream does not fill single-port RAM."""
     small, image = config(), load_model(MODEL)
-    gates = synthesised(Chip(small, None, "ice40", accumulators=True), "setun", "ice40", tmp_path)
+    gates = synthesised(Chip(small, None, ICE40.flow_technology), "setun", "ice40", tmp_path)
     counts = cells(gates)
     print(dict(sorted(counts.items())))
     assert {"SB_LUT4", "SB_RAM40_4K", "SB_SPRAM256KA"} <= counts.keys()

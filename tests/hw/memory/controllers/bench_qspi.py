@@ -11,7 +11,7 @@ from cocotb.utils import get_sim_time
 from bench import context
 from bench.streams import StreamSink, StreamSource
 from hw.memory.controllers.qspi_harness import OTHER_BITS, content
-from setun.firmware.config import SECTOR
+from setun.firmware.memory_kinds import SECTOR
 from setun.hw.memory.controllers.port import MAX_BEATS, bus_request, read_request
 from setun.sim.memories.flash_rules import WORDS, Rule
 

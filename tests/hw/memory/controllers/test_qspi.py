@@ -12,7 +12,7 @@ from bench.harness import Parts
 from bench.runner import run_bench
 from hw.memory.controllers.qspi_harness import FlashSystem, flash_model
 from setun.firmware.errors import SetunError
-from setun.hw.fpga.flow import unit_report
+from setun.hw.fpga.flow.unit import unit_report
 from setun.hw.memory.controllers.qspi import QspiFlash
 from setun.hw.memory.controllers.qspi_parts import PARTS
 

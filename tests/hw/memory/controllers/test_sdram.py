@@ -9,7 +9,7 @@ import pytest
 from bench.harness import Parts
 from bench.runner import run_bench
 from hw.memory.controllers.sdram_harness import SdramSystem, SequentialReader
-from setun.hw.fpga.flow import unit_report
+from setun.hw.fpga.flow.unit import unit_report
 from setun.hw.memory.controllers.sdram import SdramController
 from setun.hw.memory.controllers.sdram_timing import PARTS
 

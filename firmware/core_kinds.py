@@ -1,0 +1,89 @@
+"""Cores that a chip may have, as everything but gateware needs to know them.
+
+A core is one object here, and one in each table that is keyed by its name: `setun.hw.cores`,
+`setun.estimate.cores`. `tests/` refuses a core that a table lacks.
+"""
+
+from typing import TYPE_CHECKING
+
+from setun.firmware.errors import SetunError
+from setun.firmware.numerics.options import Numerics
+
+if TYPE_CHECKING:
+    from setun.firmware.config import ChipConfig
+
+
+class CoreKind:
+    """Limits and order of work of one core; which one a chip has, its memory's kind says.
+
+    Members
+    -------
+    name
+        Of the core in tables.
+    """
+
+    name: str
+
+    def check(self, config: "ChipConfig") -> None:
+        """Refuse what the core has no units for: SetunError."""
+        raise NotImplementedError
+
+    def panel(self, config: "ChipConfig") -> int:
+        """Row groups that the array takes through a block of columns before the next block."""
+        raise NotImplementedError
+
+
+class ParallelKind(CoreKind):
+    """Units side by side, `lanes` elements wide: `setun.hw.core`."""
+
+    name = "parallel"
+
+    def check(self, config: "ChipConfig") -> None:
+        """Refuse sizes that are no powers of two."""
+        for name in ("columns", "rows", "lanes"):
+            value = getattr(config, name)
+            if value < 1 or value & (value - 1):
+                raise SetunError(name, "must be a power of two", value)
+
+    def panel(self, config: "ChipConfig") -> int:
+        """As many as cycles pass until the next block's codes are made; few, to be done early."""
+        return min(max(4, config.columns // config.lanes), 16)
+
+
+class SmallKind(CoreKind):
+    """One number after the other, for the smallest FPGAs: `setun.hw.small`."""
+
+    name = "small"
+    rows = 10  # two bytes of trits
+
+    def check(self, config: "ChipConfig") -> None:
+        """Refuse all but the one shape of its array, and other numerics than the default's."""
+        needed = {
+            "columns": 1,
+            "rows": self.rows,
+            "pump": 1,
+            "lanes": 1,
+            "contexts": 1,
+            "packing": "1.6b",
+        }
+        for name, value in needed.items():
+            if getattr(config, name) != value:
+                rule = f"must be {value} with memory {config.memory}"
+                raise SetunError(name, rule, getattr(config, name))
+        n = config.numerics
+        if n != Numerics(vector=n.vector) or n.vector.width > 16:
+            raise SetunError(
+                "numerics",
+                "must be the default but for a vector format of at most 16 bits "
+                f"with memory {config.memory}",
+                str(n.to_dict()),
+                "vector = [6, 9]",
+            )
+
+    def panel(self, config: "ChipConfig") -> int:
+        """A row group after the other."""
+        return 1
+
+
+PARALLEL, SMALL = ParallelKind(), SmallKind()
+CORES: dict[str, CoreKind] = {core.name: core for core in (PARALLEL, SMALL)}

@@ -1,0 +1,81 @@
+"""The core of parallel units, as chip, flow and estimate ask for it."""
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.image.memory_layout import Placement, Space
+from setun.hw.control.generation import COUNTERS
+from setun.hw.core import Core, ties
+from setun.hw.link.signature import Ties
+from setun.hw.memory.blocks import Ram, segments
+from setun.hw.memory.contents import Contents, filled
+from setun.hw.memory.external import check_capacity, queue_ram
+from setun.hw.memory.kinds import memory_gateware
+from setun.hw.memory.spaces import shapes, slot_depth
+from setun.hw.technology import Technology
+from setun.hw.vector.products import products_shape
+
+BLOCK = Ram(512, 36)  # what fits into a block of an ECP5 and is counted as one
+FIXED_BLOCKS = 5  # tables of roots and noise; the link's buffers
+
+
+class ParallelGateware:
+    """Gateware of `setun.hw.core.Core`; see `setun.hw.cores.CoreGateware`."""
+
+    counters: tuple[str, ...] = COUNTERS
+
+    def ties(self, config: ChipConfig) -> Ties:
+        """Counters, contexts, and a memory for text alone."""
+        return ties(config)
+
+    def component(
+        self,
+        config: ChipConfig,
+        placement: Placement | None,
+        technology: Technology,
+        *,
+        round_trip: int,
+        patience: int | None,
+    ) -> Core:
+        """The core."""
+        return Core(config, placement, technology, round_trip=round_trip, patience=patience)
+
+    def check(self, config: ChipConfig) -> None:
+        """Weights in an external memory must fit it."""
+        check_capacity(config)
+
+    def on_chip_weights(self, config: ChipConfig) -> int | None:
+        """As many as block RAM has room for."""
+        return None
+
+    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+        """The stores, segment by segment, and what is inside of the memory's controller."""
+        found = {}
+        for space, shape in shapes(config).items():
+            outside = config.external and space is Space.WEIGHTS
+            if outside or space not in placement.spaces:
+                continue
+            name = space.name.lower()
+            words = shape.words(placement.spaces[space])
+            start = 0
+            for k, depth in enumerate(segments(shape.depth, shape.width)):
+                part = words[start : start + depth]
+                found[f"memories.{name}.{name}{k}"] = filled(shape.width, depth, part)
+                start += depth
+        inside = memory_gateware(config).contents(config, placement)
+        return found | {f"outside.controller.{name}": held for name, held in inside.items()}
+
+    def rams(self, config: ChipConfig) -> dict[str, list[Ram]]:
+        """The stores, segment by segment, queues, slots and tables."""
+        found = {}
+        for space, shape in shapes(config).items():
+            if space is Space.WEIGHTS and config.external:
+                continue
+            parts = [Ram(depth, shape.width) for depth in segments(shape.depth, shape.width)]
+            found[space.name.lower()] = (2 if space is Space.VECTOR else 1) * parts
+        found["slots"] = [Ram(slot_depth(config), 8 * config.columns)]
+        if config.external:
+            found["queue"] = [Ram(*queue_ram(config))]
+        found["products"] = [Ram(*products_shape(config))]
+        found["sigmoid"] = config.lanes * [BLOCK]
+        reciprocals = not (config.numerics.fp8 or config.numerics.lmul)
+        found["tables and link"] = (FIXED_BLOCKS + reciprocals) * [BLOCK]
+        return found

@@ -1,0 +1,70 @@
+"""How fast words come from each kind of weight memory, and what its gateware costs: one list."""
+
+from setun.estimate.supply import Supply
+from setun.firmware.config import ChipConfig
+from setun.hw.memory.controllers.sdram_timing import sdram_timing
+from setun.hw.memory.kinds import BURST, LATENCY, memory_gateware
+
+AXI_LATENCY = 50  # cycles of the slave that the bench has; not the chip's to know
+FIRST = 24  # cycles until the first word of a memory outside
+
+
+class MemoryEstimate:
+    """Estimate of a memory outside block RAM that delivers a beat whenever it may.
+
+    Parameters
+    ----------
+    term
+        What the estimator calls its controller's cost, "" for none.
+    latency
+        Cycles until the first word, beyond those of any.
+    """
+
+    def __init__(self, term: str, latency: int = 0) -> None:
+        self.term, self.latency = term, latency
+
+    def efficiency(self, config: ChipConfig) -> float:
+        """Share of cycles in which the pins carry data."""
+        return 1.0
+
+    def supply(self, config: ChipConfig) -> Supply:
+        """Weight words as the array gets them."""
+        port = config.weight_port / config.weight_bits
+        depth = max(16.0, (LATENCY + BURST) * port)
+        return Supply(port * self.efficiency(config), depth, float(FIRST + self.latency))
+
+
+class BlockRam(MemoryEstimate):
+    """Block RAM: a word every cycle."""
+
+    def supply(self, config: ChipConfig) -> Supply:
+        return Supply()
+
+
+class Sdram(MemoryEstimate):
+    """An SDRAM, which is refreshed in the other cycles."""
+
+    def efficiency(self, config: ChipConfig) -> float:
+        timing = sdram_timing(memory_gateware(config).part(config), config.clock_hz)
+        return 1 - (timing.rp + timing.rfc + 1) / timing.refresh_interval
+
+
+_SDRAM, _AXI4, _SPRAM = Sdram("sdram"), MemoryEstimate("axi4", AXI_LATENCY), MemoryEstimate("spram")
+ESTIMATES: dict[str, MemoryEstimate] = {
+    "onchip": BlockRam(""),
+    "sdram-16": _SDRAM,
+    "sdram-32": _SDRAM,
+    "axi4-64": _AXI4,
+    "axi4-128": _AXI4,
+    "axi4-256": _AXI4,
+    "axi4-512": _AXI4,
+    "qspi": MemoryEstimate("qspi", 40),
+    "spram": _SPRAM,
+    "spram-16": _SPRAM,
+}
+TERMS = tuple(dict.fromkeys(each.term for each in ESTIMATES.values() if each.term))
+
+
+def memory_estimate(config: ChipConfig) -> MemoryEstimate:
+    """The estimate of a chip's weight memory."""
+    return ESTIMATES[config.memory]

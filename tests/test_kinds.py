@@ -1,0 +1,143 @@
+"""Memories, cores and FPGA families are objects: a list in each layer, and no name decides."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.folders import ROOT
+from setun import boards
+from setun.estimate import cores as core_estimates
+from setun.estimate import memories as memory_estimates
+from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import CORES
+from setun.firmware.link import identity
+from setun.firmware.memory_kinds import KINDS, ONCHIP
+from setun.hw import cores
+from setun.hw.fpga.families import FAMILIES
+from setun.hw.fpga.family import WORDS
+from setun.hw.memory import kinds
+from setun.sim.memories import kinds as models
+
+MEMORY_TABLES = {
+    "gateware": kinds.GATEWARE,
+    "model": models.MODELS,
+    "estimate": memory_estimates.ESTIMATES,
+}
+CORE_TABLES = {"gateware": cores.CORES, "estimate": core_estimates.CORES}
+# As chips report them: the order stays.
+REPORTED = [
+    "onchip",
+    "sdram-16",
+    "sdram-32",
+    "axi4-64",
+    "axi4-128",
+    "axi4-256",
+    "axi4-512",
+    "qspi",
+    "spram",
+    "spram-16",
+]
+# INFO records of chips that were built before kinds were objects.
+RECORDS = {
+    "ulx3s-85f": """
+        06a7b8fe4281a7af1420100204010004080900000009d4090000c0280000550000000002000000030000
+        80010000904e5a03c0c62d0000002000000000000100000000000000000000000000000000000000
+    """,
+    "icebreaker": """
+        067215123da2c6de20010a0101010901060900000009a0b40000201c00003b0000008001000000020000
+        00010000406f400140420f0000002000000000000100000000000000000000000000000000000000
+    """,
+}
+
+
+def lacking(names: set[str], tables: dict[str, dict]) -> dict[str, set[str]]:
+    """What each table has not, or has too much."""
+    return {layer: names ^ table.keys() for layer, table in tables.items() if names ^ table.keys()}
+
+
+def test_every_layer_has_every_memory() -> None:
+    assert lacking(set(KINDS), MEMORY_TABLES) == {}
+    assert lacking({*KINDS, "hbm"}, MEMORY_TABLES) == {layer: {"hbm"} for layer in MEMORY_TABLES}
+
+
+def test_every_layer_has_every_core() -> None:
+    assert lacking(set(CORES), CORE_TABLES) == {}
+    assert {kind.core.name for kind in KINDS.values()} == set(CORES)
+
+
+def test_memories_answer_what_follows_from_them() -> None:
+    for name, kind in KINDS.items():
+        assert kind.name == name and kind.external is (kind is not ONCHIP)
+        assert bool(kind.sector) is (kind.loading.value == "flash")
+        gateware = kinds.GATEWARE[name]
+        assert hasattr(gateware, "usual") is kind.parts
+        if kind.parts:
+            assert gateware.usual in gateware.parts
+
+
+def test_order_in_the_info_record() -> None:
+    assert identity.MEMORIES[: len(REPORTED)] == tuple(REPORTED)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_of_older_chips(name: str) -> None:
+    record = bytes.fromhex(RECORDS[name])
+    config = identity.decode(record)
+    assert identity.encode(config) == record
+    options = boards.get(name).usual({})
+    assert all(config.to_dict()[key] == value for key, value in options.items())
+
+
+def test_configurations_of_another_core_are_refused_by_it() -> None:
+    with pytest.raises(Exception, match="columns: must be 1 with memory spram-16"):
+        ChipConfig(memory="spram-16")
+    with pytest.raises(Exception, match="columns: must be a power of two"):
+        replace(ChipConfig(), columns=24)
+
+
+def test_resources_have_neutral_names() -> None:
+    for name, family in FAMILIES.items():
+        assert family.name == name
+        known = set(family.resources.values())
+        assert known <= {*WORDS, "plls", "lut_ram_ports"}
+        assert {resource for costs in family.costs.values() for resource in costs} <= known
+    for name in boards.names():
+        board = boards.get(name)
+        assert board.capacity.keys() <= set(board.fpga.resources.values())
+
+
+def decided_by_name(path: Path, names: set[str]) -> list[str]:
+    """Comparisons in a file with one of the names, or with what some begin with."""
+    tested = {"startswith", "endswith", "partition", "split", "removeprefix", "index"}
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        parts: list[ast.AST] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            parts = list(node.args) if node.func.attr in tested else []
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        texts = [n.value for p in parts for n in ast.walk(p) if isinstance(n, ast.Constant)]
+        found += [f"{path}:{node.lineno} {text}" for text in texts if text in names]  # type: ignore[attr-defined]
+    return found
+
+
+def test_no_name_decides() -> None:
+    names = {*KINDS, *CORES, *FAMILIES}
+    names |= {name.partition("-")[0] for name in KINDS}
+    sources = [
+        path
+        for room in ("firmware", "hw", "sim", "setun", "train")
+        for path in (ROOT / room).rglob("*.py")
+    ]
+    assert len(sources) > 200
+    assert [line for path in sources for line in decided_by_name(path, names)] == []
+
+
+def test_a_name_that_decides_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text('if memory == "qspi" or memory.startswith("sdram"):\n    pass\n')
+    assert len(decided_by_name(path, {"qspi", "sdram"})) == 2
