@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
@@ -42,7 +43,19 @@ def to_verilog(component: Component, name: str) -> str:
         )
         design = _Design(netlist)
         text = design.rtlil()
-    return _with_contents(verilog._convert_rtlil_text(text), design.contents)
+    return _with_contents(verilog_of(text), design.contents)
+
+
+def verilog_of(text: str, *passes: str) -> str:
+    """Verilog of RTLIL `text`, as `amaranth.back.verilog` writes it, after further Yosys passes.
+
+    Amaranth hands Yosys a script with the RTLIL in it, which takes Yosys ten times as long to read.
+    """
+    yosys = find_yosys(lambda version: version >= (0, 40))
+    script = ["proc -nomux -norom", "memory_collect", *passes, "write_verilog -norename"]
+    # Yosys warns of processes that it cannot write; Amaranth makes none of those.
+    arguments = ["-q", "-f", "rtlil", "-p", "; ".join(script), "-"]
+    return str(yosys.run(arguments, text, ignore_warnings=True))
 
 
 @contextmanager

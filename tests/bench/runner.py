@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 from numpy.typing import ArrayLike
 
@@ -20,14 +20,19 @@ from bench.cells import linked
 from bench.context import FOLDER
 from bench.simulator import compiled, simulator, tools
 from bench.waves import write_gtkw
+from setun.hw.emit.conversion import verilog_of
 
 WAVES = "SETUN_BENCH_WAVES"  # environment variable behind pytest's --waves
+# Of Amaranth, for other tools than simulators.
+ATTRIBUTES = "generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding"
 _written: set[Path] = set()
 
 
 def to_verilog(component: Component, name: str = "top") -> str:
     """Verilog of a component: the same text for the same design, on any machine."""
-    return str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+    unwanted = " ".join(f"-remove {name}" for name in ATTRIBUTES)
+    text = rtlil.convert(component, name=name, emit_src=False)
+    return verilog_of(text, f"attrmap {unwanted}", f"attrmap -modattr {unwanted}")
 
 
 def run_bench(
