@@ -1,4 +1,4 @@
-"""What a chip is made of: the one configuration that gateware, placement and estimates share."""
+"""What a chip is made of: the one configuration that gateware, layout and estimates share."""
 
 import hashlib
 import json

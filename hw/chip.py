@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.firmware.link import identity
 from setun.hw.cores import core_gateware
 from setun.hw.link.link import Link
@@ -27,7 +27,7 @@ class Chip(wiring.Component):
     ----------
     config
         What the chip is made of.
-    placement
+    layout
         The model in its memories at power-on; None for a blank chip.
     technology
         Cells of array, single-port RAM and accumulators.
@@ -59,19 +59,19 @@ class Chip(wiring.Component):
     def __init__(
         self,
         config: ChipConfig,
-        placement: Placement | None = None,
+        layout: MemoryLayout | None = None,
         technology: Technology = GENERIC,
         *,
         round_trip: int = 1,
         patience: int | None = None,
     ) -> None:
         self.config = config
-        self.placement = placement
+        self.layout = layout
         kind = core_gateware(config)
         kind.check(config)
         self.ties = kind.ties(config)
         self.core: Any = kind.component(
-            config, placement, technology, round_trip=round_trip, patience=patience
+            config, layout, technology, round_trip=round_trip, patience=patience
         )
         self.beats: Signal | None = self.core.beats
         self.pads = memory_gateware(config).pads

@@ -8,7 +8,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import LEAD, WeightReader, lead
 from setun.hw.control import watchdog
@@ -36,7 +36,7 @@ class Core(wiring.Component):
     ----------
     config
         Sizes and formats.
-    placement
+    layout
         Initial memory contents; None leaves the chip blank, to be loaded over the link.
     technology
         Cells of the array and of a memory inside the FPGA.
@@ -59,7 +59,7 @@ class Core(wiring.Component):
     def __init__(
         self,
         config: ChipConfig,
-        placement: Placement | None = None,
+        layout: MemoryLayout | None = None,
         technology: Technology = GENERIC,
         *,
         round_trip: int = 1,
@@ -67,7 +67,7 @@ class Core(wiring.Component):
     ) -> None:
         self.config, self.technology = config, technology
         self.patience = watchdog.patience(config) if patience is None else patience
-        self.placement = placement
+        self.layout = layout
         self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
         link = core_members(ties(config))
         members = {name: member.flip() for name, member in link.items()}
@@ -82,7 +82,7 @@ class Core(wiring.Component):
         # What a pass may leave behind starts over with the units; memories keep their words, and
         # an external memory its transfers: they are dropped by the next pass.
         self.restart: Callable[[Any], Any] = ResetInserter(dog.hung)
-        m.submodules.memories = memories = Memories(c, self.placement)
+        m.submodules.memories = memories = Memories(c, self.layout)
         sequencer = Sequencer(c)
         array = TernaryArray(c, self.technology, lead=lead(c))
         quantiser = Quantiser(c, early=array.early)

@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.link.signature import Ties
 from setun.hw.memory.blocks import Ram
 from setun.hw.memory.contents import Contents
@@ -24,7 +24,7 @@ class CoreGateware(Protocol):
     def component(
         self,
         config: ChipConfig,
-        placement: Placement | None,
+        layout: MemoryLayout | None,
         technology: Technology,
         *,
         round_trip: int,
@@ -38,7 +38,7 @@ class CoreGateware(Protocol):
     def on_chip_weights(self, config: ChipConfig) -> int | None:
         """Weights that the core's own memories hold; None where they share block RAM."""
 
-    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """What its memories hold once a model is loaded, by name below the core."""
 
     def rams(self, config: ChipConfig) -> dict[str, list[Ram]]:

@@ -1,7 +1,7 @@
 """The core of parallel units, as chip, flow and estimate ask for it."""
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.hw.control.generation import COUNTERS
 from setun.hw.core import Core, ties
 from setun.hw.link.signature import Ties
@@ -29,14 +29,14 @@ class ParallelGateware:
     def component(
         self,
         config: ChipConfig,
-        placement: Placement | None,
+        layout: MemoryLayout | None,
         technology: Technology,
         *,
         round_trip: int,
         patience: int | None,
     ) -> Core:
         """The core."""
-        return Core(config, placement, technology, round_trip=round_trip, patience=patience)
+        return Core(config, layout, technology, round_trip=round_trip, patience=patience)
 
     def check(self, config: ChipConfig) -> None:
         """Weights in an external memory must fit it."""
@@ -46,21 +46,21 @@ class ParallelGateware:
         """As many as block RAM has room for."""
         return None
 
-    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """The stores, segment by segment, and what is inside of the memory's controller."""
         found = {}
         for space, shape in shapes(config).items():
             outside = config.external and space is Space.WEIGHTS
-            if outside or space not in placement.spaces:
+            if outside or space not in layout.spaces:
                 continue
             name = space.name.lower()
-            words = shape.words(placement.spaces[space])
+            words = shape.words(layout.spaces[space])
             start = 0
             for k, depth in enumerate(segments(shape.depth, shape.width)):
                 part = words[start : start + depth]
                 found[f"memories.{name}.{name}{k}"] = filled(shape.width, depth, part)
                 start += depth
-        inside = memory_gateware(config).contents(config, placement)
+        inside = memory_gateware(config).contents(config, layout)
         return found | {f"outside.controller.{name}": held for name, held in inside.items()}
 
     def rams(self, config: ChipConfig) -> dict[str, list[Ram]]:

@@ -1,7 +1,7 @@
 """`python docs/make/quickstart_page.py`: docs/quickstart.md, what is typed and printed.
 
-What a board's chip says is computed by the golden model, what is loaded by the placement, so the
-page is the same as on a board; `tests/docs` runs its commands on simulated chips.
+What a board's chip says is computed by the golden model, what is loaded by the memory layout, so
+the page is the same as on a board; `tests/docs` runs its commands on simulated chips.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ from setun.boards import Board
 from setun.boards.building import usual_chip
 from setun.boards.flashing import Built, plan
 from setun.estimate.boards import measured
-from setun.firmware.image.memory_layout import place
+from setun.firmware.image.memory_layout import lay_out
 from setun.firmware.numerics.options import Numerics
 from setun.models.load import open_model
 from setun.programs import parser, run
@@ -80,7 +80,7 @@ def _board(board: Board) -> str:
     ]
     if config.external:
         image = open_model(board.model).image
-        size = 4 * sum(len(words) for words in place(image, config).spaces.values())
+        size = 4 * sum(len(words) for words in lay_out(image, config).spaces.values())
         parts += [
             f"The weights lie in {config.memory_kind.place}, which a bitstream cannot fill: load "
             "them, after each power-on.",

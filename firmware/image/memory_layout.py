@@ -51,7 +51,7 @@ class Space(IntEnum):
 
 
 @dataclass(frozen=True)
-class Placement:
+class MemoryLayout:
     """Contents of the loadable spaces as the link addresses them: uint32, from address 0.
 
     `sector` is of a flash behind the space of weights: words that are erased together.
@@ -119,14 +119,14 @@ def check_fit(image: Image, config: ChipConfig) -> None:
         )
 
 
-def place(image: Image, config: ChipConfig) -> Placement:
+def lay_out(image: Image, config: ChipConfig) -> MemoryLayout:
     """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
     check_fit(image, config)
     program = _program(image, config)
     # Written for other models too: what was there before would be another model's.
     text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
     gates = image.tables.get(Table.GATES)
-    return Placement(
+    return MemoryLayout(
         {
             Space.PROGRAM: np.concatenate(program).astype(np.uint32),
             Space.WEIGHTS: _weights(image, config),

@@ -4,7 +4,7 @@ from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.array.rows import FAST, needs_fast_clock
 from setun.hw.chip import Chip
 from setun.hw.cores import core_gateware
@@ -38,19 +38,19 @@ def chip_ports(config: ChipConfig, technology: Technology = GENERIC) -> dict[str
 
 
 def chip_verilog(
-    config: ChipConfig, placement: Placement | None = None, technology: Technology = GENERIC
+    config: ChipConfig, layout: MemoryLayout | None = None, technology: Technology = GENERIC
 ) -> str:
     """Verilog of the whole chip, top module `setun`, ports `chip_ports`; deterministic.
 
-    With a placement its block RAM starts with that model; without, the chip starts blank.
+    With a memory layout its block RAM starts with that model; without, the chip starts blank.
     """
-    return to_verilog(Chip(config, placement, technology), TOP)
+    return to_verilog(Chip(config, layout, technology), TOP)
 
 
-def memory_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+def memory_contents(config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
     """What the chip's own memories hold once a model is loaded, by name in `chip_verilog`.
 
     Lets a simulator swap models without compiling the chip again.
     """
-    held = core_gateware(config).contents(config, placement)
+    held = core_gateware(config).contents(config, layout)
     return {f"{TOP}.core.{name}": each for name, each in held.items()}

@@ -57,7 +57,7 @@ class Tools:
         Programs behind it.
     placer_options
         Further options of nextpnr.
-    layout, layout_option
+    placed, placed_option
         Suffix of what nextpnr writes, and its option for it.
     pins, open_pins
         Its options for the file of pins, and for a design without one.
@@ -72,8 +72,8 @@ class Tools:
     synthesis: str
     placer: Spec
     placer_options: tuple[str, ...] = ()
-    layout: str
-    layout_option: str
+    placed: str
+    placed_option: str
     pins: str
     open_pins: str
     packer: Spec
@@ -97,11 +97,11 @@ class Patching(Protocol):
     def netlist_blocks(self, netlist: Mapping[str, Any]) -> dict[str, Block]:
         """Blocks of a netlist of Yosys' `write_json`, by the cell's name."""
 
-    def layout_blocks(self, text: str) -> dict[int, Block]:
-        """Blocks of a layout that nextpnr wrote; SetunError for other text."""
+    def placed_blocks(self, text: str) -> dict[int, Block]:
+        """Blocks of a placed chip that nextpnr wrote; SetunError for other text."""
 
     def with_blocks(self, text: str, blocks: Mapping[int, Block]) -> str:
-        """The layout with these blocks; SetunError where it lacks one of them."""
+        """The placed chip with these blocks; SetunError where it lacks one of them."""
 
 
 class Family:
@@ -129,7 +129,7 @@ class Family:
     block_shapes
         Words of a block of its block RAM, at each data width.
     patching
-        How a model gets into a finished layout; None where it cannot.
+        How a model gets into a finished chip; None where it cannot.
     sram
         Whether programmers reach the FPGA's own memory, beside its flash.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ def filled(width: int, depth: int, words: Sequence[int]) -> Contents:
     return Contents(width, [*words, *[0] * (depth - len(words))])
 
 
-def weight_contents(placement: Placement, width: int, depth: int) -> Contents:
+def weight_contents(layout: MemoryLayout, width: int, depth: int) -> Contents:
     """`depth` words of `width` bits of a memory outside block RAM, zeros behind the weights."""
-    raw = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+    raw = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
     size = width // 8
     words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
     return filled(width, depth, words)

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.memory.contents import Contents, weight_contents
 from setun.hw.memory.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.memory.controllers.axi4 import BOUNDARY, Axi4Reader
@@ -59,7 +59,7 @@ class MemoryGateware:
     def connect(self, m: Module, pins: Any, controller: Any) -> None:
         """Join pins of the chip, `pins`, and the controller."""
 
-    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """Contents of memories inside of the controller, by name."""
         return {}
 
@@ -171,8 +171,8 @@ class Spram(MemoryGateware):
     def controller(self, config: ChipConfig, technology: Technology, round_trip: int) -> Any:
         return spram.SpramWeights(technology)
 
-    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
-        return {"ram": weight_contents(placement, spram.BEAT, spram.DEPTH)}
+    def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
+        return {"ram": weight_contents(layout, spram.BEAT, spram.DEPTH)}
 
 
 class SmallWeights(MemoryGateware):

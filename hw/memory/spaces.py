@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image import terminal_tables as text
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.program.isa import WORDS
 from setun.hw.commands import embed_command
 from setun.hw.link.signature import BUS_REQUEST
@@ -131,9 +131,9 @@ class Memories(wiring.Component):
     are no `weights` if they lie outside the chip, and no `text` without a terminal.
     """
 
-    def __init__(self, config: ChipConfig, placement: Placement | None) -> None:
+    def __init__(self, config: ChipConfig, layout: MemoryLayout | None) -> None:
         self.config = config
-        contents = placement.spaces if placement else {}
+        contents = layout.spaces if layout else {}
         w, v = config.vector.width, config.lanes
 
         def store(

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.program.isa import WORDS
 from setun.hw.control.watchdog import patience as usual_patience
 from setun.hw.link.sharing import silence_bits
@@ -40,9 +40,9 @@ def ties(config: ChipConfig) -> Ties:
     return Ties(terminal=bool(config.terminal), shared=True)
 
 
-def contents(config: ChipConfig, placement: Placement | None) -> dict[str, Contents]:
+def contents(config: ChipConfig, layout: MemoryLayout | None) -> dict[str, Contents]:
     """What the core's memories hold, by the name of their submodule."""
-    spaces = placement.spaces if placement else {}
+    spaces = layout.spaces if layout else {}
     weights = [int(w) >> shift & 0xFFFF for w in spaces.get(Space.WEIGHTS, ()) for shift in (0, 16)]
     if Space.TEXT in spaces:
         weights += [0] * (first_text(config) - len(weights))
@@ -69,7 +69,7 @@ class SmallCore(wiring.Component):
     ----------
     config
         Sizes; of a chip with this core.
-    placement
+    layout
         Initial memory contents in simulation; the single-port RAM of an FPGA starts with anything.
     technology
         Cells of the memories, see `SingleStore`.
@@ -88,7 +88,7 @@ class SmallCore(wiring.Component):
     def __init__(
         self,
         config: ChipConfig,
-        placement: Placement | None = None,
+        layout: MemoryLayout | None = None,
         technology: Technology = GENERIC,
         *,
         patience: int | None = None,
@@ -97,7 +97,7 @@ class SmallCore(wiring.Component):
         members = {name: member.flip() for name, member in core_members(ties(config)).items()}
         super().__init__({**members, "memory": Out(memory_pins(config))})
         self._first_scalar = first_state(config) - len(Scalar)
-        self.contents = contents(config, placement)
+        self.contents = contents(config, layout)
         slow = (
             usual_patience(config) if patience is None else patience,
             silence_bits(config.divisor),

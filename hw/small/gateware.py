@@ -2,7 +2,7 @@
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.firmware.program.isa import WORDS
 from setun.hw.link.signature import Ties
 from setun.hw.memory.blocks import Ram
@@ -28,14 +28,14 @@ class SmallGateware:
     def component(
         self,
         config: ChipConfig,
-        placement: Placement | None,
+        layout: MemoryLayout | None,
         technology: Technology,
         *,
         round_trip: int,
         patience: int | None,
     ) -> SmallCore:
         """The core."""
-        return SmallCore(config, placement, technology, patience=patience)
+        return SmallCore(config, layout, technology, patience=patience)
 
     def check(self, config: ChipConfig) -> None:
         """Weights and constants must fit their blocks of single-port RAM."""
@@ -52,9 +52,9 @@ class SmallGateware:
         """A column of weights a word."""
         return first_text(config) * config.rows
 
-    def contents(self, config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+    def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """All four memories; single-port RAM of an FPGA starts with anything all the same."""
-        found = contents(config, placement)
+        found = contents(config, layout)
         return {f"{name}.words": held for name, held in found.items()}
 
     def rams(self, config: ChipConfig) -> dict[str, list[Ram]]:

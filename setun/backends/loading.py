@@ -6,26 +6,26 @@ from collections.abc import Callable
 import numpy as np
 
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Placement, Space, Words
+from setun.firmware.image.memory_layout import MemoryLayout, Space, Words
 from setun.firmware.link.client import ChipClient
 from setun.firmware.program.isa import WORDS, Op
 
 Progress = Callable[[int, int], None]  # words written, words in all
 
 
-def load(client: ChipClient, placement: Placement, progress: Progress = lambda n, of: None) -> None:
-    """Write `placement` to the chip and verify it by CRC.
+def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n, of: None) -> None:
+    """Write `layout` to the chip and verify it by CRC.
 
     The first instruction is blanked before and written last: a load cut short leaves a chip that
     refuses to run, not one that runs half a model. A flash that holds its words already is left
     as it is: erasing takes long and wears it.
     """
     client.write(Space.PROGRAM, 0, np.zeros(WORDS, np.uint32))
-    order = [s for s in placement.spaces if s is not Space.PROGRAM]
-    total, done = sum(len(words) for words in placement.spaces.values()), 0
+    order = [s for s in layout.spaces if s is not Space.PROGRAM]
+    total, done = sum(len(words) for words in layout.spaces.values()), 0
     for space in order:
-        words = placement.spaces[space]
-        sector = placement.sector if space is Space.WEIGHTS else 0
+        words = layout.spaces[space]
+        sector = layout.sector if space is Space.WEIGHTS else 0
         if not (sector and holds(client, space, words)):
             client.write(
                 space,
@@ -36,7 +36,7 @@ def load(client: ChipClient, placement: Placement, progress: Progress = lambda n
             )
         verify(client, space, words)
         done += len(words)
-    program = placement.spaces[Space.PROGRAM]
+    program = layout.spaces[Space.PROGRAM]
     client.write(Space.PROGRAM, WORDS, program[WORDS:])
     client.write(Space.PROGRAM, 0, program[:WORDS])
     verify(client, Space.PROGRAM, program)
@@ -74,11 +74,11 @@ def loaded_hash(client: ChipClient) -> str | None:
     return first[1:].astype("<u4").tobytes().hex() if int(first[0]) & 0xF == Op.MODEL else None
 
 
-def differing(client: ChipClient, placement: Placement, *, weights: bool) -> list[Space]:
-    """Spaces whose contents are not those of `placement`, by CRC; without `weights` all but them.
+def differing(client: ChipClient, layout: MemoryLayout, *, weights: bool) -> list[Space]:
+    """Spaces whose contents are not those of `layout`, by CRC; without `weights` all but them.
 
     Weights in block RAM may be passed over where the program agrees: it is written after them,
     and lost with them.
     """
-    spaces = [space for space in placement.spaces if weights or space is not Space.WEIGHTS]
-    return [space for space in spaces if not holds(client, space, placement.spaces[space])]
+    spaces = [space for space in layout.spaces if weights or space is not Space.WEIGHTS]
+    return [space for space in spaces if not holds(client, space, layout.spaces[space])]

@@ -10,7 +10,7 @@ from setun.backends.loading import Progress, holds, load
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out
 from setun.firmware.numerics.formats import Values
 from setun.firmware.program.isa import WORDS
 
@@ -18,8 +18,8 @@ from setun.firmware.program.isa import WORDS
 class SerialBackend:
     """Runs `image` on the chip behind `port`, loading it first if another model is there.
 
-    Weights outside block RAM are read through for that, unless they are known to be `placed`:
-    the program may be a bitstream's, and they from before.
+    Weights outside block RAM are read through for that: the program may be a bitstream's, and they
+    from before. They are not if `layout` is given, which says what the memories began with.
 
     `port`, `baud` and `patience` are those of `ConnectedChip`; `context` that of `generate`.
 
@@ -36,20 +36,21 @@ class SerialBackend:
         patience: float = 60.0,
         context: int = 0,
         progress: Progress = lambda n, of: None,
-        placed: bool = False,
+        layout: MemoryLayout | None = None,
     ) -> None:
         self._chip = ConnectedChip(port, baud, patience=patience)
         self.client = self._chip.client
         self.config: ChipConfig = self._chip.config
         try:
             check_context(context, self.config.contexts)
-            placement = place(image, self.config)
+            began = layout is not None
+            layout = layout or lay_out(image, self.config)
             first = self.client.read(Space.PROGRAM, 0, WORDS)
-            there = np.array_equal(first, placement.spaces[Space.PROGRAM][:WORDS])
-            if there and self.config.external and not placed:
-                there = holds(self.client, Space.WEIGHTS, placement.spaces[Space.WEIGHTS])
+            there = np.array_equal(first, layout.spaces[Space.PROGRAM][:WORDS])
+            if there and self.config.external and not began:
+                there = holds(self.client, Space.WEIGHTS, layout.spaces[Space.WEIGHTS])
             if not there:
-                load(self.client, placement, progress)
+                load(self.client, layout, progress)
         except BaseException:
             self._chip.close()
             raise

@@ -12,7 +12,7 @@ from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.image.memory_layout import Space, lay_out
 from setun.firmware.link.baud import MIN_DIVISOR
 from setun.firmware.numerics.formats import Values
 from setun.hw.emit.verilog import TOP
@@ -86,7 +86,8 @@ class SimulatedBackend:
         progress: Callable[[str], None] = lambda stage: None,
     ) -> None:
         check_context(context, config.contexts)
-        contents = system_contents(config, place(image, config))
+        layout = lay_out(image, config)
+        contents = system_contents(config, layout)
         progress("generate Verilog")
         executable = compile_chip(
             blank_verilog(config), TOP, config.divisor, waves=waves is not None, progress=progress
@@ -100,7 +101,7 @@ class SimulatedBackend:
                 baud=config.baud,
                 patience=PATIENCE,
                 context=context,
-                placed=True,
+                layout=layout,
             )
         except BaseException:
             self.chip.close()

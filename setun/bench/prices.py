@@ -12,7 +12,7 @@ from pathlib import Path
 from setun import boards
 from setun.bench.measure import measure
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.firmware.numerics.options import PRESETS
 from setun.hw.chip import Chip
 from setun.hw.fpga.flow.bitstream import build_bitstream
@@ -51,7 +51,7 @@ def price(preset: str, text: Text, clock_mhz: float) -> list[str]:
     cycles = measure(preset, "shakespeare", image, config, 4)[0].cycles_per_token
     with tempfile.TemporaryDirectory() as folder:
         report = build_bitstream(
-            partial(Chip, config, place(image, config)),
+            partial(Chip, config, lay_out(image, config)),
             target,
             name="setun",
             out=Path(folder),

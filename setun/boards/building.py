@@ -8,7 +8,7 @@ from typing import Any
 from setun.boards import Board
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Placement, place, sized_for
+from setun.firmware.image.memory_layout import MemoryLayout, lay_out, sized_for
 from setun.firmware.image.model_hash import work_hash
 from setun.hw.chip import Chip
 from setun.hw.fpga.flow.bitstream import Model
@@ -37,14 +37,14 @@ class Parts:
     chip
         Makes the chip, the model in those of its memories that a bitstream holds.
     model
-        The model, where it can be put into a finished layout; None otherwise.
+        The model, where it can be put into a finished chip; None otherwise.
     contents
         The model's words for this chip.
     """
 
     chip: Callable[[], Any]
     model: Model | None
-    contents: Placement
+    contents: MemoryLayout
 
 
 def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
@@ -56,11 +56,11 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
         The model does not fit the chip.
     """
     # Weights in RAM beyond the chip are loaded over the link, and the rest with them.
-    contents = place(image, config)
-    placement = contents if in_bitstream(config) else None
+    contents = lay_out(image, config)
+    layout = contents if in_bitstream(config) else None
     kind = board.fpga
     make = partial(Chip, config, technology=kind.flow_technology, round_trip=kind.round_trip)
     model = None
     if in_bitstream(config) and kind.patching is not None:
-        model = Model(chip=make, config=config, placement=contents, work=work_hash(image))
-    return Parts(chip=partial(make, placement), model=model, contents=contents)
+        model = Model(chip=make, config=config, layout=contents, work=work_hash(image))
+    return Parts(chip=partial(make, layout), model=model, contents=contents)

@@ -14,7 +14,7 @@ from typing import Any
 from setun.boards import Board
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.memory_kinds import KINDS, Loading
 
 WEIGHTS = "weights.bin"
@@ -89,11 +89,11 @@ def open_build(folder: Path, board: Board) -> Built:
     return Built(bitstream, report, weights)
 
 
-def weights_for_flash(placement: Placement, config: ChipConfig) -> bytes | None:
+def weights_for_flash(layout: MemoryLayout, config: ChipConfig) -> bytes | None:
     """What `WEIGHTS` holds for a chip that reads its weights from flash; None for others."""
     if config.memory_kind.loading is not Loading.FLASH:
         return None
-    return placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+    return layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
 
 
 def _checked(path: Path, digest: str | None, fix: str) -> Path:

@@ -181,13 +181,13 @@ def _write_verilog(
         plan["estimate"] = expected.to_dict()
         emit(plan, as_json, lambda: f"{board.name}: Verilog only; nothing was written")
         return
-    from setun.firmware.image.memory_layout import place
+    from setun.firmware.image.memory_layout import lay_out
 
     with stages() as start:
         start("measure cycles per token")
         found = measure(board.name, model, image, config, MEASURED_TOKENS)[-1]
         start("generate Verilog")
-        ports, _ = write_chip(out, config, place(image, config), board.fpga.technology)
+        ports, _ = write_chip(out, config, lay_out(image, config), board.fpga.technology)
     report = {
         **plan,
         "verilog": str(out / "setun.v"),

@@ -12,13 +12,13 @@ from setun.hw.fpga.families import FAMILIES, GENERIC
 
 if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
-    from setun.firmware.image.memory_layout import Placement
+    from setun.firmware.image.memory_layout import MemoryLayout
     from setun.firmware.numerics.options import Numerics
     from setun.hw.technology import Technology
 
 
 def write_chip(
-    out: Path, config: "ChipConfig", placement: "Placement | None", technology: "Technology"
+    out: Path, config: "ChipConfig", layout: "MemoryLayout | None", technology: "Technology"
 ) -> tuple[dict[str, Any], int]:
     """Write setun.v, ports.json, config.toml and weights.bin; the ports, and lines of Verilog.
 
@@ -32,15 +32,15 @@ def write_chip(
     from setun.firmware.image.memory_layout import Space
     from setun.hw.emit.verilog import chip_ports, chip_verilog
 
-    text = chip_verilog(config, placement, technology)
+    text = chip_verilog(config, layout, technology)
     ports = chip_ports(config, technology)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "setun.v", text.encode())
         write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
         write_atomically(out / "config.toml", config.to_toml().encode())
-        if placement is not None and config.external:
-            weights = placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+        if layout is not None and config.external:
+            weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
             write_atomically(out / "weights.bin", weights)
     except OSError as error:
         raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
@@ -83,7 +83,7 @@ def command(
     setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
     from setun import boards
-    from setun.firmware.image.memory_layout import place
+    from setun.firmware.image.memory_layout import lay_out
     from setun.hw.emit.verilog import TOP
     from setun.models.load import open_model
 
@@ -99,10 +99,10 @@ def command(
         defaults |= {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
         defaults |= found.usual(options)
     config = chip_for(image, options, **defaults)
-    placement = None if image is None else place(image, config)
+    layout = None if image is None else lay_out(image, config)
     with stages() as start:
         start("generate Verilog")
-        ports, lines = write_chip(out, config, placement, FAMILIES[technology].technology)
+        ports, lines = write_chip(out, config, layout, FAMILIES[technology].technology)
     result = {
         "top": TOP,
         "verilog": str(out / "setun.v"),

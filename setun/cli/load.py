@@ -26,26 +26,26 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
 
     from setun.backends.connect import ConnectedChip
     from setun.backends.loading import differing, load, loaded_hash
-    from setun.firmware.image.memory_layout import place
+    from setun.firmware.image.memory_layout import lay_out
     from setun.models.load import load_model
     from setun.talk.pairing import shipped_name
     from setun.talk.ports import find_port, usual_rates
 
     image = load_model(model)
     with closing(ConnectedChip(port or find_port(), baud or usual_rates())) as chip:
-        placement = place(image, chip.config)
+        layout = lay_out(image, chip.config)
         before = loaded_hash(chip.client)
-        there = before == image.model_hash and not differing(chip.client, placement, weights=True)
+        there = before == image.model_hash and not differing(chip.client, layout, weights=True)
         if not there:
-            total = sum(len(words) for words in placement.spaces.values())
+            total = sum(len(words) for words in layout.spaces.values())
             with bar(f"load {model}", total) as step:
-                load(chip.client, placement, steps_of(step))
+                load(chip.client, layout, steps_of(step))
     result = {
         "port": chip.port,
         "model_hash": image.model_hash,
         "replaced": before,
         "written": not there,
-        "bytes": 4 * sum(len(words) for words in placement.spaces.values()),
+        "bytes": 4 * sum(len(words) for words in layout.spaces.values()),
     }
     old = shipped_name(before) or before or "no whole model"
     done = f"{model} is on the chip, verified ({result['bytes']} bytes); before: {old}"

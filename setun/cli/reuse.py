@@ -35,7 +35,7 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
     from setun.firmware.image.container import write_atomically
-    from setun.firmware.image.memory_layout import place
+    from setun.firmware.image.memory_layout import lay_out
     from setun.firmware.image.model_hash import work_hash
     from setun.hw.fpga.flow.reuse import finished_build, put_model
     from setun.models.load import open_model
@@ -46,8 +46,8 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
         raise SetunError(f"--board with --reuse {folder}", f"must be {target.name}", board)
     config = finished.config
     image = open_model(model).image
-    placement = place(image, config)
-    weights = weights_for_flash(placement, config)
+    layout = lay_out(image, config)
+    weights = weights_for_flash(layout, config)
     # Of models with other work nothing is known before they run.
     alike = work_hash(image) == finished.work
     extra: dict[str, Any] = {
@@ -60,7 +60,7 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
         **({} if alike else {"cycles_per_token": None, "tokens_per_second": None}),
     }
     with stages() as start:
-        report = put_model(finished, placement, out, extra=extra, progress=start)
+        report = put_model(finished, layout, out, extra=extra, progress=start)
     if weights:
         write_atomically(out / WEIGHTS, weights)
     write_atomically(out / "config.toml", config.to_toml().encode())

@@ -7,7 +7,7 @@ from setun.backends.connect import ConnectedChip
 from setun.backends.loading import differing, loaded_hash
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import place
+from setun.firmware.image.memory_layout import lay_out
 from setun.models.load import load_model
 
 
@@ -26,7 +26,7 @@ def model_on(chip: ConnectedChip, wanted: str | None = None) -> Image:
     """The model on the chip: `wanted`, or the shipped one whose hash its program begins with.
 
     Program, constants and gates are compared by CRC, weights too where they lie outside block
-    RAM: an image of the same hash placed for another chip, or memory that lost its power, would
+    RAM: an image of the same hash laid out for another chip, or memory that lost its power, would
     give other tokens without a word.
 
     Raises
@@ -57,8 +57,8 @@ def model_on(chip: ConnectedChip, wanted: str | None = None) -> Image:
         raise SetunError(
             f"model {wanted}", "must be the one on the chip", shipped_name(found) or found, put
         )
-    placement = place(image, chip.config)
-    damaged = differing(chip.client, placement, weights=chip.config.external)
+    layout = lay_out(image, chip.config)
+    damaged = differing(chip.client, layout, weights=chip.config.external)
     if damaged:
         listed = ", ".join(space.name.lower() for space in damaged)
         raise SetunError(

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP, chip_verilog, memory_contents
@@ -45,12 +45,12 @@ def system_verilog(config: ChipConfig) -> str:
     return text + dot_verilog(config.columns) + bulk_verilog(*words)
 
 
-def system_contents(config: ChipConfig, placement: Placement) -> dict[str, Contents]:
+def system_contents(config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
     """`memory_contents` of `system_verilog`: by memory name, the external memory included."""
-    found = memory_contents(config, placement)
+    found = memory_contents(config, layout)
     words = memory_model(config).words(config)
     if words is None:
         return found
     found = {name.replace(f"{TOP}.", f"{TOP}.chip.", 1): c for name, c in found.items()}
-    found[f"{NAME}.store"] = weight_contents(placement, *words)
+    found[f"{NAME}.store"] = weight_contents(layout, *words)
     return found

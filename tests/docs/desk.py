@@ -21,7 +21,7 @@ from setun import boards, cli
 from setun.backends.simulated import blank_verilog, simulated_config
 from setun.boards.building import usual_chip
 from setun.firmware.image import file as image_file
-from setun.firmware.image.memory_layout import place
+from setun.firmware.image.memory_layout import lay_out
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.isa import Table
 from setun.hw.emit.verilog import TOP
@@ -85,7 +85,7 @@ class Desk:
         """The board's chip on the port as its bitstream starts it."""
         config = simulated_config(usual_chip(self.board))
         executable = compile_chip(blank_verilog(config), TOP, config.divisor)
-        contents = {} if config.external else system_contents(config, place(self._image, config))
+        contents = {} if config.external else system_contents(config, lay_out(self._image, config))
         files = {name: memory_file(each.words, each.width) for name, each in contents.items()}
         chip = SimulatedChip(executable, memories=files)
         self._port.device = chip.port

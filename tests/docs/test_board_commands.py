@@ -93,7 +93,7 @@ def test_on_each_boards_chip(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_quick_start_is_what_its_command_prints() -> None:
-    """Text that a chip would stream comes from the golden model, sizes from the placement."""
+    """Text that a chip would stream comes from the golden model, sizes from the memory layout."""
     assert (ROOT / QUICKSTART).read_text("utf-8") == pages.maker("quickstart_page").page()
 
 

@@ -36,8 +36,8 @@ class Ecp5Patching:
                 found[name] = np.ascontiguousarray(bits[:, :, :18]).reshape(BYTES, 9)
         return found
 
-    def layout_blocks(self, text: str) -> dict[int, Block]:
-        """Blocks of a layout that nextpnr wrote as text, by number; SetunError for other text."""
+    def placed_blocks(self, text: str) -> dict[int, Block]:
+        """Blocks of a placed chip as nextpnr wrote it, by number; SetunError for other text."""
         found = {}
         for section in _SECTION.finditer(text):
             values = section[2].split()
@@ -52,7 +52,7 @@ class Ecp5Patching:
         return found
 
     def with_blocks(self, text: str, blocks: Mapping[int, Block]) -> str:
-        """The layout with these blocks; SetunError where it lacks one of them."""
+        """The placed chip with these blocks; SetunError where it lacks one of them."""
         left = set(blocks)
 
         def section(found: re.Match[str]) -> str:
@@ -64,7 +64,9 @@ class Ecp5Patching:
 
         text = _SECTION.sub(section, text)
         if left:
-            raise SetunError("layout", "must have the block RAM that holds the model", min(left))
+            raise SetunError(
+                "placed chip", "must have the block RAM that holds the model", min(left)
+            )
         return text
 
 

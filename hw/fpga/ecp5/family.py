@@ -53,8 +53,8 @@ class Ecp5(Family):
             "nextpnr-ecp5", "NEXTPNR_ECP5", (0, 7), _YOWASP[0], "run_nextpnr_ecp5", _YOWASP[1]
         ),
         placer_options=("--router", "router2"),
-        layout="config",
-        layout_option="--textcfg",
+        placed="config",
+        placed_option="--textcfg",
         pins="--lpf",
         open_pins="--lpf-allow-unconstrained",
         packer=Spec("ecppack", "ECPPACK", (1, 2), _YOWASP[0], "run_ecppack", _YOWASP[1]),

@@ -13,7 +13,7 @@ from typing import Any
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.container import write_atomically
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.fpga.board import Board
 from setun.hw.fpga.family import Device, Family
 from setun.hw.fpga.flow import report
@@ -59,18 +59,18 @@ class Model:
     Parameters
     ----------
     chip
-        Makes the chip with other words than `placement` in its memories.
+        Makes the chip with other words than `layout` in its memories.
     config
         What the chip is.
-    placement
+    layout
         The model.
     work
         Of the model, for `Finished`.
     """
 
-    chip: Callable[[Placement], Any]
+    chip: Callable[[MemoryLayout], Any]
     config: ChipConfig
-    placement: Placement
+    layout: MemoryLayout
     work: str
 
     def marked(self) -> Any:
@@ -79,7 +79,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _Placed:
     """One placement: where its files are and how fast it is."""
 
     seed: int
@@ -91,12 +91,12 @@ class _Layout:
 
 def _layouts(
     flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range
-) -> list[_Layout]:
-    def one(seed: int) -> _Layout:
+) -> list[_Placed]:
+    def one(seed: int) -> _Placed:
         folder, key = flow.place_and_route(
             design, device, clock_mhz=clock_mhz, seed=seed, several=len(seeds) > 1
         )
-        return _Layout(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
+        return _Placed(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
 
     pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1, MOST_AT_ONCE))
     try:
@@ -128,7 +128,7 @@ def _takes_models(flow: Flow, design: Design, config: ChipConfig) -> bool:
 
 def _finished(name: str, model: Model, text: str, kind: Family) -> Finished:
     pieces = recover(
-        patching(kind).layout_blocks(text), contents(model.config, marks(model.config))
+        patching(kind).placed_blocks(text), contents(model.config, marks(model.config))
     )
     return Finished(
         name=name,
@@ -164,9 +164,9 @@ def build_bitstream(
     when nothing that goes into it has changed.
 
     With a `model` the chip is placed with marks in its memories, and the model's words are put
-    there behind it: NAME.layout, a `Finished`, takes others. The report's `reusable` tells whether
-    all of the model lies in block RAM; where not, the chip is placed with it, and there is no such
-    file.
+    there behind it: NAME.finished, a `Finished`, takes others. The report's `reusable` tells
+    whether all of the model lies in block RAM; where not, the chip is placed with it, and there is
+    no such file.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def build_bitstream(
     tools = kind.flow()
     target = out / f"{name}.{tools.suffix}"
     # What an earlier build left must not pass for the result of this one.
-    for old in (target, out / f"{name}.layout", out / "report.json"):
+    for old in (target, out / f"{name}.finished", out / "report.json"):
         old.unlink(missing_ok=True)
 
     progress("elaborate")
@@ -227,7 +227,7 @@ def build_bitstream(
             reusable = False
             design = elaborate(factory)
         tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
-        best = max(tried, key=lambda layout: (layout.met, layout.fmax_mhz, -layout.seed))
+        best = max(tried, key=lambda placed: (placed.met, placed.fmax_mhz, -placed.seed))
         keep = best.met or allow_timing_fail
         timing = best.folder / "timing.json"
         result: dict[str, Any] = {
@@ -246,10 +246,10 @@ def build_bitstream(
         }
         packed = None
         if keep:
-            text = (best.folder / f"{name}.{tools.layout}").read_text("utf-8")
+            text = (best.folder / f"{name}.{tools.placed}").read_text("utf-8")
             if model and reusable:
                 finished = _finished(name, model, text, kind)
-                text = finished.with_model(model.placement)
+                text = finished.with_model(model.layout)
             packed = flow.pack(name, kind, text, best.key).read_bytes()
             result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()
         result["tools"] = {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)}
@@ -259,7 +259,7 @@ def build_bitstream(
         write_atomically(target, packed)
     if finished is not None:
         kept = replace(finished, report=json.loads(json.dumps(result)))
-        write_atomically(out / f"{name}.layout", kept.dump())
+        write_atomically(out / f"{name}.finished", kept.dump())
     write_report(out, result)
     if not keep:
         raise SetunError(

@@ -1,8 +1,8 @@
-"""`setun.layout`: a finished chip without its model, and where another one goes.
+"""`setun.finished`: a finished chip without its model, and where another one goes.
 
-An image container (`setun.firmware.image.container`). Its header has `layout` (the format's
-version), `name`, `family`, `config`, `work`, `pieces` and `report`; its section `text` the layout
-that nextpnr wrote, compressed, with marks where the model goes.
+An image container (`setun.firmware.image.container`). Its header has `finished` (the
+format's version), `name`, `family`, `config`, `work`, `pieces` and `report`; its section `text`
+what nextpnr wrote, compressed, with marks where the model goes.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.fpga.families import ECP5, family
 from setun.hw.fpga.family import Family, Patching
 from setun.hw.fpga.flow.bit_map import STRIDES, Piece, fill
@@ -22,7 +22,7 @@ from setun.hw.fpga.flow.marks import contents
 
 VERSION = 2
 LIMIT = 1 << 28
-"""Most characters of a layout."""
+"""Most characters that nextpnr may have written."""
 REPORTED = {"board": str, "clock_mhz": float, "fmax_mhz": float, "timing_met": bool, "seed": int}
 
 
@@ -63,16 +63,16 @@ class Finished:
     text: str
     report: dict[str, Any]
 
-    def with_model(self, placement: Placement) -> str:
-        """The layout's text with this model; the packer makes a bitstream of it."""
-        blocks = fill(self.pieces, contents(self.config, placement))
+    def with_model(self, layout: MemoryLayout) -> str:
+        """The text with this model; the packer makes a bitstream of it."""
+        blocks = fill(self.pieces, contents(self.config, layout))
         return patching(self.family).with_blocks(self.text, blocks)
 
     def dump(self) -> bytes:
         """The file."""
         raw = self.text.encode()
         header = {
-            "layout": VERSION,
+            "finished": VERSION,
             "name": self.name,
             "family": self.family.name,
             "config": self.config.to_dict(),
@@ -122,9 +122,9 @@ def parse(data: bytes, source: str) -> Finished:
     header, sections = container.parse(data, source)
     fix = "build it again"
     try:
-        version = header["layout"]
+        version = header["finished"]
         if type(version) is not int or version != VERSION:  # JSON's true would equal 1
-            raise SetunError(source, f"layout version must be {VERSION}", version, fix)
+            raise SetunError(source, f"version must be {VERSION}", version, fix)
         name, work, report = header["name"], header["work"], header["report"]
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name {name}")
@@ -138,7 +138,7 @@ def parse(data: bytes, source: str) -> Finished:
         config = ChipConfig.from_dict(header["config"])
         # Layouts had no family while there was one.
         fpga = family(header.get("family", ECP5.name))
-        there = patching(fpga).layout_blocks(text)
+        there = patching(fpga).placed_blocks(text)
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise SetunError(source, "must be what setun build wrote", error, fix) from error
     if not pieces or len(pieces) != len(header["pieces"]) or not pieces.keys() <= there.keys():

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Placement, Space
+from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.memory_kinds import Loading
 from setun.hw.emit.verilog import memory_contents
 from setun.hw.fpga.flow.bit_map import Bits
@@ -26,10 +26,10 @@ def in_bitstream(config: ChipConfig) -> bool:
     return config.memory_kind.loading is not Loading.LINK
 
 
-def contents(config: ChipConfig, placement: Placement) -> dict[str, Bits]:
+def contents(config: ChipConfig, layout: MemoryLayout) -> dict[str, Bits]:
     """Bits of each memory that holds a part of the model."""
     found = {}
-    for name, memory in memory_contents(config, placement).items():
+    for name, memory in memory_contents(config, layout).items():
         size = -(-memory.width // 8)
         raw = b"".join(int(word).to_bytes(size, "little") for word in memory.words)
         rows = np.frombuffer(raw, np.uint8).reshape(-1, size)
@@ -72,7 +72,7 @@ def _link_words(shape: Shape, bits: Bits) -> NDArray[np.uint32]:
     return padded.ravel()
 
 
-def marks(config: ChipConfig) -> Placement:
+def marks(config: ChipConfig) -> MemoryLayout:
     """Words for every memory of the chip that holds a part of the model, by which to find it again.
 
     Each bit column of each memory is told by its bits.
@@ -95,4 +95,4 @@ def marks(config: ChipConfig) -> Placement:
         for k, depth in enumerate(segments(shape.depth, shape.width)):
             parts.append(_marked(f"{space.name.lower()}{k}", depth, shape.width, taken))
         spaces[space] = _link_words(shape, np.concatenate(parts)[: shape.depth])
-    return Placement(spaces)
+    return MemoryLayout(spaces)

@@ -8,7 +8,7 @@ from typing import Any
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image.container import write_atomically
-from setun.firmware.image.memory_layout import Placement
+from setun.firmware.image.memory_layout import MemoryLayout
 from setun.firmware.memory_kinds import KINDS, Loading
 from setun.hw.fpga.flow.bitstream import write_report
 from setun.hw.fpga.flow.cache import Cache
@@ -33,7 +33,7 @@ def finished_build(folder: Path, name: str) -> Finished:
     SetunError
         There is nothing: no build, or one whose bitstream does not hold the model.
     """
-    path = folder / f"{name}.layout"
+    path = folder / f"{name}.finished"
     if path.is_file():
         return load(path)
     memory = _memory(folder)
@@ -50,20 +50,20 @@ def finished_build(folder: Path, name: str) -> Finished:
 
 def put_model(
     finished: Finished,
-    placement: Placement,
+    layout: MemoryLayout,
     out: Path,
     *,
     extra: Mapping[str, Any],
     progress: Progress = lambda stage: None,
     cache: Cache | None = None,
 ) -> dict[str, Any]:
-    """Write bitstream, NAME.layout and report.json with a model that `finished` takes.
+    """Write bitstream, NAME.finished and report.json with a model that `finished` takes.
 
     The bitstream is that of `build_bitstream` with this model, byte for byte.
 
     Parameters
     ----------
-    placement
+    layout
         The model, for the chip's configuration.
     extra
         Entries of the report that replace those of the first build.
@@ -76,10 +76,11 @@ def put_model(
     out.mkdir(parents=True, exist_ok=True)
     kind = finished.family
     target = out / f"{finished.name}.{kind.flow().suffix}"
-    for old in (target, out / f"{finished.name}.layout", out / "report.json", out / "timing.json"):
+    kept = out / f"{finished.name}.finished"
+    for old in (target, kept, out / "report.json", out / "timing.json"):
         old.unlink(missing_ok=True)
     progress("put the model into block RAM")
-    text = finished.with_model(placement)
+    text = finished.with_model(layout)
     with Children() as children:
         flow = Flow(children, cache or Cache(), out, progress)
         packed = flow.pack(finished.name, kind, text).read_bytes()
@@ -90,6 +91,6 @@ def put_model(
         "bitstream_sha256": hashlib.sha256(packed).hexdigest(),
     }
     write_atomically(target, packed)
-    write_atomically(out / f"{finished.name}.layout", finished.dump())
+    write_atomically(kept, finished.dump())
     write_report(out, result)
     return result

@@ -94,7 +94,7 @@ class Flow:
             *design.family.device_options(device),
             *("--freq", f"{clock_mhz:g}", "--seed", str(seed), *kind.placer_options),
             *("--timing-allow-fail", "--report", "timing.json"),
-            *("--json", f"{design.name}.json", kind.layout_option, f"{design.name}.{kind.layout}"),
+            *("--json", f"{design.name}.json", kind.placed_option, f"{design.name}.{kind.placed}"),
             *((kind.pins, pins) if design.constraints else (kind.open_pins,)),
         ]
         key = digest("layout", netlist_key, design.constraints, options, str(nextpnr))
@@ -110,10 +110,10 @@ class Flow:
         return self._get(key, produce, "nextpnr.log"), key
 
     def pack(self, name: str, family: Family, text: str, layout_key: str = "") -> Path:
-        """Bitstream file made from the text of a layout that has this key, if any."""
+        """Bitstream file made from the text of a placed chip that has this key, if any."""
         kind = family.flow()
         packer, options = self._tool(kind.packer.name), kind.pack(name)
-        file = f"{name}.{kind.layout}"
+        file = f"{name}.{kind.placed}"
 
         def produce(work: Path) -> None:
             self.progress("pack")

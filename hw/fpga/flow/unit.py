@@ -143,9 +143,9 @@ def unit_report(
     with Children() as children, tempfile.TemporaryDirectory(prefix="setun-unit-") as logs:
         flow = Flow(children, cache or Cache(), Path(logs), progress)
         timed = Design(name=name, rtlil=_rtlil(harness, name, pins), family=FAMILY)
-        layout, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
-        fmax, _ = report.timing(layout / "timing.json", clock_mhz)
-        placed, _ = report.utilisation(layout / "timing.json", FAMILY)["luts"]
+        folder, _ = flow.place_and_route(timed, device, clock_mhz=clock_mhz, seed=seed)
+        fmax, _ = report.timing(folder / "timing.json", clock_mhz)
+        placed, _ = report.utilisation(folder / "timing.json", FAMILY)["luts"]
     used = FAMILY.needs(cells)
     return {
         "unit": name,

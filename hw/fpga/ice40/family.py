@@ -45,8 +45,8 @@ class Ice40(Family):
         placer=Spec(
             "nextpnr-ice40", "NEXTPNR_ICE40", (0, 7), _YOWASP[0], "run_nextpnr_ice40", _YOWASP[1]
         ),
-        layout="asc",
-        layout_option="--asc",
+        placed="asc",
+        placed_option="--asc",
         pins="--pcf",
         open_pins="--pcf-allow-unconstrained",
         packer=Spec("icepack", "ICEPACK", (0, 0), _YOWASP[0], "run_icepack", _YOWASP[1]),

@@ -1,4 +1,4 @@
-"""Placement: every word of every memory, read back into the model it came from."""
+"""Memory layout: every word of every memory, read back into the model it came from."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from setun.firmware.image.image import ALIGN, Image, aligned
 from setun.firmware.image.memory_layout import (
     Space,
     check_fit,
-    place,
+    lay_out,
     requirements,
     sized_for,
     weight_stride,
@@ -41,7 +41,7 @@ def config_for(image: Image, shape: tuple[int, int, int], packing: str = "2b") -
 def test_weights_read_back(image: Image, shape: tuple[int, int, int], packing: str) -> None:
     config = config_for(image, shape, packing)
     p, q = config.columns, config.rows
-    words = place(image, config).spaces[Space.WEIGHTS].reshape(-1, weight_stride(config))
+    words = lay_out(image, config).spaces[Space.WEIGHTS].reshape(-1, weight_stride(config))
     assert len(words) == weight_words(image, config) == config.weight_words
     used = config.weight_bits // 8
     raw = words.astype("<u4").view(np.uint8).reshape(len(words), -1)
@@ -72,7 +72,7 @@ def test_constants_and_embedding_read_back(
     image: Image, shape: tuple[int, int, int], fmt: Format
 ) -> None:
     config = config_for(image, shape).override(numerics=Numerics(vector=fmt))
-    numbers = fmt.from_bits(place(image, config).spaces[Space.CONSTANTS])
+    numbers = fmt.from_bits(lay_out(image, config).spaces[Space.CONSTANTS])
     assert len(numbers) == 2 * config.constant_pairs
     pairs = image.tables[Table.CONSTANTS]
     gains = numbers[: 2 * len(pairs)].reshape(-1, 2, config.lanes)
@@ -86,7 +86,7 @@ def test_constants_and_embedding_read_back(
 
 def test_gates_lie_at_their_states_addresses(image: Image) -> None:
     config = config_for(image, SHAPES[0])
-    gates = config.vector.from_bits(place(image, config).spaces[Space.GATES])
+    gates = config.vector.from_bits(lay_out(image, config).spaces[Space.GATES])
     state = image.memory.state
     assert len(gates) == image.memory.state_elements
     assert [r.start for r in state] == [k * aligned(r.size) for k, r in enumerate(state)]
@@ -95,7 +95,7 @@ def test_gates_lie_at_their_states_addresses(image: Image) -> None:
 
 def test_program_words(image: Image) -> None:
     config = config_for(image, SHAPES[0])
-    words = place(image, config).spaces[Space.PROGRAM].reshape(-1, WORDS)
+    words = lay_out(image, config).spaces[Space.PROGRAM].reshape(-1, WORDS)
     assert len(words) == len(image.program) == config.instructions
     matrices = iter(image.matrices)
     for word, i in zip(words.tolist(), image.program, strict=True):
@@ -119,11 +119,11 @@ def test_program_words(image: Image) -> None:
 
 def test_same_model_same_words(image: Image) -> None:
     config = config_for(image, SHAPES[0])
-    one, two = place(image, config).spaces, place(image, config).spaces
+    one, two = lay_out(image, config).spaces, lay_out(image, config).spaces
     assert all(np.array_equal(one[s], two[s]) and one[s].dtype == np.uint32 for s in one)
     spaces = {Space.PROGRAM, Space.WEIGHTS, Space.CONSTANTS, Space.GATES}
     assert set(one) == spaces | {Space.TEXT}
-    assert set(place(image, config.override(terminal=0)).spaces) == spaces
+    assert set(lay_out(image, config.override(terminal=0)).spaces) == spaces
 
 
 def test_refusal_lists_every_resource_short(image: Image) -> None:
@@ -132,7 +132,7 @@ def test_refusal_lists_every_resource_short(image: Image) -> None:
     needed = requirements(image, config)
     tight = config.override(**{name: n - 1 for name, n in needed.items()})
     with pytest.raises(SetunError) as caught:
-        place(image, tight)
+        lay_out(image, tight)
     line = str(caught.value)
     for name, n in needed.items():
         assert f"{name} {n} of {n - 1}" in line

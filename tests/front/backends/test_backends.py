@@ -12,7 +12,7 @@ from setun.backends.simulated import simulated_config
 from setun.firmware.config import CONTEXTS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place, requirements
+from setun.firmware.image.memory_layout import Space, lay_out, requirements
 from setun.firmware.link import identity
 from setun.firmware.link.messages import MAX_INFO
 from setun.firmware.numerics.options import PRESETS, Numerics
@@ -135,12 +135,12 @@ def test_load_cut_short_leaves_a_chip_that_refuses(
         if done > total // 3:
             raise Cut
 
-    placement = place(images["d"], board.config)
+    layout = lay_out(images["d"], board.config)
     with pytest.raises(Cut):
-        load(board.client, placement, cut)
+        load(board.client, layout, cut)
     with pytest.raises(SetunError, match="reason 3"):
         tokens(board, [1], 4, Sampling())
-    load(board.client, placement)
+    load(board.client, layout)
     golden = GoldenBackend(images["d"], NUMERICS)
     assert tokens(board, [1], 4, Sampling()) == tokens(golden, [1], 4, Sampling())
     board.close()
@@ -150,7 +150,7 @@ def test_damaged_memory_is_found_by_its_crc(
     images: dict[str, Image], chip: SimulatedBackend
 ) -> None:
     board = SerialBackend(images["a"], port_of(chip), baud=chip.config.baud)
-    placement = place(images["a"], board.config)
+    layout = lay_out(images["a"], board.config)
     write = board.client.write
 
     def flip(space: int, address: int, words, *others, **options):  # type: ignore[no-untyped-def]
@@ -161,7 +161,7 @@ def test_damaged_memory_is_found_by_its_crc(
 
     board.client.write = flip  # type: ignore[method-assign]
     with pytest.raises(SetunError, match="gates memory: must read back with CRC"):
-        load(board.client, placement)
+        load(board.client, layout)
     board.close()
 
 
@@ -262,7 +262,7 @@ def test_identity_of_other_versions(config: ChipConfig) -> None:
 
 def test_model_that_does_not_fit(images: dict[str, Image], config: ChipConfig) -> None:
     with pytest.raises(SetunError, match=r"weight_words \d+ of 10, .*instructions \d+ of 3"):
-        place(images["a"], config.override(weight_words=10, instructions=3))
+        lay_out(images["a"], config.override(weight_words=10, instructions=3))
     need = sum(block_ram(config, ECP5).values())
     with pytest.raises(SetunError, match=f"needs {need} of 5 blocks of RAM"):
         check_block_ram(config, ECP5, {"block_ram": 5}, "tiny")
@@ -270,6 +270,6 @@ def test_model_that_does_not_fit(images: dict[str, Image], config: ChipConfig) -
 
 
 def test_program_words_start_with_the_hash(images: dict[str, Image], config: ChipConfig) -> None:
-    program = place(images["a"], config).spaces[Space.PROGRAM]
+    program = lay_out(images["a"], config).spaces[Space.PROGRAM]
     raw = program[1:WORDS].astype("<u4").tobytes()
     assert raw.hex() == images["a"].model_hash

@@ -5,7 +5,7 @@ import pytest
 
 from setun.bench.account import shallow
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.verify import verify
 from setun.models.random import random_image
@@ -38,4 +38,4 @@ def test_states_of_the_layers_left_are_the_models(layers: int) -> None:
 def test_a_chip_for_the_model_holds_it(layers: int) -> None:
     image = shallow(IMAGE, layers)
     verify(image, "cut model")
-    place(image, sized_for(IMAGE, ChipConfig()))
+    lay_out(image, sized_for(IMAGE, ChipConfig()))

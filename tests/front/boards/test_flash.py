@@ -24,7 +24,7 @@ from setun.boards.flashing import (
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Space, place, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, sized_for
 from setun.models.random import random_image
 
 BOARD = boards.get("ulx3s-85f")
@@ -124,12 +124,12 @@ def test_weights_image_is_what_the_link_would_write() -> None:
     image = random_image("random-64x2")
     small = ChipConfig(columns=8, rows=4, lanes=4)
     config = sized_for(image, small.override(memory="qspi"))
-    placement = place(image, config)
-    data = weights_for_flash(placement, config)
+    layout = lay_out(image, config)
+    data = weights_for_flash(layout, config)
     assert data is not None and len(data) > 1000
-    assert np.array_equal(np.frombuffer(data, "<u4"), placement.spaces[Space.WEIGHTS])
+    assert np.array_equal(np.frombuffer(data, "<u4"), layout.spaces[Space.WEIGHTS])
     onchip = sized_for(image, small)
-    assert weights_for_flash(place(image, onchip), onchip) is None
+    assert weights_for_flash(lay_out(image, onchip), onchip) is None
 
 
 def test_wrong_pairs_are_refused_before_anything_runs(out: Path, loader) -> None:

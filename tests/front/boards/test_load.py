@@ -20,7 +20,7 @@ from setun.cli import cli
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.image.memory_layout import Space, lay_out
 from setun.firmware.numerics.options import Numerics
 from setun.models.random import random_image
 
@@ -75,8 +75,8 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
         "from setun.backends import loading\n"
         "from setun.cli import run\n"
         "real = loading.load\n"
-        "def cut(client, placement, progress):\n"
-        "    real(client, placement,\n"
+        "def cut(client, layout, progress):\n"
+        "    real(client, layout,\n"
         "         lambda n, of: os.kill(os.getpid(), int(sys.argv[1])) if n > of // 3 else None)\n"
         "loading.load = cut\n"
         "sys.exit(run(sys.argv[2:]))\n"
@@ -149,7 +149,7 @@ def test_a_shipped_model_is_known_without_its_name(
 
 def test_load_verifies(socket: Socket, images: dict[str, Image]) -> None:
     chip = ConnectedChip(str(socket.path), socket.config.baud)
-    placement = place(images["d"], chip.config)
+    layout = lay_out(images["d"], chip.config)
     write = chip.client.write
 
     def flip(space, address, words, *rest, **options):  # type: ignore[no-untyped-def]
@@ -160,6 +160,6 @@ def test_load_verifies(socket: Socket, images: dict[str, Image]) -> None:
 
     chip.client.write = flip  # type: ignore[method-assign]
     with pytest.raises(SetunError, match="constants memory: must read back with CRC"):
-        load(chip.client, placement)
+        load(chip.client, layout)
     assert loaded_hash(chip.client) is None
     chip.close()

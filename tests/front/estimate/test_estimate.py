@@ -20,7 +20,7 @@ from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.models.load import load_model
 
 BUILDS = data("builds.json")
@@ -164,7 +164,7 @@ def test_nothing_fits() -> None:
 def test_load_time_counts_the_placed_words() -> None:
     image, board = load_model("shakespeare"), boards.get("ulx3s-85f")
     config = sized_for(image, ChipConfig(baud=1_000_000))
-    words = sum(len(words) for words in place(image, config).spaces.values())
+    words = sum(len(words) for words in lay_out(image, config).spaces.values())
     seconds = estimate(image, config, board).load_seconds
     assert 40 * words / 1e6 < seconds < 1.2 * 40 * words / 1e6
 

@@ -146,7 +146,7 @@ class ArrayBench:
                 self.cycles[name] += flag
 
     def words(self, matrix: np.ndarray) -> list[int]:
-        """Weight words of a matrix, as `placement` orders them."""
+        """Weight words of a matrix, as `memory_layout` orders them."""
         p, q = self.columns, self.rows
         rows, columns = matrix.shape
         padded = np.zeros((-(-rows // q) * q, -(-columns // p) * p), np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.mismatch import compare
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.image.memory_layout import Space, lay_out
 from setun.firmware.link import ChipClient
 from setun.firmware.program.isa import WORDS, Instruction, Kernel, Op, Table
 from setun.sim.golden import GoldenModel
@@ -94,7 +94,7 @@ def find_mismatch(
 
     Overwrites the program while it runs and restores it; the context is left reset.
     """
-    words = place(image, config).spaces[Space.PROGRAM]
+    words = lay_out(image, config).spaces[Space.PROGRAM]
     body = image.program[: next(k for k, i in enumerate(image.program) if i.op is Op.END)]
     end = [int(x) for x in Instruction(op=Op.END).encode(config.vector)]
     try:
@@ -105,7 +105,7 @@ def find_mismatch(
             # a matvec that feeds would wait for a quantiser that never listens.
             alone = replace(i, keep=False, feeds=False).adapted(config.numerics)
             last = [int(x) for x in alone.encode(config.vector)]
-            last[2] = int(words[at + 2])  # a matvec's weight words are the placement's
+            last[2] = int(words[at + 2])  # a matvec's weight words are the layout's
             chip.write(Space.PROGRAM, at, last + end)
             chip.prompt([token], context)
             space = Space.STATE if step.state else Space.VECTOR

@@ -15,7 +15,7 @@ from bench.mismatch import Mismatch, compare
 from hw.chip.finder import compare_state, find_mismatch, starts
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, matrix_words, place, requirements, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, matrix_words, requirements, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.link.identity import decode
 from setun.firmware.models.checkpoint import load_checkpoint
@@ -95,12 +95,12 @@ def tokens_of(model: str, count: int) -> list[int]:
 
 @lru_cache
 def compiled(config: ChipConfig, model: str) -> Path:
-    placement = place(image(model), config)
+    layout = lay_out(image(model), config)
     if config.external:
-        contents = system_contents(config, placement).items()
+        contents = system_contents(config, layout).items()
         files = {name: memory_file(c.words, c.width) for name, c in contents}
         return compile_chip(system_verilog(config), "setun", config.divisor, init_files=files)
-    return compile_chip(chip_verilog(config, placement), "setun", config.divisor)
+    return compile_chip(chip_verilog(config, layout), "setun", config.divisor)
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def test_generation(case: Case) -> None:
 
 def load(client: ChipClient, model: str, config: ChipConfig) -> None:
     """Write every space of a model over the link and check what the chip then reads."""
-    for space, words in place(image(model), config).spaces.items():
+    for space, words in lay_out(image(model), config).spaces.items():
         client.write(space, 0, words)
         crc = zlib.crc32(words.astype("<u4").tobytes())
         assert client.crc(space, 0, len(words)) == crc, f"space {space.name} of model {model}"
@@ -227,7 +227,7 @@ def test_smaller_model_on_a_larger_chip() -> None:
 def test_finder_names_the_spoilt_matrix() -> None:
     case = Case("a", 16, 4, 2)
     config = case.config()
-    words = place(image("a"), config).spaces[Space.WEIGHTS]
+    words = lay_out(image("a"), config).spaces[Space.WEIGHTS]
     name = "model.layers.1.attn.f_proj"
     first, stride = 0, -(-config.weight_bits // 32)
     for matrix in image("a").matrices:

@@ -18,7 +18,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.file import save
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, sized_for
 from setun.firmware.link import identity
 from setun.hw.chip import Chip
 from setun.hw.memory.controllers.spram import BLOCKS
@@ -69,7 +69,7 @@ def test_tokens(chip: SimulatedBackend) -> None:
     assert identity.decode(chip._serial.client.info()) == chip.config
     check(chip, IMAGES[0])
     # No more than the model is read: nothing is owed when the next token begins.
-    bound = place(IMAGES[0], chip.config).spaces[Space.WEIGHTS].size * 32
+    bound = lay_out(IMAGES[0], chip.config).spaces[Space.WEIGHTS].size * 32
     assert chip.cycles_per_token is not None
     assert chip.cycles_per_token < bound / chip.config.weight_port + 1500
 
@@ -85,7 +85,7 @@ def test_another_model_over_the_link(chip: SimulatedBackend) -> None:
 def test_weights_that_are_not_there_are_noticed(chip: SimulatedBackend) -> None:
     """A bitstream has its program from the start; what lies behind it may be of another day."""
     board, _ = connect(chip, IMAGES[0])
-    words = place(IMAGES[0], chip.config).spaces[Space.WEIGHTS]
+    words = lay_out(IMAGES[0], chip.config).spaces[Space.WEIGHTS]
     board.client.write(Space.WEIGHTS, 0, words[:1] ^ 1)
     board, loaded = connect(chip, IMAGES[0])
     assert loaded
@@ -101,7 +101,7 @@ def test_a_flash_that_holds_the_weights_is_not_erased(chip: SimulatedBackend) ->
         write_words(space, *given, **options)
 
     board.client.write = watched  # type: ignore[method-assign]
-    load(board.client, place(IMAGES[0], chip.config))
+    load(board.client, lay_out(IMAGES[0], chip.config))
     assert Space.CONSTANTS in written
     assert (Space.WEIGHTS in written) == (chip.config.memory != "qspi")
 
@@ -162,7 +162,7 @@ def test_generate_for_an_ultraplus(tmp_path: Path) -> None:
     assert set(json.loads(result.stdout)["ports"]) == {"clk", "rst", "rx", "tx"}
     assert (out / "setun.v").read_text().count("SB_SPRAM256KA") == BLOCKS
     config = ChipConfig.from_dict(json.loads(result.stdout)["config"])
-    weights = place(IMAGES[0], config).spaces[Space.WEIGHTS]
+    weights = lay_out(IMAGES[0], config).spaces[Space.WEIGHTS]
     assert (out / "weights.bin").read_bytes() == weights.astype("<u4").tobytes()
 
 

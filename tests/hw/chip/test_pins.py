@@ -5,7 +5,7 @@ import pytest
 
 from bench.runner import run_bench
 from hw.chip.test_chip import SEED, TEMPERATURE, Case, image, tokens_of
-from setun.firmware.image.memory_layout import place
+from setun.firmware.image.memory_layout import lay_out
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.sampling import Sampler
 from setun.hw.chip import Chip
@@ -42,6 +42,6 @@ def test_generations(greedy: int, sampled: int) -> None:
                 "seed": seed_state(SEED),
             }
         )
-    chip = Chip(config, place(im, config))
+    chip = Chip(config, lay_out(im, config))
     parameters = {"config": config.to_dict(), "generations": jobs}
     run_bench(chip, "hw.chip.bench_pins", parameters=parameters, arrays=arrays, seed=91)

@@ -9,7 +9,7 @@ from hw.chip import test_chip as chips
 from setun.firmware.config import ChipConfig
 from setun.firmware.core_kinds import SMALL
 from setun.firmware.errors import SetunError
-from setun.firmware.image.memory_layout import Space, place, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.link.identity import decode
 from setun.firmware.numerics.formats import Format
@@ -80,7 +80,7 @@ def test_blank_chip_is_loaded_over_the_link() -> None:
             client.prompt([1])
             assert list(client.generate(1, True, 0, 1)) == []
             assert client.last_done is not None and client.last_done.reason == Reason.FAULT
-            for space, words in place(image, small).spaces.items():
+            for space, words in lay_out(image, small).spaces.items():
                 client.write(space, 0, words)
                 crc = zlib.crc32(words.astype("<u4").tobytes())
                 assert client.crc(space, 0, len(words)) == crc, space.name

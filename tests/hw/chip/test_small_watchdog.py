@@ -8,7 +8,7 @@ from hw.chip.test_small import OPTIONS
 from hw.chip.test_watchdog import PROMPT, blanked, generation, golden, hung_generation
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, Words, place, sized_for
+from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
@@ -37,7 +37,7 @@ def config(image: Image) -> ChipConfig:
 
 @pytest.fixture(scope="module")
 def client(image: Image, config: ChipConfig) -> Iterator[ChipClient]:
-    chip = Chip(config, place(image, config), SIMULATOR, patience=PATIENCE)
+    chip = Chip(config, lay_out(image, config), SIMULATOR, patience=PATIENCE)
     executable = compile_chip(to_verilog(chip, TOP), TOP, config.divisor)
     with SimulatedChip(executable) as chip, open_port(chip.port, config.baud) as port:
         yield ChipClient(port)
@@ -56,7 +56,7 @@ def test_a_pass_that_is_given_up(
 ) -> None:
     expected = golden(image, config)
     assert generation(client) == (expected, Reason.COUNT)
-    program = place(image, config).spaces[Space.PROGRAM]
+    program = lay_out(image, config).spaces[Space.PROGRAM]
     logits = [blanked(program, Op.MATVEC, 0, Kernel.SAMPLE)]
     changes = endless(program) if case == "never ends" else logits
     kept = {address: int(client.read(Space.PROGRAM, address, 1)[0]) for address, _ in changes}

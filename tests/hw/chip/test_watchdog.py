@@ -14,7 +14,7 @@ from setun.backends import SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, Words, place, sized_for
+from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
 from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.isa import WORDS, Kernel, Op
@@ -113,7 +113,7 @@ def test_a_program_that_waits_for_ever(
 ) -> None:
     client, expected = chip._serial.client, golden(image, chip.config)
     assert generation(client) == (expected, Reason.COUNT)
-    program = place(image, chip.config).spaces[Space.PROGRAM]
+    program = lay_out(image, chip.config).spaces[Space.PROGRAM]
     address, word = blanked(program, op, which, kernel)
     client.write(Space.PROGRAM, address, [word])
     try:
@@ -163,7 +163,7 @@ def test_a_memory_that_stops_and_comes_back(image: Image) -> None:
     config = simulated_config(sized_for(image, base))
     verilog = to_verilog(FlakySystem(config), TOP) + dot_verilog(config.columns)
     verilog += bulk_verilog(*memory_model(config).words(config))
-    contents = system_contents(config, place(image, config)).items()
+    contents = system_contents(config, lay_out(image, config)).items()
     files = {name: memory_file(c.words, c.width) for name, c in contents}
     executable = compile_chip(verilog, TOP, config.divisor, init_files=files)
     expected = golden(image, config)

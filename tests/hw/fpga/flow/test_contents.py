@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill, recover, rows
 from setun.hw.fpga.flow.finished import Finished, parse
@@ -39,7 +39,7 @@ def config_text(blocks: dict[int, np.ndarray]) -> str:
     zero = np.zeros((BYTES, 9), np.uint8)
     empty = "\n".join([" ".join(["000"] * 8)] * (BYTES // 8))
     text += "".join(f".bram_init {number}\n{empty}\n\n" for number in blocks)
-    assert all((block == zero).all() for block in PATCHING.layout_blocks(text).values())
+    assert all((block == zero).all() for block in PATCHING.placed_blocks(text).values())
     return PATCHING.with_blocks(text, blocks)
 
 
@@ -81,7 +81,7 @@ def test_every_column_of_the_marks_is_its_own(config: ChipConfig) -> None:
     again = contents(config, marks(config))
     assert all(np.array_equal(bits, again[name]) for name, bits in found.items())
     if config is CONFIG:
-        real = contents(config, place(IMAGE, config))
+        real = contents(config, lay_out(IMAGE, config))
         assert {name: bits.shape for name, bits in real.items()} == {
             name: bits.shape for name, bits in found.items()
         }
@@ -207,10 +207,10 @@ def test_file_round_trip_and_model() -> None:
     chip = finished()
     data = chip.dump()
     assert parse(data, "f") == chip and parse(data, "f").dump() == data
-    placement = place(IMAGE, CONFIG)
-    blocks = PATCHING.layout_blocks(chip.with_model(placement))
+    layout = lay_out(IMAGE, CONFIG)
+    blocks = PATCHING.placed_blocks(chip.with_model(layout))
     np.testing.assert_array_equal(blocks[1], other(1))
-    there = fill(chip.pieces, contents(CONFIG, placement))
+    there = fill(chip.pieces, contents(CONFIG, layout))
     assert all((blocks[number] == block).all() for number, block in there.items())
 
 
@@ -246,9 +246,9 @@ def test_true_is_no_version() -> None:
     header, sections = container.parse(DATA, "f")
     text = sections["text"]
     changed = container.dump(
-        header | {"layout": True}, [container.Section("text", "nextpnr", text.data, text.meta)]
+        header | {"finished": True}, [container.Section("text", "nextpnr", text.data, text.meta)]
     )
-    with pytest.raises(SetunError, match="layout version must be"):
+    with pytest.raises(SetunError, match="version must be"):
         parse(changed, "f")
 
 
@@ -273,7 +273,7 @@ def test_any_header_is_understood_or_refused(data: st.DataObject) -> None:
         header[key] = value
     changed = container.dump(header, [container.Section("text", "nextpnr", packed, meta)])
     try:
-        parse(changed, "f").with_model(place(IMAGE, CONFIG))
+        parse(changed, "f").with_model(lay_out(IMAGE, CONFIG))
     except SetunError:
         return
     assert key in ("report", "work", "name", "number", "config")

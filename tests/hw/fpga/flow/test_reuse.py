@@ -18,7 +18,7 @@ from setun.cli import cli
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, place
+from setun.firmware.image.memory_layout import Space, lay_out
 from setun.hw.chip import Chip
 from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import BYTES, Piece, fill
@@ -52,7 +52,7 @@ elif name == "nextpnr":
     clock = {{"achieved": 70.0, "constraint": float(value("--freq"))}}
     report = {{"fmax": {{"clk": clock}}, "utilization": {{}}, "critical_paths": []}}
     pathlib.Path(value("--report")).write_text(json.dumps(report))
-    pathlib.Path(value("--textcfg")).write_text(given("layout.config"))
+    pathlib.Path(value("--textcfg")).write_text(given("placed.config"))
 else:
     pathlib.Path(value("--bit")).write_text("bits of " + open(value("--input")).read())
 """
@@ -96,8 +96,8 @@ def described(
 ) -> Design:
     """Instead of RTL, what it depends on; elaboration is the business of other tests."""
     chip = factory()
-    assert chip.placement is not None
-    words = [(int(space), w.tolist()) for space, w in chip.placement.spaces.items()]
+    assert chip.layout is not None
+    words = [(int(space), w.tolist()) for space, w in chip.layout.spaces.items()]
     text = json.dumps([chip.config.to_dict(), words, clock_mhz])
     return Design(name=name, rtlil=text, family=ECP5)
 
@@ -143,7 +143,7 @@ class Scripted:
         (self.folder / "netlist.json").write_text(netlist(blocks))
         empty = "\n".join([" ".join(["000"] * 8)] * (BYTES // 8))
         text = "".join(f".bram_init {number}\n{empty}\n\n" for number in blocks)
-        (self.folder / "layout.config").write_text(PATCHING.with_blocks(text, blocks))
+        (self.folder / "placed.config").write_text(PATCHING.with_blocks(text, blocks))
 
     def calls(self) -> list[str]:
         """Tools run since the last question."""
@@ -154,10 +154,10 @@ class Scripted:
     def holds(self, out: Path, image: str) -> bool:
         """Whether this model lies in the block RAM of the bitstream, and the table beside it."""
         text = (out / "setun.bit").read_text().removeprefix("bits of ")
-        placement = place(image_file.load(Path(image)), self.config)
-        wanted = fill(self.pieces, contents(self.config, placement))
-        found = PATCHING.layout_blocks(text)
-        given = PATCHING.layout_blocks((self.folder / "layout.config").read_text())
+        layout = lay_out(image_file.load(Path(image)), self.config)
+        wanted = fill(self.pieces, contents(self.config, layout))
+        found = PATCHING.placed_blocks(text)
+        given = PATCHING.placed_blocks((self.folder / "placed.config").read_text())
         return all(np.array_equal(found[k], (given | wanted)[k]) for k in found)
 
 
@@ -184,10 +184,10 @@ def test_another_model_needs_the_packer_only(scripted: Scripted, tmp_path: Path)
     assert report["model_hash"] == random_image(SHAPE, seed=2).model_hash != first["model_hash"]
     assert (report["cycles_per_token"], report["fmax_mhz"]) == (1234.0, first["fmax_mhz"])
     assert json.loads((Path(other) / "report.json").read_text()) == report
-    same = {"config.toml", "setun.layout"}
+    same = {"config.toml", "setun.finished"}
     assert all((Path(other) / n).read_bytes() == (Path(out) / n).read_bytes() for n in same)
 
-    # From scratch it is the same file, and of the cache's layout.
+    # From scratch it is the same file, and of the cache's placed chip.
     built(*SMALL, "--model", second, "-o", again)
     assert scripted.calls() == ["ecppack"]
     assert (Path(again) / "setun.bit").read_bytes() == packed
@@ -220,11 +220,11 @@ def test_another_model_with_weights_in_flash(scripted: Scripted, tmp_path: Path)
     report = built("--reuse", str(out), "--model", second, "-o", str(other))
     assert scripted.calls() == ["ecppack"]
     assert scripted.holds(other, second) and not scripted.holds(other, scripted.model)
-    placement = place(image_file.load(Path(second)), scripted.config)
+    layout = lay_out(image_file.load(Path(second)), scripted.config)
     opened = open_build(other, boards.get("ulx3s-25f"))
     assert opened.report == report and opened.weights is not None
     weights = opened.weights.read_bytes()
-    assert weights == placement.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+    assert weights == layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
     assert weights != (out / "weights.bin").read_bytes()
     built(*flash, "--model", second, "-o", str(again))
     for name in ("setun.bit", "weights.bin"):
@@ -236,7 +236,7 @@ def test_chip_whose_memory_is_not_block_ram(scripted: Scripted, tmp_path: Path) 
     scripted.spoil = True
     out = tmp_path / "out"
     report = built(*SMALL, "--model", scripted.model, "-o", str(out))
-    assert report["reusable"] is False and not (out / "setun.layout").exists()
+    assert report["reusable"] is False and not (out / "setun.finished").exists()
     assert scripted.calls() == ["yosys", "yosys", "nextpnr", "ecppack"]
     other = str(tmp_path / "other")
     code, _, error = invoke("build", "--reuse", str(out), "--model", scripted.model, "-o", other)
@@ -251,7 +251,7 @@ def test_layout_that_lost_a_mark_is_refused(
 
     def changed(blocks: dict[int, np.ndarray]) -> None:
         put(blocks)
-        path = tmp_path / "layout.config"
+        path = tmp_path / "placed.config"
         blocks[3][7, 3] ^= 1
         path.write_text(PATCHING.with_blocks(path.read_text(), blocks))
 
@@ -304,7 +304,7 @@ def test_board_is_that_of_the_build(scripted: Scripted, tmp_path: Path) -> None:
     args = ["--reuse", out, "--model", scripted.model, "-o", str(tmp_path / "other")]
     code, _, error = invoke("build", "--board", "ulx3s-85f", *args)
     assert code != 0 and "must be ulx3s-25f; found ulx3s-85f" in error
-    damaged = Path(out) / "setun.layout"
+    damaged = Path(out) / "setun.finished"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     code, _, error = invoke("build", *args)
     assert code != 0 and "truncated" in error

