@@ -73,15 +73,17 @@ class BitLinear:
     """[m, n] of -1, 0, 1, in the float type whose dot products are exact."""
     scale: np.float32
     gain: Array
+    eps: float = BITLINEAR_EPS
 
     @classmethod
-    def quantise(cls, weight: Array, gain: Array) -> "BitLinear":
+    def quantise(cls, weight: Array, gain: Array, eps: float = BITLINEAR_EPS) -> "BitLinear":
+        """From float weights [m, n], gains [n] and the epsilon of the norm."""
         codes, scale = absmean(weight)
         exact = np.float32 if weight.shape[1] <= EXACT_IN_FLOAT32 else np.float64
-        return cls(codes.astype(exact), scale, gain)
+        return cls(codes.astype(exact), scale, gain, eps)
 
     def __call__(self, x: Array, trace: Trace | None = None, name: str = "") -> Array:
-        q, a = absmax(rms_norm(x, self.gain, BITLINEAR_EPS))
+        q, a = absmax(rms_norm(x, self.gain, self.eps))
         y: Array = (product(q, self.codes.T) * (self.scale / a)).astype(np.float32, copy=False)
         if trace is not None:
             trace |= {name: y, name + ".xq": q.astype(np.int8), name + ".xscale": a[..., 0]}

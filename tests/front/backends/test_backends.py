@@ -25,18 +25,24 @@ from setun.talk.session import Result, prompt_ids, stream
 NUMERICS = Numerics()
 
 
+NAMES = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
+
+
 @pytest.fixture(scope="module")
 def images() -> dict[str, Image]:
-    names = {"a": "a_h64_l2", "d": "d_h64_l3_nolb"}
-    return {k: load_model(VECTORS / v) for k, v in names.items()}
+    return {k: load_model(VECTORS / v) for k, v in NAMES.items()}
+
+
+def chip_of_either() -> ChipConfig:
+    """A small chip that either model fits."""
+    base = ChipConfig(columns=8, rows=4, lanes=4)
+    needs = [requirements(load_model(VECTORS / name), base) for name in NAMES.values()]
+    return simulated_config(base.override(**{k: max(n[k] for n in needs) for k in needs[0]}))
 
 
 @pytest.fixture(scope="module")
-def config(images: dict[str, Image]) -> ChipConfig:
-    """A small chip that either model fits."""
-    base = ChipConfig(columns=8, rows=4, lanes=4)
-    needs = [requirements(image, base) for image in images.values()]
-    return simulated_config(base.override(**{k: max(n[k] for n in needs) for k in needs[0]}))
+def config() -> ChipConfig:
+    return chip_of_either()
 
 
 @pytest.fixture

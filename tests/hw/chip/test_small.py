@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
+from bench.folders import SMALL_DEMO
 from hw.chip import test_chip as chips
 from setun.firmware.config import ChipConfig
 from setun.firmware.core_kinds import SMALL
@@ -34,7 +35,7 @@ OPTIONS = {
     "clock_hz": 12_000_000,
     "baud": 3_000_000,
 }
-chips.MODELS[MODEL] = chips.ROOT / "setun" / "models" / MODEL
+chips.MODELS[MODEL] = SMALL_DEMO
 
 
 def config(exponent: int = 6, mantissa: int = 9) -> ChipConfig:
