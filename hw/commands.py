@@ -1,16 +1,28 @@
-"""Commands from the sequencer to the units, one layout each; addresses in memory words."""
+"""Commands from the sequencer to the units, one layout each; addresses in memory words.
+
+Fields that an instruction has are as wide as there; lanes make addresses shorter, never longer.
+"""
 
 from amaranth.hdl import Shape, unsigned
 from amaranth.lib import data
 
 from setun.firmware.config import ChipConfig
+from setun.hw.instruction import shape
 from setun.hw.seats import number
+
+CONSTANT_WORDS = unsigned(24)  # an address in constant memory
+WEIGHT_WORDS = unsigned(24)  # of a matrix
 
 
 def embed_command(config: ChipConfig) -> data.StructLayout:
     """EMBED for one seat: first constant word of the row, its vector words, where they go."""
     return data.StructLayout(
-        {"first": 24, "words": 16, "destination": 16, "seat": number(config.contexts)}
+        {
+            "first": CONSTANT_WORDS,
+            "words": shape("n"),
+            "destination": shape("dst"),
+            "seat": number(config.contexts),
+        }
     )
 
 
@@ -18,11 +30,11 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
     """QUANTISE of `n` elements."""
     return data.StructLayout(
         {
-            "n": unsigned(16),
-            "source": unsigned(16),
-            "constants": unsigned(24),
-            "mean_square": unsigned(2),
-            "stream": unsigned(1),
+            "n": shape("n"),
+            "source": shape("src"),
+            "constants": CONSTANT_WORDS,
+            "mean_square": shape("mean_square"),
+            "stream": shape("stream"),
             "inverse_n": unsigned(config.vector.width),
         }
     )
@@ -30,25 +42,25 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
 
 def array_command() -> data.StructLayout:
     """MATVEC as the array sees it: number of the last row group; the slot is kept for the next."""
-    return data.StructLayout({"last": unsigned(16), "keep": unsigned(1)})
+    return data.StructLayout({"last": shape("n"), "keep": shape("keep")})
 
 
 def weights_command() -> Shape:
     """MATVEC as the reader of weight memory sees it: its words, at least 1."""
-    return unsigned(24)
+    return WEIGHT_WORDS
 
 
 def sink_command(config: ChipConfig) -> data.StructLayout:
     """MATVEC as the sink sees it."""
     return data.StructLayout(
         {
-            "rows": unsigned(16),
-            "kernel": unsigned(3),
-            "keep": unsigned(1),
-            "feeds": unsigned(1),
-            "stat_shift": unsigned(5),
-            "source": unsigned(16),
-            "destination": unsigned(16),
+            "rows": shape("n"),
+            "kernel": shape("kernel"),
+            "keep": shape("keep"),
+            "feeds": shape("feeds"),
+            "stat_shift": shape("stat_shift"),
+            "source": shape("src"),
+            "destination": shape("dst"),
             "scale": unsigned(config.vector.width),
         }
     )

@@ -81,7 +81,7 @@ class Core(wiring.Component):
         m.submodules.watchdog = dog = watchdog.Watchdog(self.patience)
         # What a pass may leave behind starts over with the units; memories keep their words, and
         # an external memory its transfers: they are dropped by the next pass.
-        self.restart: Callable[[Any], Any] = ResetInserter(dog.hung)
+        restart: Callable[[Any], Any] = ResetInserter(dog.hung)
         m.submodules.memories = memories = Memories(c, self.layout)
         sequencer = Sequencer(c)
         array = TernaryArray(c, self.technology, lead=lead(c))
@@ -89,12 +89,12 @@ class Core(wiring.Component):
         sink = Sink(c)
         sampler = Sampler(c)
         m.submodules.sequencer, m.submodules.array, m.submodules.quantiser = map(
-            self.restart, (sequencer, array, quantiser)
+            restart, (sequencer, array, quantiser)
         )
-        m.submodules.sink, m.submodules.sampler = map(self.restart, (sink, sampler))
+        m.submodules.sink, m.submodules.sampler = map(restart, (sink, sampler))
         m.submodules.generation = generation = Generation(c)
         m.d.comb += [dog.busy.eq(generation.passing), generation.hung.eq(dog.hung)]
-        self._weights(m, memories, sequencer, array)
+        self._weights(m, memories, sequencer, array, restart)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
         for name in (
@@ -125,7 +125,7 @@ class Core(wiring.Component):
         ):
             source = getattr(sequencer, name)
             queue = fifo.SyncFIFOBuffered(width=len(Value.cast(source.payload)), depth=depth)
-            m.submodules[f"{name}_queue"] = self.restart(queue)
+            m.submodules[f"{name}_queue"] = restart(queue)
             self._through(m, source, queue, unit.command)
         wiring.connect(m, quantiser.filled, array.filled)
         wiring.connect(m, quantiser.scale, sink.scale)
@@ -225,7 +225,12 @@ class Core(wiring.Component):
         return m
 
     def _weights(
-        self, m: Module, memories: Memories, sequencer: Sequencer, array: TernaryArray
+        self,
+        m: Module,
+        memories: Memories,
+        sequencer: Sequencer,
+        array: TernaryArray,
+        restart: Callable[[Any], Any],
     ) -> None:
         """Weight words from wherever they lie, unpacked, to the array."""
         reader: Any
@@ -240,9 +245,9 @@ class Core(wiring.Component):
             store = memories.weights
             assert store.latency == LEAD - 1
             reader = WeightReader(self.config, store.depth, store.width)
-            m.submodules.reader = self.restart(reader)
+            m.submodules.reader = restart(reader)
             queue = fifo.SyncFIFOBuffered(width=len(reader.command.payload), depth=4)
-            m.submodules.weights_queue = self.restart(queue)
+            m.submodules.weights_queue = restart(queue)
             self._through(m, sequencer.weights, queue, reader.command)
             m.d.comb += [
                 reader.last.eq(array.last),

@@ -4,15 +4,19 @@ The float twin of `golden`, and the check of the compiler's algebra: it equals t
 reference of the checkpoint to float32 rounding, from nothing but the image.
 """
 
-from dataclasses import dataclass
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.matmul import product
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
+from setun.firmware.program import machine
+from setun.firmware.program.isa import Table
+from setun.firmware.program.kernels import Operands, Port
+from setun.firmware.program.machine import Step
 from setun.sim.reference.layers import (
     ABSMAX_FLOOR,
     ROWS_AT_ONCE,
@@ -24,17 +28,24 @@ from setun.sim.reference.layers import (
 )
 
 
-@dataclass
-class _Run:
-    """What one pass over a batch of sequences keeps."""
+class Reals:
+    """Float32 in place of the chip's `Arithmetic`: vectors are [B, T, n], of whole sequences."""
 
-    vector: dict[int, Array]  # [B, T, n] by start element
-    codes: Array
-    scale: Array  # [B, T, 1], real value of a code
-    eps_outer: np.float32
-    eps_inner: np.float32
-    row_mean_square: Array
-    state: dict[int, Array]  # [B, T, width] by start element
+    def r(self, x: Array) -> Array:
+        """`x` as it is."""
+        return x
+
+    def mul(self, a: Array, b: Array) -> Array:
+        """Product."""
+        return a * b
+
+    def sigmoid(self, x: Array) -> Array:
+        """1 / (1 + e^-x)."""
+        return sigmoid(x)
+
+    def remember(self, u: Array, h: Array, a: Array, noise: Any) -> Array:
+        """States (1-u)*h + u*a after each token, from the states [B, n] before the first."""
+        return scan(u * a, 1 - u, h)
 
 
 class FoldedModel:
@@ -48,7 +59,9 @@ class FoldedModel:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self._weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
+        self.weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
+        self.gates = image.tables.get(Table.GATES, np.zeros(0, np.float32))
+        self._steps = machine.steps(image)
 
     def forward_batch(self, ids: Ids) -> Array:
         """Logits [B, T, V] after each token of `ids` [B, T].
@@ -68,56 +81,57 @@ class FoldedModel:
         )
 
     def _forward(self, ids: Ids) -> Array:
-        image, none = self.image, np.zeros(0, np.float32)
-        run = _Run({}, none, none, np.float32(0), np.float32(0), none, {})
-        y, matrix = none, 0
-        for op in image.program:
-            if op.op is Op.SCALARS:
-                run.eps_outer, run.eps_inner = np.float32(op.constants), np.float32(op.immediate)
-            elif op.op is Op.EMBED:
-                run.vector[op.dst] = image.tables[Table.EMBEDDING][ids]
-            elif op.op is Op.QUANTISE:
-                self._quantise(op, run)
-            elif op.op is Op.MATVEC:
-                y = product(run.codes, self._weights[matrix])
-                y *= np.float32(image.matrices[matrix].scale) * run.scale
-                matrix += 1
-                self._store(op, y, run)
-        return y
+        run = _Run(self, ids)
+        machine.walk(run, self._steps)
+        return run.rows
 
-    def _quantise(self, op: Instruction, run: _Run) -> None:
-        x, start = run.vector[op.src], int(op.constants)
-        outer, gain = self.image.tables[Table.CONSTANTS][start : start + op.n].T
-        if op.mean_square is MeanSquare.NONE:
-            eps: Any = run.eps_inner
+
+class _Run(machine.Visitor):
+    """One pass over a batch of sequences `ids` [B, T]."""
+
+    def __init__(self, model: FoldedModel, ids: Ids) -> None:
+        self.folded, self.ids = model, ids
+        self.reals = Reals()
+        self.vector: dict[int, Array] = {}  # [B, T, n] by first element
+        self.slots: deque[tuple[Array, Array]] = deque()  # codes, and the real value of one
+
+    model = end = machine.nothing
+
+    def scalars(self, step: Step) -> None:
+        self.eps_outer = np.float32(step.do.constants)
+        self.eps_inner = np.float32(step.do.immediate)
+
+    def embed(self, step: Step) -> None:
+        self.vector[step.do.dst] = self.folded.image.tables[Table.EMBEDDING][self.ids]
+
+    def quantise(self, step: Step) -> None:
+        do = step.do
+        x, start = self.vector[do.src], int(do.constants)
+        outer, gain = self.folded.image.tables[Table.CONSTANTS][start : start + do.n].T
+        if do.mean_square is MeanSquare.NONE:
+            eps: Any = self.eps_inner
         else:
-            own = op.mean_square is MeanSquare.OWN
-            eps = run.eps_inner * (
-                (_mean_square(x) if own else run.row_mean_square) + run.eps_outer
-            )
+            own = do.mean_square is MeanSquare.OWN
+            eps = self.eps_inner * ((_mean_square(x) if own else self.of_rows) + self.eps_outer)
         rms = np.sqrt(_mean_square(x * outer) + eps)
         folded = x * gain
         top = np.maximum(np.abs(folded).max(-1, keepdims=True), ABSMAX_FLOOR * rms)
-        run.codes = round_half_away(folded * (np.float32(127) / top))
-        run.scale = top / (np.float32(127) * rms)
+        codes = round_half_away(folded * (np.float32(127) / top))
+        self.slots.append((codes, top / (np.float32(127) * rms)))
 
-    def _store(self, op: Instruction, y: Array, run: _Run) -> None:
-        v = run.vector
-        if op.kernel is Kernel.COPY:
-            v[op.dst] = y
-        elif op.kernel is Kernel.SILU:
-            v[op.dst] = y * sigmoid(y)
-        elif op.kernel is Kernel.MLGRU:
-            gates = self.image.tables[Table.GATES][op.dst : op.dst + op.n]
-            u = gates * sigmoid(-y)
-            start = np.zeros((y.shape[0], y.shape[2]), np.float32)
-            run.state[op.dst] = v[op.src] = scan(u * v[op.src], 1 - u, start)
-        elif op.kernel is Kernel.GLU:
-            a = v[op.src]
-            v[op.dst] = y * (a * sigmoid(a))
-            run.row_mean_square = _mean_square(y)
-        elif op.kernel is Kernel.ADD:
-            v[op.dst] = v[op.src] + y
+    def matvec(self, step: Step) -> None:
+        do, kernel, matrix = step.do, step.do.kernel, step.matrix
+        assert matrix is not None
+        codes, scale = self.slots[0] if do.keep else self.slots.popleft()
+        y = product(codes, self.folded.weights[step.number])
+        y *= np.float32(matrix.scale) * scale
+        gates = self.folded.gates[do.dst : do.dst + do.n]
+        zero = np.zeros((y.shape[0], do.n), np.float32)
+        self.rows = kernel.meaning(self.reals, Operands(y, self.vector.get(do.src, y), gates, zero))
+        if kernel.stores:
+            self.vector[do.src if kernel.stores is Port.SOURCE else do.dst] = self.rows
+        if Port.STATISTIC in kernel.writes:
+            self.of_rows = _mean_square(y)
 
 
 def _mean_square(x: Array) -> Array:

@@ -1,32 +1,32 @@
 """Golden model: the chip's arithmetic, bit for bit, in NumPy.
 
-Every value outside the ternary array is a `Format` number; `r(...)` and `mul(...)` mark each place
-where the chip rounds; `arithmetic` has what the numerics choose. One token at a time (scalars are
-Python floats) or a batch of independent rows (scalars are columns): the same code. RTL equals it on
-every bit.
+Every value outside the ternary array is a `Format` number; `Arithmetic` and the kernels' meanings
+round where the chip does. One token at a time (scalars are Python floats) or a batch of independent
+rows (scalars are columns): the same code. RTL equals it on every bit.
 """
 
-import functools
-import math
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.image.image import Image
-from setun.firmware.numerics import functions, noise
+from setun.firmware.numerics import noise
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
+from setun.firmware.program import machine
+from setun.firmware.program.isa import Instruction, Table
+from setun.firmware.program.kernels import Operands, Port
+from setun.firmware.program.machine import Step
 
-SQUARE_BITS = 16  # magnitude bits of block squares (hw.arith.square)
-Program = list[tuple[Instruction, float]]  # with the immediate in the vector format
 Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, values)
 
 
-class GoldenModel:
+class GoldenModel(machine.Visitor):
     """A model on the chip, in one or `batch` independent copies.
 
     Parameters
@@ -56,138 +56,93 @@ class GoldenModel:
         self.image = image
         self.numerics = numerics or Numerics()
         self.arithmetic = Arithmetic(self.numerics)
-        self.batch = batch
         self.trace = trace
         f = self.numerics.vector
         self._weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
         self._embedding = f.round(image.tables[Table.EMBEDDING])
         self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
-        ends = [k for k, i in enumerate(image.program) if i.op is Op.END]
-        adapted = [i.adapted(self.numerics) for i in image.program]
-        program = [(i, f.round1(float(i.immediate))) for i in adapted]
-        self._body, self._head = program[: ends[0]], program[ends[0] + 1 : ends[1]]
+        program = tuple(self._as_encoded(i) for i in image.program)
+        body, head = machine.body_and_head(replace(image, program=program))
+        self._body, self._head = machine.bound(self, body), machine.bound(self, head)
         rows = () if batch is None else (batch,)
-        self._vector = {0: np.zeros((*rows, 1))}  # by start element
+        self._vector = {0: np.zeros((*rows, 1))}  # by first element
         self.state = np.zeros((*rows, image.memory.state_elements))
         self.reset()
+
+    def _as_encoded(self, instruction: Instruction) -> Instruction:
+        """The instruction as the chip reads it, floats in its format."""
+        f = self.numerics.vector
+        words = instruction.adapted(self.numerics).encode(f)
+        return Instruction.decode(words.tolist(), f, instruction.note)
 
     def reset(self) -> None:
         """Forget everything: zero recurrent state."""
         self.state[:] = 0.0
         self._noise = noise.first_state(self.numerics.state_seed)
+        self._of_rows: Any = 0.0
 
     def feed(self, token: int | NDArray[np.integer[Any]]) -> None:
         """Run the body of the program for one token (or one per row of the batch)."""
         self._noise = noise.next_state(self._noise)
-        self._run(self._body, self._embedding[token])
+        self._token = token
+        self._slots: deque[tuple[Codes, Any]] = deque()
+        for visit, step in self._body:
+            visit(step)
 
     def logits(self) -> Values:
         """Logits [.., vocabulary] of what has been fed: the head up to the sampler."""
-        return self._run(self._head, None)
+        for visit, step in self._head:
+            visit(step)
+        return self._rows
 
-    def _run(self, program: Program, embedded: Values | None) -> Values:
-        v = self._vector
-        matrix = 0 if embedded is not None else len(self._weights) - 1
-        compute = self.arithmetic
-        r, mul = compute.r, compute.mul
-        sigmoid = functools.partial(functions.sigmoid, self.numerics.vector)
-        y = np.zeros(0)
-        for op, immediate in program:
-            if op.op is Op.SCALARS:
-                self._eps = r(float(op.constants)), immediate
-            elif op.op is Op.EMBED:
-                assert embedded is not None
-                v[op.dst] = embedded
-            elif op.op is Op.QUANTISE:
-                codes, scale = self._quantise(op, immediate, v[op.src])
-            elif op.op is Op.MATVEC:
-                rows = compute.sums(codes, self._weights[matrix])
-                matrix += 1
-                s = mul(scale, immediate)
-                y = mul(compute.floats(rows), s)
-                target = slice(op.dst, op.dst + op.n)
-                if op.kernel is Kernel.COPY:
-                    v[op.dst] = y
-                elif op.kernel is Kernel.SILU:
-                    v[op.dst] = mul(y, sigmoid(y))
-                elif op.kernel is Kernel.MLGRU:
-                    u = mul(self._gates[target], sigmoid(-y))
-                    before, random = self.state[..., target], self._random(op.dst, y)
-                    h = compute.remember(u, before, v[op.src], random)
-                    self.state[..., target], v[op.src] = h, r(h)
-                elif op.kernel is Kernel.GLU:
-                    a = v[op.src]
-                    v[op.dst] = mul(y, mul(a, sigmoid(a)))
-                    self._array_stat = self._squares_of_rows(op, rows, s)
-                elif op.kernel is Kernel.ADD:
-                    v[op.dst] = r(v[op.src] + y)
-                if self.trace:
-                    self.trace(op.note, "array", rows)
-                    kept = op.kernel is Kernel.MLGRU
-                    self.trace(
-                        op.note,
-                        op.kernel.name,
-                        self.state[..., target]
-                        if kept
-                        else y
-                        if op.kernel is Kernel.SAMPLE
-                        else v[op.dst],
-                    )
-        return y
+    model = end = machine.nothing
 
-    def _random(self, first: int, like: Values) -> NDArray[np.int64] | None:
-        """Noise of the state's elements from `first` on, if it is rounded at random."""
-        if not self.numerics.stochastic:
-            return None
-        return noise.state_noise(self._noise, first, like.shape[-1])
+    def scalars(self, step: Step) -> None:
+        self._eps = float(step.do.constants), float(step.do.immediate)
 
-    def _quantise(self, op: Instruction, inv_n: float, x: Values) -> tuple[Codes, Any]:
-        """Codes (as whole numbers) and scale = max|x*gain| / rms of one BitLinear input."""
-        compute = self.arithmetic
-        r, mul = compute.r, compute.mul
-        pairs = slice(int(op.constants), int(op.constants) + op.n)
-        t = mul(x, self._gain[pairs])
-        v = mul(x, self._outer[pairs])
-        codes, top = compute.codes(t, self._max(np.abs(t)))
+    def embed(self, step: Step) -> None:
+        self._vector[step.do.dst] = self._embedding[self._token]
 
-        eps_outer, eps_inner = self._eps
-        m2 = mul(self._sum_of_squares(v), inv_n)
-        if op.mean_square is MeanSquare.NONE:
-            eps = eps_inner
-        else:
-            own = op.mean_square is MeanSquare.OWN
-            total = self._sum_of_squares(x) if own else self._array_stat
-            eps = mul(eps_inner, r(mul(total, inv_n) + eps_outer))
-        scale = compute.scale(compute.rsqrt(r(m2 + eps)), top)
+    def quantise(self, step: Step) -> None:
+        do = step.do
+        pairs = slice(int(do.constants), int(do.constants) + do.n)
+        codes, scale = self.arithmetic.quantise(
+            self._vector[do.src],
+            self._outer[pairs],
+            self._gain[pairs],
+            float(do.immediate),
+            self._eps,
+            do.mean_square,
+            self._of_rows,
+        )
+        self._slots.append((codes, scale))
         if self.trace:
-            self.trace(op.note, "codes", codes.astype(np.float64))
-            self.trace(op.note, "scale", np.asarray(scale))
-        return codes, scale
+            self.trace(do.note, "codes", codes.astype(np.float64))
+            self.trace(do.note, "scale", np.asarray(scale))
 
-    def _sum_of_squares(self, x: Values) -> Any:
-        """Sum of squares of magnitudes cut to 16 bits below the largest one's exponent."""
-        a = np.abs(x)
-        top = self._max(a)
-        _, e = math.frexp(top) if self.batch is None else np.frexp(top)
-        shift = SQUARE_BITS - e
-        a *= np.ldexp(1.0, shift) if self.batch is not None else math.ldexp(1.0, shift)
-        total = self._sum_squares(np.floor(a, out=a))
-        return self.arithmetic.r(total * np.ldexp(1.0, -2 * shift))
-
-    def _squares_of_rows(self, op: Instruction, rows: NDArray[np.floating[Any]], s: Any) -> Any:
-        """Sum of squares of y = acc*s, from the leading bits of the accumulators."""
-        compute = self.arithmetic
-        a = np.floor(rows * 2.0**-op.stat_shift)
-        total = self._sum_squares(a.astype(np.float64)) * (2.0**op.stat_shift * compute.unit) ** 2
-        return compute.mul(compute.r(total), compute.mul(s, s))
-
-    def _sum_squares(self, a: Values) -> Any:
-        """Exact sums of squares of whole numbers: their sum is below 2**53."""
-        if not self.numerics.lmul and self.batch is None:
-            return float(a @ a)
-        total = self.arithmetic.squares(a).sum(-1, keepdims=self.batch is not None)
-        return float(total) if self.batch is None else total
-
-    def _max(self, size: Values) -> Any:
-        return float(size.max()) if self.batch is None else size.max(-1, keepdims=True)
+    def matvec(self, step: Step) -> None:
+        do, kernel, compute, v = step.do, step.do.kernel, self.arithmetic, self._vector
+        codes, scale = self._slots[0] if do.keep else self._slots.popleft()
+        sums = compute.sums(codes, self._weights[step.number])
+        y, s = compute.rows(sums, scale, do.immediate)
+        place = slice(do.dst, do.dst + do.n)
+        random = None
+        if kernel.gated and self.numerics.stochastic:
+            random = noise.state_noise(self._noise, do.dst, do.n)
+        made: Values = kernel.meaning(
+            compute,
+            Operands(y, v.get(do.src, y), self._gates[place], self.state[..., place], random),
+        )
+        self._rows = made
+        if kernel.gated:
+            self.state[..., place] = made
+        if kernel.stores:
+            v[do.src if kernel.stores is Port.SOURCE else do.dst] = (
+                compute.r(made) if kernel.gated else made
+            )
+        if Port.STATISTIC in kernel.writes:
+            self._of_rows = compute.row_statistic(sums, do.stat_shift, compute.mul(s, s))
+        if self.trace:
+            self.trace(do.note, "array", sums)
+            self.trace(do.note, kernel.name, made)

@@ -19,9 +19,8 @@ Files of format 1 are read too, see `format1`.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +33,21 @@ from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
 from setun.firmware.image.image import DenseMatrix, Floats, Image, MemoryMap, Region
 from setun.firmware.models.tokenizer import Tokenizer
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.ternary import pack_2b, pack_trits, unpack_2b, unpack_trits
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Instruction, Kind, Op, Table
 from setun.firmware.program.verify import verify
 
 FORMAT = 2
 READ = (format1.FORMAT, FORMAT)
+INSTRUCTION_SETS = {format1.FORMAT: 1, FORMAT: 1}
+"""What programs in files of each format are of: `setun.firmware.program.isa.VERSION`."""
 _REGIONS = ("vectors", "state", "layers")
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
-_ENUMS: dict[str, type[IntEnum]] = {"op": Op, "kernel": Kernel, "mean_square": MeanSquare}
-_FLOATS = {(Op.SCALARS, "constants"), (Op.SCALARS, "immediate")}
-_FLOATS |= {(Op.QUANTISE, "immediate"), (Op.MATVEC, "immediate")}
+_FLOATS = {(op, field.name) for op in Op for field in op.fields if field.kind is Kind.FLOAT}
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ def _encode_program(program: tuple[Instruction, ...]) -> bytes:
         for f in fields(Instruction):
             value = getattr(instruction, f.name)
             if f.name == "op" or value != f.default:
-                shown[f.name] = value.name if isinstance(value, IntEnum) else value
+                shown[f.name] = value.name if f.name in _named() else value
         lines.append(json.dumps(shown, separators=(",", ":"), allow_nan=False))
     return ("[\n" + ",\n".join(lines) + "\n]\n").encode()
 
@@ -282,14 +283,24 @@ def _decode_program(data: bytes, thing: str) -> tuple[Instruction, ...]:
     return program
 
 
+def _named() -> dict[str, Mapping[str, Any]]:
+    """Fields that a program has by name, and what each name stands for."""
+    return {
+        "op": Op.__members__,
+        "kernel": {kernel.name: kernel for kernel in kernels.KERNELS},
+        "mean_square": MeanSquare.__members__,
+    }
+
+
 def _instruction(entry: dict[str, Any], thing: str) -> Instruction:
     defaults: dict[str, Any] = {f.name: f.default for f in fields(Instruction)}
     if unknown := [name for name in entry if name not in defaults]:
         raise SetunError(thing, "unknown field", f"{unknown[0][:40]!a}")
     values: dict[str, Any] = {}
+    known = _named()
     for name, value in entry.items():
-        if name in _ENUMS:
-            members = _ENUMS[name].__members__
+        if name in known:
+            members = known[name]
             if not isinstance(value, str) or value not in members:
                 rule = f"{name} must be one of {', '.join(members)}"
                 raise SetunError(thing, rule, f"{str(value)[:40]!a}")
@@ -298,7 +309,7 @@ def _instruction(entry: dict[str, Any], thing: str) -> Instruction:
     if "op" not in values:
         raise SetunError(thing, "needs an op")
     for name, value in values.items():
-        if name in _ENUMS:
+        if name in known:
             continue
         wanted = float if (values["op"], name) in _FLOATS else type(defaults[name])
         if type(value) is not wanted:

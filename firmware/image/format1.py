@@ -15,7 +15,8 @@ import numpy as np
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Floats, Image, MemoryMap, Region, aligned
 from setun.firmware.image.model_hash import with_hash
-from setun.firmware.program.isa import Instruction, Kernel, Op, Table
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Instruction, Op, Table
 
 FORMAT = 1
 HEADER = {"format", "generator", "model", "model_hash", "numerics", "packing"}
@@ -102,12 +103,12 @@ def _operands(i: Instruction) -> str:
     if i.op is Op.MATVEC:
         a, v = f"v[{i.src}]", f"v[{i.dst}:+{i.n}]"
         to = {
-            Kernel.COPY: f"{v} = y",
-            Kernel.SILU: f"{v} = silu(y)",
-            Kernel.MLGRU: f"{a} = h[{i.dst}:+{i.n}] = mlgru(y, {a})",
-            Kernel.GLU: f"{v} = y*silu({a})",
-            Kernel.ADD: f"{v} = {a} + y",
-            Kernel.SAMPLE: f"token = sample(y[:{i.n}])",
+            kernels.COPY: f"{v} = y",
+            kernels.SILU: f"{v} = silu(y)",
+            kernels.MLGRU: f"{a} = h[{i.dst}:+{i.n}] = mlgru(y, {a})",
+            kernels.GLU: f"{v} = y*silu({a})",
+            kernels.ADD: f"{v} = {a} + y",
+            kernels.SAMPLE: f"token = sample(y[:{i.n}])",
         }[i.kernel]
         marks = f"{' keep' if i.keep else ''}{' feeds' if i.feeds else ''}"
         return f"{to} scale={i.immediate:.4g}{marks}"

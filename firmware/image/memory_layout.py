@@ -33,7 +33,8 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image, Matrix, aligned
 from setun.firmware.image.terminal_tables import text_words
 from setun.firmware.numerics.ternary import pack_2b, pack_trits
-from setun.firmware.program.isa import Op, Table
+from setun.firmware.program import machine
+from setun.firmware.program.isa import Table
 
 Words = NDArray[np.uint32]
 
@@ -140,10 +141,11 @@ def lay_out(image: Image, config: ChipConfig) -> MemoryLayout:
 
 def _program(image: Image, config: ChipConfig) -> list[Words]:
     """The instructions; a MATVEC tells how many weight words of this chip it takes."""
-    encoded, matrices = [], iter(image.matrices)
-    for instruction in image.program:
-        if instruction.op is Op.MATVEC:
-            instruction = replace(instruction, constants=matrix_words(next(matrices), config))
+    encoded = []
+    for step in machine.steps(image):
+        instruction = step.do
+        if step.matrix:
+            instruction = replace(instruction, constants=matrix_words(step.matrix, config))
         encoded.append(instruction.adapted(config.numerics).encode(config.vector))
     return encoded
 

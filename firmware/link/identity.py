@@ -10,6 +10,8 @@ from setun.firmware.numerics.options import CHOICES, Numerics
 
 # A chip with a terminal says so by its version; the record is the same.
 VERSION, WITH_TERMINAL = 5, 6
+INSTRUCTION_SETS = {VERSION: 1, WITH_TERMINAL: 1}
+"""What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
 MEMORIES = tuple(KINDS)
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and

@@ -81,10 +81,15 @@ class Reason(IntEnum):
     """Why a generation ended."""
 
     COUNT = 0
+    """All tokens asked for were sampled."""
     STOPPED = 1
+    """Somebody asked for it."""
     NO_PROMPT = 2
+    """Nothing had been fed."""
     FAULT = 3
+    """The program has an unknown operation: memory is blank or damaged."""
     WATCHDOG = 4
+    """A pass over the program did not end."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.models.fields import Fields
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.ternary import absmean
+from setun.firmware.program import kernels
 from setun.firmware.program.builder import Builder
-from setun.firmware.program.isa import Kernel, MeanSquare
+from setun.firmware.program.kernels import Kernel
 
 Tensor = NDArray[np.float32]
 MODEL_TYPE = "hgrn_bit"
@@ -201,26 +203,26 @@ class HgrnBit:
             b.layer(p)
             norm = f"{p}.attn_norm.weight"
             quantise(f"{p}.attn.i_proj", x, norm)
-            project(f"{p}.attn.i_proj", Kernel.SILU, dst=t)
+            project(f"{p}.attn.i_proj", kernels.SILU, dst=t)
             quantise(f"{p}.attn.f_proj", x, norm)
-            project(f"{p}.attn.f_proj", Kernel.MLGRU, src=t, dst=h)
+            project(f"{p}.attn.f_proj", kernels.MLGRU, src=t, dst=h)
             quantise(f"{p}.attn.g_proj", x, norm)
-            project(f"{p}.attn.g_proj", Kernel.GLU, src=t, dst=t)
+            project(f"{p}.attn.g_proj", kernels.GLU, src=t, dst=t)
             # The norm is on g, before its product with the state.
             quantise(f"{p}.attn.o_proj", t, f"{p}.attn.g_norm.weight", MeanSquare.ARRAY)
-            project(f"{p}.attn.o_proj", Kernel.ADD, src=x, dst=x)
+            project(f"{p}.attn.o_proj", kernels.ADD, src=x, dst=x)
             quantise(f"{p}.mlp.gate_proj", x, f"{p}.mlp_norm.weight")
             codes, scale = absmean(tensors[f"{p}.mlp.gate_proj.weight"])
             gate, up = np.split(codes, 2)
             name = f"{p}.mlp.gate_proj"
-            b.matvec(f"{name}.gate", gate, float(scale), Kernel.COPY, dst=t, keep=True)
-            b.matvec(f"{name}.up", up, float(scale), Kernel.GLU, src=t, dst=t)
+            b.matvec(f"{name}.gate", gate, float(scale), kernels.COPY, dst=t, keep=True)
+            b.matvec(f"{name}.up", up, float(scale), kernels.GLU, src=t, dst=t)
             b.quantise(f"{p}.mlp.down_proj", t, tensors[f"{p}.mlp.down_proj.norm.weight"])
-            project(f"{p}.mlp.down_proj", Kernel.ADD, src=x, dst=x)
+            project(f"{p}.mlp.down_proj", kernels.ADD, src=x, dst=x)
         b.end()
         quantise("lm_head", x, "model.norm.weight")
         head = "model.embeddings" if config.tie_word_embeddings else "lm_head"
-        project(head, Kernel.SAMPLE)
+        project(head, kernels.SAMPLE)
         b.end()
 
 

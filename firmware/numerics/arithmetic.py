@@ -1,10 +1,12 @@
-"""What the golden model computes with: the operations that `Numerics` chooses, bit for bit.
+"""What the chip computes with: the operations that `Numerics` chooses, bit for bit.
 
-Every method rounds as the chip does. Arrays are float64 of any shape; scalars of one token stream
-are Python floats, which are several times faster than arrays of one.
+Every method rounds as the chip does. The golden model is composed of them, and so are the twins of
+the gateware's units. Arrays are float64 of any shape; scalars of one token stream are Python
+floats, which are several times faster than arrays of one.
 """
 
 import math
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,16 @@ from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_FRACTION, EX
 
 Codes = NDArray[np.floating[Any]]  # whole numbers
 EXACT_LENGTH = 128  # fp8 codes that float32 sums exactly: 17 + 7 bits
+SQUARE_BITS = 16  # of a magnitude that is squared, below the largest one's exponent
+STAT_BITS = 12  # of an accumulator that is squared
+
+
+class MeanSquare(IntEnum):
+    """Which mean square joins the epsilon of a quantiser's norm, see `Arithmetic.quantise`."""
+
+    OWN = 0  # of the vector itself, before its outer gain
+    ARRAY = 1  # of the last matvec's rows: the gate projection, for g_norm
+    NONE = 2  # there is no outer norm: the epsilon is added as it is
 
 
 class Arithmetic:
@@ -54,6 +66,10 @@ class Arithmetic:
         """Squares of whole numbers, whole numbers."""
         return square(np.abs(a)) if self.numerics.lmul else a * a
 
+    def sigmoid(self, x: Values) -> Values:
+        """Sigmoid by table, rounded."""
+        return functions.sigmoid(self.fmt, x)
+
     def rsqrt(self, x: Any) -> Any:
         """1/sqrt(x); the largest number for 0."""
         if isinstance(x, float):
@@ -78,6 +94,12 @@ class Arithmetic:
         size /= top + (top == 0.0)  # all zeros stay zeros
         size += 0.5
         return np.copysign(np.floor(size, out=size), t, out=size).astype(np.float32), top
+
+    def code_bits(self, codes: Codes) -> NDArray[np.int64]:
+        """What the chip's slots hold for whole-number codes: 8 bits, as signed numbers."""
+        if self.numerics.fp8:
+            codes = CODE.to_bits(codes * self.unit).astype(np.int8)
+        return codes.astype(np.int64)
 
     def sums(self, codes: Codes, weights: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         """Rows [.., m] of codes [.., n] times ternary weights [n, m], whole numbers.
@@ -104,24 +126,112 @@ class Arithmetic:
         """Rows as numbers of the vector format."""
         return self.fmt.round(sums * self.unit if self.numerics.fp8 else sums)
 
-    # ------------------------------------------------------------- recurrent state
-    def remember(self, u: Values, h: Values, a: Values, noise: NDArray[np.int64] | None) -> Values:
-        """State (1-u)*h + u*a in the state's format.
+    def rows(self, sums: NDArray[np.floating[Any]], scale: Any, factor: Any) -> tuple[Values, Any]:
+        """Rows y = sums * s, and s, the product of a vector's scale and the weights'."""
+        s = self.mul(scale, factor)
+        return self.mul(self.floats(sums), s), s
 
-        The state is computed in `Numerics.wide`. L-Mul forms f*h from the smaller of f and 1-f: its
-        error is relative, and what an error in f*h adds up to over a memory of 1/(1-f) tokens is
-        relative to h only then.
+    # ------------------------------------------------------------- norms
+    def sum_of_squares(self, x: Values) -> Any:
+        """Sum of squares of magnitudes cut to `SQUARE_BITS` below the largest one's exponent."""
+        a = np.abs(x)
+        top = _largest(a)
+        _, e = math.frexp(top) if isinstance(top, float) else np.frexp(top)
+        shift = SQUARE_BITS - e
+        a *= math.ldexp(1.0, shift) if isinstance(top, float) else np.ldexp(1.0, shift)
+        total = self._sum_squares(np.floor(a, out=a))
+        return self.r(total * np.ldexp(1.0, -2 * shift))
+
+    def row_statistic(self, sums: NDArray[np.floating[Any]], shift: int, squared: Any) -> Any:
+        """Sum of squares of the rows sums * s, from the accumulators without their low bits.
+
+        `squared` is the product s * s.
         """
+        total = self._sum_squares(np.floor(sums * 2.0**-shift).astype(np.float64))
+        total *= (2.0**shift * self.unit) ** 2
+        return self.mul(self.r(total), squared)
+
+    def _sum_squares(self, a: Values) -> Any:
+        """Exact sums of squares of whole numbers: their sum is below 2**53."""
+        if a.ndim == 1:
+            return float(a @ a) if not self.numerics.lmul else float(self.squares(a).sum())
+        return self.squares(a).sum(-1, keepdims=True)
+
+    def norm(
+        self,
+        top: Any,
+        gained: Any,
+        joining: Any,
+        inverse_n: Any,
+        eps: tuple[Any, Any],
+        mean_square: MeanSquare,
+    ) -> Any:
+        """Scale top / sqrt(m2 + eps_inner * (m1 + eps_outer)) of a vector with folded norms.
+
+        Parameters
+        ----------
+        top
+            What `codes` makes of the largest |x * gain|.
+        gained, joining
+            Sums of squares of x * outer, whose mean is m2, and of what `mean_square` says, whose
+            mean is m1. With NONE the epsilon is `eps_inner` as it is.
+        inverse_n
+            1/n.
+        eps
+            Of the outer and the inner norm.
+        """
+        mul, r = self.mul, self.r
+        m2 = mul(gained, inverse_n)
+        epsilon = eps[1]
+        if mean_square is not MeanSquare.NONE:
+            epsilon = mul(epsilon, r(mul(joining, inverse_n) + eps[0]))
+        return self.scale(self.rsqrt(r(m2 + epsilon)), top)
+
+    def quantise(
+        self,
+        x: Values,
+        outer: Values,
+        gain: Values,
+        inverse_n: float,
+        eps: tuple[float, float],
+        mean_square: MeanSquare,
+        of_rows: Any,
+    ) -> tuple[Codes, Any]:
+        """Codes (whole numbers) and scale = max|x*gain| / rms of a BitLinear's input x [.., n].
+
+        `of_rows` is the last `row_statistic`; the other arguments are as those of `norm`.
+        """
+        t = self.mul(x, gain)
+        codes, top = self.codes(t, _largest(np.abs(t)))
+        gained = self.sum_of_squares(self.mul(x, outer))
+        joining = self.sum_of_squares(x) if mean_square is MeanSquare.OWN else of_rows
+        return codes, self.norm(top, gained, joining, inverse_n, eps, mean_square)
+
+    # ------------------------------------------------------------- recurrent state
+    def forget(self, u: Values, h: Values) -> Values:
+        """What is left of a state, (1-u)*h, in `Numerics.wide`.
+
+        L-Mul forms f*h from the smaller of f and 1-f: its error is relative, and what an error in
+        f*h adds up to over a memory of 1/(1-f) tokens is relative to h only then.
+        """
+        wide = self.numerics.wide
+        if not self.numerics.lmul:
+            return wide.round(wide.round(1.0 - u) * h)
+        return np.where(
+            u <= 0.5,
+            wide.round(h - wide.round(lmul(u, h, wide.mantissa))),
+            wide.round(lmul(wide.round(1.0 - u), h, wide.mantissa)),
+        )
+
+    def remember(self, u: Values, h: Values, a: Values, noise: NDArray[np.int64] | None) -> Values:
+        """State (1-u)*h + u*a, computed in `Numerics.wide`, in the state's format."""
         wide, state = self.numerics.wide, self.numerics.state
-        if self.numerics.lmul:
-            forgotten = np.where(
-                u <= 0.5,
-                wide.round(h - wide.round(lmul(u, h, wide.mantissa))),
-                wide.round(lmul(wide.round(1.0 - u), h, wide.mantissa)),
-            )
-        else:
-            forgotten = wide.round(wide.round(1.0 - u) * h)
-        total = wide.round(forgotten + self.mul(u, a))
+        total = wide.round(self.forget(u, h) + self.mul(u, a))
         if noise is not None:
             return round_stochastic(state, total, noise)
         return total if state == wide else state.round(total)
+
+
+def _largest(size: Values) -> Any:
+    """Largest of each row, a Python float of a single one."""
+    return float(size.max()) if size.ndim == 1 else size.max(-1, keepdims=True)

@@ -26,6 +26,25 @@ def gumbel_noise(generator: int, count: int) -> tuple[Ints, int]:
     return noise, generator
 
 
+def sample(
+    compute: Arithmetic, logits: Values, factor: float | None, generator: int
+) -> tuple[int, int]:
+    """The token of logits, and the generator behind it; the lowest index wins ties.
+
+    Parameters
+    ----------
+    factor
+        1/T in the vector format; None for greedy, which draws nothing.
+    generator
+        State of the noise; one draw a logit, lowest index first.
+    """
+    if factor is None:
+        return int(np.argmax(logits)), generator
+    scaled = keys(compute.mul(logits, factor))
+    noise, generator = gumbel_noise(generator, len(scaled))
+    return int(np.argmax(scaled + noise)), generator
+
+
 class Sampler:
     """Argmax, or Gumbel-max: the largest logit/T + noise.
 
@@ -36,7 +55,7 @@ class Sampler:
     inverse_temperature
         1/T, rounded to the vector format; None for greedy.
     seed
-        Generator seed; one draw a logit, lowest index first.
+        Generator seed.
     """
 
     def __init__(
@@ -50,9 +69,6 @@ class Sampler:
 
     def __call__(self, logits: ArrayLike) -> int:
         """The next token; the lowest index wins ties."""
-        logits = np.asarray(logits, np.float64)
-        if self.factor is None:
-            return int(np.argmax(logits))
-        scaled = keys(self.arithmetic.mul(logits, self.factor))
-        noise, self.generator = gumbel_noise(self.generator, len(scaled))
-        return int(np.argmax(scaled + noise))
+        numbers = np.asarray(logits, np.float64)
+        token, self.generator = sample(self.arithmetic, numbers, self.factor, self.generator)
+        return token

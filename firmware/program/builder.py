@@ -24,8 +24,10 @@ from setun.firmware.image.image import (
     aligned,
 )
 from setun.firmware.image.model_hash import with_hash
+from setun.firmware.numerics.arithmetic import STAT_BITS, MeanSquare
 from setun.firmware.numerics.ternary import absmean
-from setun.firmware.program.isa import STAT_BITS, Instruction, Kernel, MeanSquare, Op, Table
+from setun.firmware.program.isa import Instruction, Op, Table
+from setun.firmware.program.kernels import Kernel, Port
 
 PAIRS = ALIGN // 2  # gains start at multiples of this many pairs
 
@@ -119,7 +121,7 @@ class Builder:
         start = sum(len(gains) for gains in self._gains)
         self._gains.append(block)
         before, fresh = self._program[-1], src.start in self._fresh
-        stored = before.op is Op.MATVEC and before.kernel is not Kernel.MLGRU
+        stored = before.op is Op.MATVEC and before.kernel.stores is Port.DESTINATION
         stream = stored and (before.dst, before.n) == (src.start, n)
         if stream:
             self._program[-1] = replace(before, feeds=True)
@@ -174,7 +176,7 @@ class Builder:
                 note=name,
             )
         )
-        stored = src if kernel is Kernel.MLGRU else dst
+        stored = src if kernel.stores is Port.SOURCE else dst
         if stored is not None:
             self._fresh.add(stored.start)
 

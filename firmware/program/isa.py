@@ -1,62 +1,34 @@
-"""Instruction set of the chip: four 32-bit words an instruction, addresses in elements.
+"""Instruction set of the chip: its one declaration, read by all that write or read programs.
 
-The program is straight-line code in execution order: a body (embed one token, run all layers)
-and, behind its `END`, a head (logits of the current token, sample). Elements, not memory words,
-are addressed, so one program serves every chip whatever its lanes.
-
-====== ==================== =======================================================
-word   bits                 meaning
-====== ==================== =======================================================
-0      3:0                  operation
-0      15:4                 flags, see the properties of `Instruction`
-0      31:16                n: columns (QUANTISE), rows (MATVEC), width (EMBED)
-1      15:0 / 31:16         source / destination element
-2      31:0                 constants: first pair (QUANTISE), weight words (MATVEC)
-3      31:0                 immediate: vector-format bits or an integer
-====== ==================== =======================================================
+Encoder, decoder, listing, checks, the sequencer, the small core's control and the table in
+docs/registers.md take operations, fields and places from here. The program is straight-line code in
+execution order: a body (embed one token, run all layers) and, behind its `END`, a head (logits of
+the current token, sample). Elements, not memory words, are addressed, so one program serves every
+chip whatever its lanes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program import kernels
+from setun.firmware.program.kernels import Kernel
 
+VERSION = 1
+"""Of operations, fields and places; kernels may be added within a version."""
 WORDS = 4  # 32-bit words of one instruction
+WORD_BITS = 32
 
-
-class Op(IntEnum):
-    """Operations. 0 is left out: blank memory is not a program."""
-
-    MODEL = 1  # no operation; source, destination, constants and immediate hold the model's hash
-    SCALARS = 2  # set the two epsilons: constants = eps of the outer norm, immediate = inner
-    EMBED = 3  # vector[dst:dst+n] = embedding row of the token; rows of `immediate` pairs
-    QUANTISE = 4  # normalise and quantise vector[src:src+n] into the next activation slot
-    MATVEC = 5  # ternary matrix (the next in memory) times the oldest slot, into a kernel
-    END = 6  # end of body, end of head
-
-
-class Kernel(IntEnum):
-    """What happens to a matvec's rows y: the sinks of the array."""
-
-    COPY = 0  # vector[dst] = y
-    SILU = 1  # vector[dst] = y * sigmoid(y)
-    MLGRU = 2  # u = c*sigmoid(-y); vector[src] = state[dst] = (1-u)*state[dst] + u*vector[src]
-    GLU = 3  # vector[dst] = y * silu(vector[src])
-    ADD = 4  # vector[dst] = vector[src] + y
-    SAMPLE = 5  # rows are logits; argmax of logit (greedy) or of logit/T + Gumbel noise
-
-
-class MeanSquare(IntEnum):
-    """Which mean square joins the epsilon of a quantiser's norm (see `golden`)."""
-
-    OWN = 0  # of the vector itself, before its outer gain
-    ARRAY = 1  # of the last matvec's rows: the gate projection, for g_norm
-    NONE = 2  # there is no outer norm: the epsilon is added as it is
+INT8_ONE = 127  # code of a vector's largest number
+INT8_BITS = 8
 
 
 class Table(StrEnum):
@@ -67,18 +39,165 @@ class Table(StrEnum):
     GATES = "gates"  # [state elements], MLGRU: c at its state's address
 
 
-STAT_BITS = 12  # bits of an accumulator that are squared for mean squares
+class Kind(Enum):
+    """What a field holds."""
 
-INT8_ONE = 127  # code of a vector's largest number
-INT8_BITS = 8
+    WHOLE = "whole number"
+    FLAG = "flag"
+    FLOAT = "number of the vector format"
+    KERNEL = "kernel"
+    MEAN_SQUARE = "mean square"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bits `low` to `low` + `bits` - 1 of a word."""
+
+    word: int
+    low: int
+    bits: int
+
+
+PLACES = {
+    "op": Place(0, 0, 4),
+    "kernel": Place(0, 4, 3),
+    "sync": Place(0, 4, 1),
+    "mean_square": Place(0, 5, 2),
+    "stream": Place(0, 7, 1),
+    "keep": Place(0, 7, 1),
+    "stat_shift": Place(0, 9, 5),
+    "feeds": Place(0, 14, 1),
+    "n": Place(0, 16, 16),
+    "src": Place(1, 0, 16),
+    "dst": Place(1, 16, 16),
+    "constants": Place(2, 0, 32),
+    "immediate": Place(3, 0, 32),
+}
+"""Every field's bits, the same in all operations that have it."""
+TOKEN_BITS = PLACES["n"].bits
+"""Of a token: as many as a head may have rows."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an operation: the attribute `name` of `Instruction`."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+    @property
+    def place(self) -> Place:
+        """Where it lies."""
+        return PLACES[self.name]
+
+    @property
+    def codes(self) -> list[int] | None:
+        """The codes that mean something; None for numbers, all of which do."""
+        if self.kind is Kind.KERNEL:
+            return [k.code for k in kernels.KERNELS]
+        return [int(m) for m in MeanSquare] if self.kind is Kind.MEAN_SQUARE else None
+
+    def encode(self, value: Any, fmt: Format) -> int:
+        """Bits of `value`; more than the field has if it does not fit."""
+        if self.kind is Kind.FLOAT:
+            return int(fmt.to_bits(value)[0])
+        return value.code if isinstance(value, Kernel) else int(value)
+
+    def decode(self, bits: int, fmt: Format) -> Any:
+        """Value of bits; raises `SetunError` for a code that means nothing."""
+        if self.kind is Kind.FLOAT:
+            return float(fmt.from_bits(bits))
+        if self.kind is Kind.KERNEL:
+            return kernels.coded(bits)
+        if self.kind is Kind.MEAN_SQUARE:
+            if bits not in list(map(int, MeanSquare)):
+                raise SetunError("mean square", f"must be one of {self.codes}", bits)
+            return MeanSquare(bits)
+        return bool(bits) if self.kind is Kind.FLAG else bits
+
+
+def _whole(name: str, meaning: str) -> Field:
+    return Field(name, Kind.WHOLE, meaning)
+
+
+def _flag(name: str, meaning: str) -> Field:
+    return Field(name, Kind.FLAG, meaning)
+
+
+class Op(IntEnum):
+    """Operations. 0 is left out: blank memory is not a program."""
+
+    meaning: str
+    listing: str
+    fields: tuple[Field, ...]
+
+    def __new__(cls, code: int, meaning: str, listing: str, *fields: Field) -> "Op":
+        """An operation with its meaning, the format of its listing and its fields."""
+        op = int.__new__(cls, code)
+        op._value_ = code
+        op.meaning, op.listing, op.fields = meaning, listing, fields
+        return op
+
+    MODEL = (
+        1,
+        "nothing; its fields hold the model's hash",
+        "",
+        _whole("src", "bytes 0 and 1"),
+        _whole("dst", "bytes 2 and 3"),
+        _whole("constants", "bytes 4 to 7"),
+        _whole("immediate", "bytes 8 to 11"),
+    )
+    SCALARS = (
+        2,
+        "sets the two epsilons",
+        "eps_outer={constants:g} eps_inner={immediate:g}",
+        Field("constants", Kind.FLOAT, "of the outer norm"),
+        Field("immediate", Kind.FLOAT, "of the inner norm"),
+    )
+    EMBED = (
+        3,
+        "vector[dst:+n] = the token's embedding row",
+        "v[{dst}:+{n}] = e[{constants}+{immediate}*token]",
+        _whole("n", "elements"),
+        _whole("dst", "first element of the vector"),
+        _whole("constants", "first pair of row 0"),
+        _whole("immediate", "pairs from row to row"),
+    )
+    QUANTISE = (
+        4,
+        "normalises and quantises vector[src:+n] into the next slot",
+        "slot <- v[{src}:+{n}] gains={constants} mean_square={mean_square}",
+        _flag("sync", "wait until every earlier matvec has been stored"),
+        Field("mean_square", Kind.MEAN_SQUARE, "which mean square joins the epsilon"),
+        _flag("stream", "take the maxima while the matvec before stores the vector"),
+        _whole("n", "elements"),
+        _whole("src", "first element of the vector"),
+        _whole("constants", "first pair of gains"),
+        Field("immediate", Kind.FLOAT, "1/n"),
+    )
+    MATVEC = (
+        5,
+        "the next ternary matrix times the oldest slot, into a kernel",
+        "{kernel} scale={immediate:.4g}",
+        Field("kernel", Kind.KERNEL, "what happens to the rows"),
+        _flag("keep", "leave the slot for the next matvec"),
+        _whole("stat_shift", "bits dropped from accumulators before they are squared"),
+        _flag("feeds", "the next instruction is a QUANTISE with `stream` of these rows"),
+        _whole("n", "rows"),
+        _whole("src", "first element that the kernel reads"),
+        _whole("dst", "first element that it writes"),
+        _whole("constants", "weight words of the matrix on this chip"),
+        Field("immediate", Kind.FLOAT, "weight scale / 127, or the scale itself for codes in fp8"),
+    )
+    END = (6, "end of the body, end of the head", "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """One decoded instruction; unused fields are 0.
+    """One decoded instruction; fields that its operation has not are as they are here.
 
-    `immediate` is a real number where the operation takes a vector-format float (QUANTISE: 1/n;
-    MATVEC: weight scale / 127) and is rounded to the chip's format when encoded.
+    Floats are real numbers, rounded to the chip's format when encoded.
     """
 
     op: Op
@@ -87,23 +206,15 @@ class Instruction:
     dst: int = 0
     constants: int | float = 0
     immediate: int | float = 0
-    sync: bool = False  # QUANTISE: wait until every earlier matvec has been stored
-    stream: bool = False  # QUANTISE: take the maxima while the matvec before stores the vector
-    mean_square: MeanSquare = MeanSquare.OWN  # QUANTISE
-    kernel: Kernel = Kernel.COPY  # MATVEC
-    keep: bool = False  # MATVEC: leave the slot for the next matvec
-    feeds: bool = False  # MATVEC: the next instruction is a QUANTISE with `stream` of its rows
-    stat_shift: int = 0  # MATVEC: bits dropped from accumulators before they are squared
-    note: str = ""  # for people: which tensor
-
-    @property
-    def flags(self) -> int:
-        """The 12 flag bits of word 0."""
-        if self.op is Op.QUANTISE:
-            return int(self.sync) | self.mean_square << 1 | self.stream << 3
-        if self.op is Op.MATVEC:
-            return self.kernel | self.keep << 3 | self.stat_shift << 5 | self.feeds << 10
-        return 0
+    sync: bool = False
+    stream: bool = False
+    mean_square: MeanSquare = MeanSquare.OWN
+    kernel: Kernel = kernels.COPY
+    keep: bool = False
+    feeds: bool = False
+    stat_shift: int = 0
+    note: str = ""
+    """For people: which tensor."""
 
     def adapted(self, numerics: Numerics) -> "Instruction":
         """The instruction for codes of `numerics`: programs are written for int8's."""
@@ -115,42 +226,63 @@ class Instruction:
             stat_shift=self.stat_shift + numerics.code_bits - INT8_BITS,
         )
 
+    def check(self) -> None:
+        """Refuse values that do not fit their fields, of kinds that encode to whole numbers.
+
+        Raises
+        ------
+        SetunError
+            Names the field and its bits.
+        """
+        for field in self.op.fields:
+            if field.kind is Kind.FLOAT:
+                continue
+            value, bits = getattr(self, field.name), field.place.bits
+            code = value.code if isinstance(value, Kernel) else value
+            if not 0 <= code < 1 << bits:
+                thing = f"instruction {self.op.name} {self.note[:80]}".rstrip()
+                raise SetunError(thing, f"{field.name} must fit {bits} bits", code)
+
     def encode(self, fmt: Format) -> NDArray[np.uint32]:
-        """The four words of the instruction, floats in `fmt`."""
-        for name, value in (("n", self.n), ("src", self.src), ("dst", self.dst)):
-            if not 0 <= value < 1 << 16:
-                raise SetunError(
-                    f"instruction {self.op.name} {self.note}", f"{name} must fit 16 bits", value
-                )
-        last = [
-            int(fmt.to_bits(v)[0]) if isinstance(v, float) else v
-            for v in (self.constants, self.immediate)
-        ]
-        first = self.op | self.flags << 4 | self.n << 16
-        return np.array([first, self.src | self.dst << 16, *last], np.uint32)
+        """The words of the instruction, floats in `fmt`."""
+        self.check()
+        words = [0] * WORDS
+        words[PLACES["op"].word] |= self.op << PLACES["op"].low
+        for field in self.op.fields:
+            place = field.place
+            words[place.word] |= field.encode(getattr(self, field.name), fmt) << place.low
+        return np.array(words, np.uint32)
+
+    @classmethod
+    def decode(cls, words: Sequence[int], fmt: Format, note: str = "") -> "Instruction":
+        """Inverse of `encode`, up to the floats' rounding; bits of no field are ignored.
+
+        Raises
+        ------
+        SetunError
+            An operation, a kernel or another code that means nothing.
+        """
+        found = _bits(words, PLACES["op"])
+        op = next((op for op in Op if op == found), None)
+        if op is None:
+            raise SetunError("operation", f"must be {min(Op)} to {max(Op)}", found)
+        values = {f.name: f.decode(_bits(words, f.place), fmt) for f in op.fields}
+        return cls(op=op, note=note, **values)
 
     def __str__(self) -> str:
-        return f"{self.op.name:<9}{self._operands():<78}{self.note}".rstrip()
+        """The line of a listing."""
+        shown: dict[str, Any] = {f.name: getattr(self, f.name) for f in self.op.fields}
+        for name, value in shown.items():
+            if isinstance(value, Kernel):
+                shown[name] = value.listing.format(n=self.n, src=self.src, dst=self.dst)
+            elif isinstance(value, MeanSquare):
+                shown[name] = value.name.lower()
+        text = self.op.listing.format(**shown)
+        for field in self.op.fields:
+            if field.kind is Kind.FLAG and shown[field.name]:
+                text += f" {field.name}"
+        return f"{self.op.name:<9}{text:<78}{self.note}".rstrip()
 
-    def _operands(self) -> str:
-        if self.op is Op.EMBED:
-            return f"v[{self.dst}:+{self.n}] = e[{self.constants}+{self.immediate}*token]"
-        if self.op is Op.SCALARS:
-            return f"eps_outer={self.constants:g} eps_inner={self.immediate:g}"
-        if self.op is Op.QUANTISE:
-            sync = f"{' sync' if self.sync else ''}{' stream' if self.stream else ''}"
-            ms = self.mean_square.name.lower()
-            return f"slot <- v[{self.src}:+{self.n}] gains={self.constants} mean_square={ms}{sync}"
-        if self.op is Op.MATVEC:
-            a = f"v[{self.src}]"
-            to = {
-                Kernel.COPY: f"v[{self.dst}:+{self.n}] = y",
-                Kernel.SILU: f"v[{self.dst}:+{self.n}] = silu(y)",
-                Kernel.MLGRU: f"{a} = h[{self.dst}:+{self.n}] = mlgru(y, {a})",
-                Kernel.GLU: f"v[{self.dst}:+{self.n}] = y*silu({a})",
-                Kernel.ADD: f"v[{self.dst}:+{self.n}] = {a} + y",
-                Kernel.SAMPLE: f"token = sample(y[:{self.n}])",
-            }[self.kernel]
-            marks = f"{' keep' if self.keep else ''}{' feeds' if self.feeds else ''}"
-            return f"{to} scale={self.immediate:.4g}{marks}"
-        return ""
+
+def _bits(words: Sequence[int], place: Place) -> int:
+    return int(words[place.word]) >> place.low & ((1 << place.bits) - 1)

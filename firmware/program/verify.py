@@ -3,6 +3,7 @@
 Golden model, memory layout and gateware rely on every rule here instead of checking again.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NoReturn
@@ -13,11 +14,16 @@ from setun.firmware.config import PACKINGS, SLOTS
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import ALIGN, Floats, Image, Matrix, MemoryMap, Region, aligned
 from setun.firmware.image.model_hash import with_hash
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op, Table
+from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.program import kernels, machine
+from setun.firmware.program.isa import PLACES, Instruction, Kind, Op, Table
+from setun.firmware.program.kernels import Port
+from setun.firmware.program.machine import Step
 
-LONGEST = (1 << 16) - 1
-"""Most rows or columns of a matrix: what an instruction's 16 bits can say."""
-LARGEST_SHIFT = 31
+LONGEST = (1 << PLACES["n"].bits) - 1
+"""Most rows or columns of a matrix: what an instruction can say."""
+REACH = 1 << min(PLACES["src"].bits, PLACES["dst"].bits)
+"""Elements of a memory that an instruction can address."""
 
 
 def verify(image: Image, source: str) -> None:
@@ -48,7 +54,7 @@ def verify(image: Image, source: str) -> None:
 
 def _check_map(memory: MemoryMap, source: str) -> None:
     for thing, regions in (("vectors", memory.vectors), ("state", memory.state)):
-        _check_regions(regions, f"{source} {thing}", LONGEST + 1)
+        _check_regions(regions, f"{source} {thing}", REACH)
         for region in regions:
             if region.start % ALIGN:
                 rule = f"{region.name[:80]} must start at a multiple of {ALIGN}"
@@ -124,29 +130,28 @@ def _check_matrix(matrix: Matrix, thing: str) -> None:
         raise SetunError(thing, "scale must be finite and above 0", matrix.scale)
 
 
-class _Walk:
+class _Walk(machine.Visitor):
     """Follows a program through the memories without computing."""
 
     def __init__(self, image: Image, source: str) -> None:
         self.image = image
         self.source = source
         self.at = 0
-        self.op = Instruction(op=Op.END)
+        self.do = self.before = Instruction(op=Op.END)
         self.written: dict[int, int] = {}  # start of each vector and its elements
         self.slots: list[tuple[int, int]] = []  # columns, source of quantised vectors in wait
         self.flying: set[int] = set()  # vectors that may still be on their way to memory
-        self.before = self.op
-        self.matrices = iter(image.matrices)
+        self.matrices = 0
         self.pairs = len(image.tables[Table.CONSTANTS])
         self.vectors = {r.start: r for r in image.memory.vectors}
         self.states = {r.start: r for r in image.memory.state}
-        self.scalars = False
-        self.array_stat = False
+        self.epsilons = False
+        self.statistic = False
         self.samples = 0
         self.ends = 0
 
     def refuse(self, rule: str, value: object = "") -> NoReturn:
-        thing = f"{self.source} instruction {self.at} {self.op.op.name} {self.op.note[:80]}"
+        thing = f"{self.source} instruction {self.at} {self.do.op.name} {self.do.note[:80]}"
         raise SetunError(thing.rstrip(), rule, value)
 
     def need(self, holds: bool, rule: str, value: object = "") -> None:
@@ -154,103 +159,112 @@ class _Walk:
             self.refuse(rule, value)
 
     def run(self) -> None:
-        for at, op in enumerate(self.image.program):
-            self.at, self.op = at, op
-            self.need((self.op.op is Op.MODEL) == (self.at == 0), "a program starts with MODEL")
+        for visit, step in machine.bound(self, machine.steps(self.image)):
+            self.at, self.do = step.at, step.do
+            self.need((self.do.op is Op.MODEL) == (self.at == 0), "a program starts with MODEL")
             self.need(self.ends < 2, "nothing follows the second END")
-            streams = self.op.op is Op.QUANTISE and self.op.stream
+            streams = self.do.op is Op.QUANTISE and self.do.stream
             self.need(self.before.feeds == streams, "feeds and stream go together, in this order")
-            for name in ("n", "src", "dst"):
-                value = getattr(self.op, name)
-                self.need(0 <= value <= LONGEST, f"{name} must fit 16 bits", value)
-            if self.op.op is Op.SCALARS:
-                both = (self.op.constants, self.op.immediate)
-                self.need(all(0.0 < eps < 1.0 for eps in both), "epsilons lie between 0 and 1")
-                self.scalars = True
-            elif self.op.op is Op.EMBED:
-                self.embed()
-            elif self.op.op is Op.QUANTISE:
-                self.quantise()
-            elif self.op.op is Op.MATVEC:
-                self.matvec()
-            elif self.op.op is Op.END:
-                self.end()
-            self.before = self.op
+            self.fields()
+            visit(step)
+            self.before = self.do
         self.need(self.ends == 2, "a program has two ENDs", self.ends)
-        unused = next(self.matrices, None)
-        self.need(unused is None, "every matrix is used", unused and f"{unused.name[:80]} left")
+        left = [m.name[:80] for m in self.image.matrices[self.matrices :]]
+        self.need(not left, "every matrix is used", left and f"{left[0]} left")
 
-    def embed(self) -> None:
-        op, width = self.op, self.image.tables[Table.EMBEDDING].shape[1]
+    def fields(self) -> None:
+        """Every value is one that its field can hold, and stands in a field of the operation."""
+        try:
+            self.do.check()
+        except SetunError as error:
+            self.refuse(error.rule, error.value)
+        for field in self.do.op.fields:
+            if field.kind is Kind.KERNEL:
+                kernel = getattr(self.do, field.name)
+                self.need(kernel in kernels.KERNELS, "must be a kernel of the chip's", kernel)
+        known = {"op", "note", *(field.name for field in self.do.op.fields)}
+        for other in dataclasses.fields(self.do):
+            if other.name not in known:
+                value = getattr(self.do, other.name)
+                self.need(value == other.default, f"has no field {other.name}", value)
+
+    model = machine.nothing
+
+    def scalars(self, step: Step) -> None:
+        both = (self.do.constants, self.do.immediate)
+        self.need(all(0.0 < eps < 1.0 for eps in both), "epsilons lie between 0 and 1")
+        self.epsilons = True
+
+    def embed(self, step: Step) -> None:
+        do, width = self.do, self.image.tables[Table.EMBEDDING].shape[1]
         self.need(self.ends == 0, "must be in the body")
-        self.need(op.n == width, f"must have {width} elements", op.n)
-        self.need(op.constants == self.pairs, "rows lie behind the gains", op.constants)
+        self.need(do.n == width, f"must have {width} elements", do.n)
+        self.need(do.constants == self.pairs, "rows lie behind the gains", do.constants)
         pitch = aligned(width) // 2
-        self.need(op.immediate == pitch, f"rows take {pitch} pairs", op.immediate)
-        self.write(op.dst)
+        self.need(do.immediate == pitch, f"rows take {pitch} pairs", do.immediate)
+        self.write(do.dst)
 
-    def quantise(self) -> None:
-        op, pairs = self.op, self.pairs
-        self.need(self.scalars, "SCALARS come first")
-        self.need(op.n >= 1, "needs elements")
-        self.read(op.src)
+    def quantise(self, step: Step) -> None:
+        do, pairs = self.do, self.pairs
+        self.need(self.epsilons, "SCALARS come first")
+        self.need(do.n >= 1, "needs elements")
+        self.read(do.src)
         self.need(
-            op.constants % (ALIGN // 2) == 0 and op.constants + op.n <= pairs,
+            do.constants % (ALIGN // 2) == 0 and do.constants + do.n <= pairs,
             f"gains lie within {pairs} pairs at multiples of 32",
-            op.constants,
+            do.constants,
         )
-        self.need(op.immediate == 1.0 / op.n, f"immediate must be 1/{op.n}", op.immediate)
-        own = op.mean_square is not MeanSquare.ARRAY
-        self.need(own or self.array_stat, "no matvec with a GLU came before")
-        if op.stream:
+        self.need(do.immediate == 1.0 / do.n, f"immediate must be 1/{do.n}", do.immediate)
+        of_rows = do.mean_square is MeanSquare.ARRAY
+        self.need(self.statistic or not of_rows, "no matvec with a GLU came before")
+        if do.stream:
             made = (self.before.dst, self.before.n)
-            self.need(made == (op.src, op.n), "streams what the matvec before makes", op.src)
+            self.need(made == (do.src, do.n), "streams what the matvec before makes", do.src)
             # The quantiser must be free to listen, or matvec and quantiser wait for each other.
             self.need(not self.slots, "no vector waits when one streams", len(self.slots))
-        if op.stream or op.sync:
+        if do.stream or do.sync:
             self.flying.clear()
-        self.need(op.src not in self.flying, f"v[{op.src}] may not be stored yet")
-        self.slots.append((op.n, op.src))
+        self.need(do.src not in self.flying, f"v[{do.src}] may not be stored yet")
+        self.slots.append((do.n, do.src))
         self.need(len(self.slots) <= SLOTS, f"at most {SLOTS} vectors wait for the array")
 
-    def matvec(self) -> None:
-        op, matrix = self.op, next(self.matrices, None)
+    def matvec(self, step: Step) -> None:
+        do, kernel, matrix = self.do, self.do.kernel, step.matrix
         if matrix is None:
             self.refuse("there is no matrix left for it")
+        self.matrices += 1
         if not self.slots:
             self.refuse("nothing was quantised for it")
         name, columns = matrix.name[:80], self.slots[0][0]
-        self.need(op.n == matrix.rows, f"{name} has {matrix.rows} rows", op.n)
+        self.need(do.n == matrix.rows, f"{name} has {matrix.rows} rows", do.n)
         self.need(columns == matrix.columns, f"{name} has {matrix.columns} columns", columns)
         scale = matrix.scale / 127.0
-        self.need(op.immediate == scale, f"immediate must be {scale}", op.immediate)
-        self.need(0 <= op.stat_shift <= LARGEST_SHIFT, "shifts by 31 bits at most", op.stat_shift)
-        if not op.keep:
+        self.need(do.immediate == scale, f"immediate must be {scale}", do.immediate)
+        if not do.keep:
             del self.slots[0]
-        if op.kernel in (Kernel.ADD, Kernel.MLGRU, Kernel.GLU):
-            self.read(op.src)
-        if op.kernel is Kernel.MLGRU:
-            self.state(op.dst)
-            self.store(op.src)
-        elif op.kernel is Kernel.SAMPLE:
+        if Port.SOURCE in kernel.reads:
+            self.read(do.src)
+        if kernel.gated:
+            self.state(do.dst)
+        if kernel.stores:
+            self.store(do.src if kernel.stores is Port.SOURCE else do.dst)
+        if kernel.samples:
             self.need(self.ends == 1, "must be in the head")
             vocabulary = self.image.vocab_size
-            self.need(op.n == vocabulary, f"must have {vocabulary} rows", op.n)
+            self.need(do.n == vocabulary, f"must have {vocabulary} rows", do.n)
             self.samples += 1
-        else:
-            self.store(op.dst)
-        stored = op.kernel not in (Kernel.MLGRU, Kernel.SAMPLE)
-        self.need(stored or not op.feeds, "only a stored vector feeds")
-        self.need(self.ends == 0 or op.kernel is Kernel.SAMPLE, "a head only samples")
-        self.array_stat |= op.kernel is Kernel.GLU
+        stored = kernel.stores is Port.DESTINATION
+        self.need(stored or not do.feeds, "only a stored vector feeds")
+        self.need(self.ends == 0 or kernel.samples, "a head only samples")
+        self.statistic |= Port.STATISTIC in kernel.writes
 
     def store(self, start: int) -> None:
-        waiting = [source for _, source in self.slots[self.op.keep :]]
+        waiting = [source for _, source in self.slots[self.do.keep :]]
         self.need(start not in waiting, f"v[{start}] may not be quantised yet")
         self.write(start)
         self.flying.add(start)
 
-    def end(self) -> None:
+    def end(self, step: Step) -> None:
         self.need(not self.slots, "every quantised vector is used")
         if self.ends == 0:
             self.need(bool(self.written), "a body embeds its token")
@@ -261,15 +275,15 @@ class _Walk:
 
     def read(self, start: int) -> None:
         have = self.written.get(start)
-        self.need(have == self.op.n, f"nobody wrote {self.op.n} elements at v[{start}]")
+        self.need(have == self.do.n, f"nobody wrote {self.do.n} elements at v[{start}]")
 
     def write(self, start: int) -> None:
-        n, region = self.op.n, self.vectors.get(start)
+        n, region = self.do.n, self.vectors.get(start)
         fits = region is not None and 1 <= n <= region.size
         self.need(fits, f"v[{start}:+{n}] must be at the start of a region and end within it")
         self.written[start] = n
 
     def state(self, start: int) -> None:
-        n, region = self.op.n, self.states.get(start)
+        n, region = self.do.n, self.states.get(start)
         fits = region is not None and n == region.size
         self.need(fits, f"h[{start}:+{n}] must be a region of the state")

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
 from setun.firmware.numerics import lmul
+from setun.firmware.numerics.arithmetic import SQUARE_BITS
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.options import Numerics
@@ -26,7 +27,6 @@ from setun.hw.arith.bits import (
     significand,
 )
 
-SQUARE_BITS = 16  # magnitude bits below the block's largest exponent
 OFFSET_BITS = 4  # L-Mul's 2**-4
 
 

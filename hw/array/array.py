@@ -1,11 +1,15 @@
 """Ternary array: P activations times Q rows of weights in {-1, 0, 1} per cycle."""
 
+import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.functions import Ints
 from setun.hw.arith import whole
 from setun.hw.array.accumulate import ChunkFlags, chunk_sums, running_sums
 from setun.hw.array.rows import Rows
@@ -91,6 +95,11 @@ class TernaryArray(wiring.Component):
                 "wait_weights": Out(1),
             }
         )
+
+    def model(self, codes: ArrayLike, weights: ArrayLike) -> Ints:
+        """Accumulators [.., rows] of whole-number codes [.., n] and weights [rows, n]."""
+        x, w = np.asarray(codes, np.float32), np.asarray(weights, np.float32)
+        return np.asarray(Arithmetic(self.config.numerics).sums(x, w.T), np.int64)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,10 +1,13 @@
 """Dot product of a vector's codes with ternary weights: one row of the array."""
 
+import numpy as np
 from amaranth.hdl import C, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from numpy.typing import ArrayLike
 
+from setun.firmware.numerics.functions import Ints
 from setun.hw.pipeline import delayed
 from setun.hw.technology import GENERIC, Technology, masked
 
@@ -81,6 +84,11 @@ class DotRow(wiring.Component):
                 "o": Out(signed(width + ceil_log2(columns))),
             }
         )
+
+    def model(self, codes: ArrayLike, weights: ArrayLike) -> Ints:
+        """Sums [..] of whole-number codes [.., columns] times two-bit weights."""
+        pairs = np.asarray(weights, np.int64)
+        return (np.asarray(codes, np.int64) * (pairs & 1) * (1 - (pairs & 2))).sum(-1)
 
     @property
     def latency(self) -> int:

@@ -7,13 +7,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
 from setun.hw.control.prompts import PromptQueues
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.seats import number, pass_layout
 
 SETTLE = 8  # cycles that a pass waits for the next token of the prompt that is coming in
-REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT, REASON_FAULT, REASON_WATCHDOG = range(5)
 
 # 32-bit event counters in the order that the link reports them, since power-on.
 COUNTERS = (
@@ -28,6 +28,35 @@ COUNTERS = (
     "sink_busy",
     "faults",  # unknown operations met
 )
+
+
+class Contexts:
+    """What each context has been asked for, and what has become of it: registers by context.
+
+    Members
+    -------
+    fresh, fed
+        Its state reads as zero; it has been fed something.
+    faulty
+        A pass with its token met an unknown operation.
+    active, begun, stopping
+        A generation is under way; its cycles count; it is to end.
+    has_next, next_token
+        A sampled token is to be fed, and which.
+    left, tokens, cycles
+        Tokens to sample, tokens sampled, cycles since the end of the prompt.
+    """
+
+    def __init__(self, count: int) -> None:
+        def registers(name: str, shape: Any = 1, init: int = 0) -> Array[Value]:
+            return Array([Signal(shape, name=f"{name}{k}", init=init) for k in range(count)])
+
+        self.fresh, self.fed = registers("fresh", init=1), registers("fed")
+        self.faulty = registers("faulty")
+        self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
+        self.has_next, self.next_token = registers("has_next"), registers("next_token", 16)
+        self.left, self.tokens = registers("left", 16), registers("tokens", 16)
+        self.cycles = registers("cycles", 32)
 
 
 class Generation(wiring.Component):
@@ -56,9 +85,8 @@ class Generation(wiring.Component):
         A pass is under way; it is given up, and the units start over until `hung` is low again.
         All generations then end, and all contexts have been fed nothing.
 
-    `done.reason`: 0 the count was reached, 1 stopped, 2 there is no prompt, 3 the program has an
-    unknown operation (blank or damaged memory), 4 its pass did not end. `done.cycles` counts from
-    the end of the prompt and leaves out the waits for the wire.
+    `done.reason` is a `setun.firmware.link.messages.Reason`; `done.cycles` counts from the end of
+    the prompt and leaves out the waits for the wire.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -98,8 +126,10 @@ class Generation(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         every = range(self.config.contexts)
-        self._queues(m)
-        self._requests(m)
+        queues = self._queues(m)
+        waits, readable = Array(queues.waiting), Array(queues.readable)
+        c = Contexts(len(every))
+        self._requests(m, c)
         at = Signal(number(len(every)))  # context that is looked at
         taken = Signal(range(len(every) + 1))  # seats in use
         seat = Signal(number(len(every)))  # the next one
@@ -110,17 +140,17 @@ class Generation(wiring.Component):
         idle_round = Signal(init=1)  # no token was found since context 0
         sampled = Signal()
         last = at == len(every) - 1
-        has_next, waiting = self.has_next[at], self.waiting[at]
-        take = has_next | self.readable[at]
-        wanted = self.active[at] & ~waiting & ~has_next
-        over = self.faulty[at] | ~self.fed[at] | self.stopping[at] | (self.left[at] == 0)
+        has_next, waiting = c.has_next[at], waits[at]
+        take = has_next | readable[at]
+        wanted = c.active[at] & ~waiting & ~has_next
+        over = c.faulty[at] | ~c.fed[at] | c.stopping[at] | (c.left[at] == 0)
         m.d.comb += seat.eq(taken)
         given_up = Signal()  # the last pass was
         with m.If(self.sampled):
             m.d.sync += sampled.eq(1)
         for k in every:
             with m.If(self.fault & seated[k]):
-                m.d.sync += self.faulty[k].eq(1)
+                m.d.sync += c.faulty[k].eq(1)
 
         def next_context() -> None:
             m.d.sync += at.eq(Mux(last, 0, at + 1))
@@ -132,7 +162,7 @@ class Generation(wiring.Component):
                 m.d.sync += given_up.eq(0)
                 m.d.sync += idle_round.eq(last | (idle_round & ~(take | waiting)))
                 with m.If(take):
-                    self._sit(m, at, seat, row_of, seated)
+                    self._sit(m, c, queues, at, seat, row_of, seated)
                     m.d.sync += taken.eq(taken + 1)
                 nothing = last & idle_round & ~(take | waiting) & ~coming.any()
                 with m.If((take & (taken == len(every) - 1)) | nothing):
@@ -148,7 +178,7 @@ class Generation(wiring.Component):
                 with m.If(self.idle):
                     for k in every:
                         with m.If(seated[k]):
-                            m.d.sync += [self.fresh[k].eq(0), self.fed[k].eq(1)]
+                            m.d.sync += [c.fresh[k].eq(0), c.fed[k].eq(1)]
                     m.d.sync += [seated.eq(0), taken.eq(0)]
                     m.next = "PICK"
                 with m.If(self.hung):
@@ -157,7 +187,7 @@ class Generation(wiring.Component):
             with m.State("PICK"):
                 next_context()
                 with m.If(wanted):
-                    m.d.sync += self.begun[at].eq(1)
+                    m.d.sync += c.begun[at].eq(1)
                     with m.If(~over):
                         m.d.sync += [
                             self.seating.seats[seat].context.eq(at),
@@ -175,14 +205,14 @@ class Generation(wiring.Component):
             with m.State("DONE"):
                 m.d.comb += self.done.valid.eq(1)
                 with m.If(self.done.ready):
-                    m.d.sync += [self.active[at].eq(0), self.begun[at].eq(0)]
+                    m.d.sync += [c.active[at].eq(0), c.begun[at].eq(0)]
                     m.next = "PICK"
             with m.State("HEAD"):
                 m.d.comb += self.run_head.eq(1)
                 m.d.sync += [self.seating.last.eq(taken - 1), sampled.eq(0)]
                 m.next = "SAMPLING"
             with m.State("SAMPLING"):
-                with m.If((Cat(*self.faulty) & seated).any()):
+                with m.If((Cat(*c.faulty) & seated).any()):
                     m.d.sync += [seated.eq(0), taken.eq(0)]
                     m.next = "PICK"
                 with m.Elif(self.idle & sampled):
@@ -195,10 +225,10 @@ class Generation(wiring.Component):
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     m.d.sync += [
-                        self.has_next[whose].eq(1),
-                        self.next_token[whose].eq(self.sampled_token[seat]),
-                        self.left[whose].eq(self.left[whose] - 1),
-                        self.tokens[whose].eq(self.tokens[whose] + 1),
+                        c.has_next[whose].eq(1),
+                        c.next_token[whose].eq(self.sampled_token[seat]),
+                        c.left[whose].eq(c.left[whose] - 1),
+                        c.tokens[whose].eq(c.tokens[whose] + 1),
                         taken.eq(taken + 1),
                     ]
                     with m.If(seat == self.seating.last):
@@ -207,8 +237,8 @@ class Generation(wiring.Component):
             with m.State("HUNG"), m.If(~self.hung):
                 m.d.sync += [seated.eq(0), taken.eq(0), at.eq(0), given_up.eq(1)]
                 for k in every:
-                    m.d.sync += [self.has_next[k].eq(0), self.faulty[k].eq(0)]
-                    m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0)]
+                    m.d.sync += [c.has_next[k].eq(0), c.faulty[k].eq(0)]
+                    m.d.sync += [c.fresh[k].eq(1), c.fed[k].eq(0)]
                 m.next = "PICK"
         m.d.comb += self.passing.eq(machine.ongoing("FEEDING") | machine.ongoing("SAMPLING"))
         done, emitted = self.done.payload, self.token.payload
@@ -216,32 +246,32 @@ class Generation(wiring.Component):
             emitted.token.eq(self.sampled_token[seat]),
             emitted.context.eq(self.seating.seats[seat].context),
             done.context.eq(at),
-            done.tokens.eq(self.tokens[at]),
-            done.cycles.eq(self.cycles[at]),
+            done.tokens.eq(c.tokens[at]),
+            done.cycles.eq(c.cycles[at]),
             done.reason.eq(
                 Mux(
-                    self.faulty[at],
-                    REASON_FAULT,
+                    c.faulty[at],
+                    Reason.FAULT,
                     Mux(
-                        ~self.fed[at],
-                        REASON_NO_PROMPT,
-                        Mux(self.left[at] == 0, REASON_COUNT, REASON_STOPPED),
+                        ~c.fed[at],
+                        Reason.NO_PROMPT,
+                        Mux(c.left[at] == 0, Reason.COUNT, Reason.STOPPED),
                     ),
                 )
             ),
         ]
         with m.If(given_up):
-            m.d.comb += done.reason.eq(REASON_WATCHDOG)
+            m.d.comb += done.reason.eq(Reason.WATCHDOG)
         looking = machine.ongoing("GATHER") | machine.ongoing("PICK")
         here = self.context
         m.d.comb += [
-            self.running.eq(~looking | (taken != 0) | Cat(*self.active, *self.waiting).any()),
-            self.generating.eq(self.active[here]),
-            self.occupied.eq(self.active[here] | self.waiting[here] | seated.bit_select(here, 1)),
+            self.running.eq(~looking | (taken != 0) | Cat(*c.active, *waits).any()),
+            self.generating.eq(c.active[here]),
+            self.occupied.eq(c.active[here] | waits[here] | seated.bit_select(here, 1)),
         ]
         return m
 
-    def _queues(self, m: Module) -> None:
+    def _queues(self, m: Module) -> PromptQueues:
         """Prompt tokens of each context: whether any wait, one is readable, and that one."""
         queues = PromptQueues(self.config.contexts)
         # The rest of a prompt means nothing without its beginning.
@@ -251,31 +281,18 @@ class Generation(wiring.Component):
             queues.context.eq(self.context),
             self.prompt_space.eq(queues.space),
         ]
-        self.waiting, self.readable = Array(queues.waiting), Array(queues.readable)
-        self.queued = queues.first
-        self.pops = queues.pop
+        return queues
 
-    def _requests(self, m: Module) -> None:
-        """What each context has been asked for, and what has become of it."""
+    def _requests(self, m: Module, c: Contexts) -> None:
+        """Take what a context is asked for."""
         contexts, request, here = self.config.contexts, self.generate.payload, self.context
-
-        def registers(name: str, shape: Any = 1, init: int = 0) -> Array[Value]:
-            signals = [Signal(shape, name=f"{name}{k}", init=init) for k in range(contexts)]
-            return Array(signals)
-
-        self.fresh, self.fed = registers("fresh", init=1), registers("fed")
-        self.faulty = registers("faulty")  # a pass with its token met an unknown operation
-        self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
-        self.has_next, self.next_token = registers("has_next"), registers("next_token", 16)
-        self.left, self.tokens = registers("left", 16), registers("tokens", 16)
-        self.cycles = registers("cycles", 32)
         for k in range(contexts):
-            with m.If(self.begun[k] & ~self.token.valid & ~self.done.valid):
-                m.d.sync += self.cycles[k].eq(self.cycles[k] + 1)
+            with m.If(c.begun[k] & ~self.token.valid & ~self.done.valid):
+                m.d.sync += c.cycles[k].eq(c.cycles[k] + 1)
             with m.If(self.loading | (self.reset_state & (here == k))):
-                m.d.sync += [self.fresh[k].eq(1), self.fed[k].eq(0), self.faulty[k].eq(0)]
+                m.d.sync += [c.fresh[k].eq(1), c.fed[k].eq(0), c.faulty[k].eq(0)]
         m.d.comb += [
-            self.generate.ready.eq(~self.active[here]),
+            self.generate.ready.eq(~c.active[here]),
             self.load_seed.eq(self.generate.valid & self.generate.ready),
             self.seed.eq(Mux(request.seed == 0, NO_SEED, request.seed)),
         ]
@@ -283,30 +300,37 @@ class Generation(wiring.Component):
             m.d.sync += [
                 self.greedy.bit_select(here, 1).eq(request.greedy),
                 self.factor[here].eq(request.inv_temperature),
-                self.left[here].eq(request.count),
-                self.tokens[here].eq(0),
-                self.cycles[here].eq(0),
-                self.stopping[here].eq(0),
-                self.active[here].eq(1),
+                c.left[here].eq(request.count),
+                c.tokens[here].eq(0),
+                c.cycles[here].eq(0),
+                c.stopping[here].eq(0),
+                c.active[here].eq(1),
             ]
-        with m.If(self.stop & self.active[here]):
-            m.d.sync += self.stopping[here].eq(1)
+        with m.If(self.stop & c.active[here]):
+            m.d.sync += c.stopping[here].eq(1)
 
     def _sit(
-        self, m: Module, at: Signal, seat: Signal, seat_of: Array[Value], seated: Signal
+        self,
+        m: Module,
+        c: Contexts,
+        queues: PromptQueues,
+        at: Signal,
+        seat: Signal,
+        seat_of: Array[Value],
+        seated: Signal,
     ) -> None:
         """Give the next token of context `at` the next seat."""
         contexts = self.config.contexts
         chained = seated.bit_select(at, 1)
         mine = self.seating.seats[seat]
-        m.d.comb += self.pops.bit_select(at, 1).eq(~self.has_next[at])
+        m.d.comb += queues.pop.bit_select(at, 1).eq(~c.has_next[at])
         m.d.sync += [
-            self.body_token[seat].eq(Mux(self.has_next[at], self.next_token[at], self.queued[at])),
-            self.has_next[at].eq(0),
+            self.body_token[seat].eq(Mux(c.has_next[at], c.next_token[at], queues.first[at])),
+            c.has_next[at].eq(0),
             mine.context.eq(at),
             mine.workspace.eq(at),
             mine.chained.eq(chained),
-            mine.fresh.eq(self.fresh[at] & ~chained),
+            mine.fresh.eq(c.fresh[at] & ~chained),
             seat_of[at].eq(seat),
             chained.eq(1),
         ]

@@ -1,12 +1,17 @@
 """Sequencer: runs the program's body for each token, its head for each sample."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import WORDS, Kernel, Op
+from setun.firmware.program.isa import PLACES, TOKEN_BITS, WORD_BITS, WORDS, Op
+from setun.firmware.program.registry import Registry
 from setun.hw.commands import (
     array_command,
     embed_command,
@@ -14,19 +19,30 @@ from setun.hw.commands import (
     sink_command,
     weights_command,
 )
+from setun.hw.instruction import among, layout, shape, unknown
 from setun.hw.seats import number
 
-INSTRUCTION = data.StructLayout(
-    {
-        "op": unsigned(4),
-        "flags": unsigned(12),
-        "n": unsigned(16),
-        "source": unsigned(16),
-        "destination": unsigned(16),
-        "constants": unsigned(32),
-        "immediate": unsigned(32),
-    }
-)
+OUTSTANDING = 15  # matvecs that are dispatched and not stored yet
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the sequencer keeps while it runs."""
+
+    i: Any  # of `layout`: the instruction that is executed
+    behind: Signal  # address of the word behind it
+    head: Signal  # of the word behind the body's END
+    in_body: Signal
+    outstanding: Signal  # matvecs that are not stored yet
+    dispatched: Signal
+    seat: Signal  # whose row is embedded
+    row: Signal  # token * pairs a row, so far
+    multiplicand: Signal
+    multiplier: Signal
+
+
+EXECUTES: Registry[Op, Callable[["Sequencer", Module, _Work], None]] = Registry("the sequencer")
+"""Statements of the state in which an operation is executed."""
 
 
 class Sequencer(wiring.Component):
@@ -38,7 +54,7 @@ class Sequencer(wiring.Component):
         Strobes, while idle: run from the start, or from behind the body's END.
     idle : Out(1)
     fault : Out(1)
-        Strobe: an unknown operation was met; the run ends there.
+        Strobe: an unknown operation, kernel or mean square was met; the run ends there.
     restart_weights : Out(1)
         Strobe at the start of a body.
     last : In
@@ -47,13 +63,13 @@ class Sequencer(wiring.Component):
         Program in words, data one cycle later.
     embed : Out(stream of `embed_command`)
         Copy of an embedding row, seat after seat; accepted when the copy is complete.
-    token : In(16 per seat)
+    token : In(TOKEN_BITS per seat)
         Tokens whose rows are embedded.
     quantise, array, sink, weights : Out(stream)
         Commands of the units; `weights`, the words of a matvec, for their reader.
     stored : In(1)
         Strobe: a matvec is complete.
-    sample_start : Out(1), sample_count : Out(16)
+    sample_start : Out(1), sample_count : Out
         Strobe with the MATVEC that samples.
     eps_outer, eps_inner : Out(fmt.width)
 
@@ -75,14 +91,14 @@ class Sequencer(wiring.Component):
                 "program_data": In(32),
                 "last": In(number(config.contexts)),
                 "embed": Out(stream.Signature(embed_command(config))),
-                "token": In(data.ArrayLayout(16, config.contexts)),
+                "token": In(data.ArrayLayout(TOKEN_BITS, config.contexts)),
                 "quantise": Out(stream.Signature(quantise_command(config))),
                 "array": Out(stream.Signature(array_command())),
                 "sink": Out(stream.Signature(sink_command(config))),
                 "weights": Out(stream.Signature(weights_command())),
                 "stored": In(1),
                 "sample_start": Out(1),
-                "sample_count": Out(16),
+                "sample_count": Out(shape("n")),
                 "eps_outer": Out(w),
                 "eps_inner": Out(w),
             }
@@ -91,50 +107,27 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        lane_bits, row_bits = ceil_log2(c.lanes), ceil_log2(c.rows)
-        w = c.vector.width
-        i = Signal(INSTRUCTION)
+        i = Signal(layout())
+        coming = Signal(layout())  # the next instruction, fetched while this one waits
         counter = Signal.like(self.program_address)
-        behind = Signal.like(self.program_address)  # the instruction under way
-        head = Signal.like(self.program_address)
-        coming = Signal(INSTRUCTION)  # the next instruction, fetched while this one waits
         part = Signal(range(WORDS + 2))
         complete = part == WORDS + 1
-        in_body = Signal()
-        outstanding = Signal(4)
-        dispatched = Signal()
-        row, multiplicand, multiplier = Signal(32), Signal(32), Signal(16)
-        seat = Signal(number(c.contexts))
-        following = Signal.like(seat)
-        m.d.comb += following.eq(seat + 1)
-        m.d.comb += [
-            self.program_address.eq(counter),
-            self.sample_count.eq(i.n),
-            self.embed.payload.first.eq((i.constants + row) >> lane_bits),
-            self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
-            self.embed.payload.destination.eq(i.destination >> lane_bits),
-            self.embed.payload.seat.eq(seat),
-            self.quantise.payload.n.eq(i.n),
-            self.quantise.payload.source.eq(i.source >> lane_bits),
-            self.quantise.payload.constants.eq(i.constants >> lane_bits),
-            self.quantise.payload.mean_square.eq(i.flags[1:3]),
-            self.quantise.payload.stream.eq(i.flags[3]),
-            self.quantise.payload.inverse_n.eq(i.immediate[:w]),
-            self.array.payload.last.eq((i.n - 1) >> row_bits),
-            self.array.payload.keep.eq(i.flags[3]),
-            self.sink.payload.rows.eq(i.n),
-            self.sink.payload.kernel.eq(i.flags[0:3]),
-            self.sink.payload.keep.eq(i.flags[3]),
-            self.sink.payload.stat_shift.eq(i.flags[5:10]),
-            self.sink.payload.feeds.eq(i.flags[10]),
-            self.sink.payload.source.eq(i.source >> lane_bits),
-            self.sink.payload.destination.eq(i.destination >> lane_bits),
-            self.sink.payload.scale.eq(i.immediate[:w]),
-            self.weights.payload.eq(i.constants),
-        ]
-        m.d.sync += outstanding.eq(outstanding + dispatched - self.stored)
-        all_free = self.array.ready & self.sink.ready & self.weights.ready & (outstanding != 15)
-        quiet = outstanding == 0
+        work = _Work(
+            i=i,
+            behind=Signal.like(self.program_address, name="behind"),
+            head=Signal.like(self.program_address, name="head"),
+            in_body=Signal(name="in_body"),
+            outstanding=Signal(range(OUTSTANDING + 1), name="outstanding"),
+            dispatched=Signal(name="dispatched"),
+            seat=Signal(number(c.contexts), name="seat"),
+            row=Signal(PLACES["constants"].bits, name="row"),
+            multiplicand=Signal(PLACES["immediate"].bits, name="multiplicand"),
+            multiplier=Signal(TOKEN_BITS, name="multiplier"),
+        )
+        following = Signal.like(work.seat)
+        m.d.comb += [following.eq(work.seat + 1), self.program_address.eq(counter)]
+        self._commands(m, work)
+        m.d.sync += work.outstanding.eq(work.outstanding + work.dispatched - self.stored)
 
         # Words come in a cycle after they are asked for, the first to the lowest bits.
         with m.If(~complete & ~self.idle):
@@ -142,7 +135,7 @@ class Sequencer(wiring.Component):
             with m.If(part != WORDS):
                 m.d.sync += counter.eq(counter + 1)
             with m.If(part != 0):
-                m.d.sync += coming.eq(Cat(coming.as_value()[32:], self.program_data))
+                m.d.sync += coming.eq(Cat(coming.as_value()[WORD_BITS:], self.program_data))
 
         with m.FSM():
             with m.State("IDLE"):
@@ -150,62 +143,119 @@ class Sequencer(wiring.Component):
                 m.d.sync += part.eq(0)
                 with m.If(self.run_body):
                     m.d.comb += self.restart_weights.eq(1)
-                    m.d.sync += [counter.eq(0), in_body.eq(1)]
+                    m.d.sync += [counter.eq(0), work.in_body.eq(1)]
                     m.next = "FETCH"
                 with m.Elif(self.run_head):
-                    m.d.sync += [counter.eq(head), in_body.eq(0)]
+                    m.d.sync += [counter.eq(work.head), work.in_body.eq(0)]
                     m.next = "FETCH"
             with m.State("FETCH"), m.If(complete):
-                m.d.sync += [i.eq(coming), part.eq(0), behind.eq(counter)]
+                m.d.sync += [i.eq(coming), part.eq(0), work.behind.eq(counter)]
                 m.next = "EXECUTE"
+                with m.If(unknown(coming.op, coming)):
+                    m.next = "FAULT"
             with m.State("EXECUTE"), m.Switch(i.op):
-                with m.Case(Op.MODEL):
-                    m.next = "FETCH"
-                with m.Case(Op.SCALARS):
-                    m.d.sync += self.eps_outer.eq(i.constants[:w])
-                    m.d.sync += self.eps_inner.eq(i.immediate[:w])
-                    m.next = "FETCH"
-                with m.Case(Op.EMBED):
-                    m.d.sync += [seat.eq(0), row.eq(0), multiplicand.eq(i.immediate)]
-                    m.d.sync += multiplier.eq(self.token[0])
-                    m.next = "ROW"
-                with m.Case(Op.QUANTISE):
-                    m.d.comb += self.quantise.valid.eq(quiet | ~i.flags[0])
-                    with m.If(self.quantise.valid & self.quantise.ready):
-                        m.next = "FETCH"
-                with m.Case(Op.MATVEC):
-                    m.d.comb += [
-                        dispatched.eq(all_free),
-                        self.array.valid.eq(all_free),
-                        self.sink.valid.eq(all_free),
-                        self.weights.valid.eq(all_free),
-                        self.sample_start.eq(all_free & (i.flags[0:3] == Kernel.SAMPLE)),
-                    ]
-                    with m.If(all_free):
-                        m.next = "FETCH"
-                with m.Case(Op.END):
-                    with m.If(quiet):
-                        with m.If(in_body):
-                            m.d.sync += head.eq(behind)
-                        m.next = "IDLE"
-                with m.Default():
-                    m.d.comb += self.fault.eq(1)
-                    m.next = "IDLE"
+                for op in Op:
+                    with m.Case(op):
+                        EXECUTES[op](self, m, work)
+            with m.State("FAULT"):
+                m.d.comb += self.fault.eq(1)
+                m.next = "IDLE"
             # row = token * pairs a row, one bit a cycle: no multiplier for one product.
             with m.State("ROW"):
                 m.d.sync += [
-                    row.eq(row + Mux(multiplier[0], multiplicand, 0)),
-                    multiplicand.eq(multiplicand << 1),
-                    multiplier.eq(multiplier >> 1),
+                    work.row.eq(work.row + Mux(work.multiplier[0], work.multiplicand, 0)),
+                    work.multiplicand.eq(work.multiplicand << 1),
+                    work.multiplier.eq(work.multiplier >> 1),
                 ]
-                with m.If(multiplier == 0):
+                with m.If(work.multiplier == 0):
                     m.next = "COPY"
             with m.State("COPY"):
                 m.d.comb += self.embed.valid.eq(1)
                 with m.If(self.embed.ready):
-                    m.d.sync += [seat.eq(following), row.eq(0), multiplicand.eq(i.immediate)]
-                    m.d.sync += multiplier.eq(self.token[following])
+                    m.d.sync += [work.seat.eq(following), work.row.eq(0)]
+                    m.d.sync += work.multiplicand.eq(i.immediate)
+                    m.d.sync += work.multiplier.eq(self.token[following])
                     m.next = "ROW"
-                    with m.If(seat == self.last):
+                    with m.If(work.seat == self.last):
                         m.next = "FETCH"
         return m
+
+    def _commands(self, m: Module, work: _Work) -> None:
+        """Payloads of all commands, which are valid in their operation's state."""
+        c, i = self.config, work.i
+        lane_bits, row_bits = ceil_log2(c.lanes), ceil_log2(c.rows)
+        w = c.vector.width
+        m.d.comb += [
+            self.sample_count.eq(i.n),
+            self.embed.payload.first.eq((i.constants + work.row) >> lane_bits),
+            self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
+            self.embed.payload.destination.eq(i.dst >> lane_bits),
+            self.embed.payload.seat.eq(work.seat),
+            self.quantise.payload.n.eq(i.n),
+            self.quantise.payload.source.eq(i.src >> lane_bits),
+            self.quantise.payload.constants.eq(i.constants >> lane_bits),
+            self.quantise.payload.mean_square.eq(i.mean_square),
+            self.quantise.payload.stream.eq(i.stream),
+            self.quantise.payload.inverse_n.eq(i.immediate[:w]),
+            self.array.payload.last.eq((i.n - 1) >> row_bits),
+            self.array.payload.keep.eq(i.keep),
+            self.sink.payload.rows.eq(i.n),
+            self.sink.payload.kernel.eq(i.kernel),
+            self.sink.payload.keep.eq(i.keep),
+            self.sink.payload.stat_shift.eq(i.stat_shift),
+            self.sink.payload.feeds.eq(i.feeds),
+            self.sink.payload.source.eq(i.src >> lane_bits),
+            self.sink.payload.destination.eq(i.dst >> lane_bits),
+            self.sink.payload.scale.eq(i.immediate[:w]),
+            self.weights.payload.eq(i.constants),
+        ]
+
+
+@EXECUTES(Op.MODEL)
+def _model(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    m.next = "FETCH"
+
+
+@EXECUTES(Op.SCALARS)
+def _scalars(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    w = sequencer.config.vector.width
+    m.d.sync += sequencer.eps_outer.eq(work.i.constants[:w])
+    m.d.sync += sequencer.eps_inner.eq(work.i.immediate[:w])
+    m.next = "FETCH"
+
+
+@EXECUTES(Op.EMBED)
+def _embed(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    m.d.sync += [work.seat.eq(0), work.row.eq(0), work.multiplicand.eq(work.i.immediate)]
+    m.d.sync += work.multiplier.eq(sequencer.token[0])
+    m.next = "ROW"
+
+
+@EXECUTES(Op.QUANTISE)
+def _quantise(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    command = sequencer.quantise
+    m.d.comb += command.valid.eq((work.outstanding == 0) | ~work.i.sync)
+    with m.If(command.valid & command.ready):
+        m.next = "FETCH"
+
+
+@EXECUTES(Op.MATVEC)
+def _matvec(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    commands = sequencer.array, sequencer.sink, sequencer.weights
+    free = Signal(name="all_free")
+    m.d.comb += [
+        free.eq(Cat(each.ready for each in commands).all() & (work.outstanding != OUTSTANDING)),
+        work.dispatched.eq(free),
+        *(each.valid.eq(free) for each in commands),
+        sequencer.sample_start.eq(free & among(work.i.kernel, lambda k: k.samples)),
+    ]
+    with m.If(free):
+        m.next = "FETCH"
+
+
+@EXECUTES(Op.END)
+def _end(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    with m.If(work.outstanding == 0):
+        with m.If(work.in_body):
+            m.d.sync += work.head.eq(work.behind)
+        m.next = "IDLE"

@@ -17,6 +17,7 @@ from amaranth.hdl import ClockDomain, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
 from amaranth.hdl._nir import Memory, Netlist
+from amaranth.hdl._xfrm import DomainCollector
 from amaranth.lib.wiring import Component, In
 
 # Beginning of a module, or what Yosys writes of a memory with one initial word.
@@ -27,6 +28,7 @@ _PLACE = re.compile(
     re.MULTILINE,
 )
 Words = tuple[int, Sequence[int]]  # width, contents
+Ports = dict[str, tuple[Value, PortDirection]]
 
 
 def to_verilog(component: Component, name: str) -> str:
@@ -38,9 +40,8 @@ def to_verilog(component: Component, name: str) -> str:
     """
     with _collector_paused():
         fragment = Fragment.get(component, None)
-        netlist = build_netlist(
-            fragment, ports=_ports(component), name=name, missing_domain=_domain
-        )
+        ports = _ports(component) | _clocks(fragment)
+        netlist = build_netlist(fragment, ports=ports, name=name)
         design = _Design(netlist)
         text = design.rtlil()
     return _with_contents(verilog_of(text), design.contents)
@@ -71,12 +72,24 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _domain(name: str) -> ClockDomain:
-    """What a component leaves to its surroundings: only `sync` has a reset."""
-    return ClockDomain(name, reset_less=name != "sync")
+def _clocks(fragment: Fragment) -> Ports:
+    """Ports of the domains that a component leaves to its surroundings; only `sync` has a reset.
+
+    Amaranth would add them in an order that differs from one run to the next.
+    """
+    collector = DomainCollector()
+    collector(fragment)
+    found: Ports = {}
+    for name in sorted(collector.used_domains - collector.defined_domains - {"comb"}):
+        domain = ClockDomain(name, reset_less=name != "sync")
+        fragment.add_domains(domain)
+        for signal in (domain.clk, domain.rst):
+            if signal is not None:
+                found[signal.name] = (signal, PortDirection.Input)
+    return found
 
 
-def _ports(component: Component) -> dict[str, tuple[Value, PortDirection]]:
+def _ports(component: Component) -> Ports:
     return {
         "__".join(map(str, path)): (
             Value.cast(value),

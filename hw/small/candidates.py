@@ -1,10 +1,13 @@
 """The sampler of the small core: keeps the best of the logits that pass."""
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics.sampling import gumbel_noise, keys
 from setun.hw.arith import FloatToKey, ordered_key
 from setun.hw.arith.convert import KEY_BITS
 from setun.hw.pipeline import delayed
@@ -44,6 +47,17 @@ class Candidates(wiring.Component):
                 "token": Out(16),
             }
         )
+
+    def model(self, logits: ArrayLike, state: int | None) -> tuple[int, int | None]:
+        """The token of logits, and the generator behind it.
+
+        Arguments are bits of logits, divided by T, and the generator; None for greedy.
+        """
+        numbers = self.fmt.from_bits(logits)
+        if state is None:
+            return int(np.argmax(numbers)), None
+        noise, state = gumbel_noise(state, len(numbers))
+        return int(np.argmax(keys(numbers) + noise)), state
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,5 +1,9 @@
 """Control of the small core: instructions from program memory, words of the microprogram."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -7,15 +11,41 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.functions import Ints
-from setun.firmware.program.isa import Kernel, Op
+from setun.firmware.program.isa import PLACES, WORDS, Op
+from setun.firmware.program.registry import Registry
 from setun.hw.arith.bits import rom
+from setun.hw.instruction import among, layout, shape, unknown
+from setun.hw.small import microcode
 from setun.hw.small.addresses import first_gate
-from setun.hw.small.microcode import WORD, WORDS, Next, entry, microprogram
+from setun.hw.small.microcode import KERNEL_BITS, WORD, Next, microprogram
 
 
 def pointer(config: ChipConfig) -> range:
     """Elements of vector memory and state."""
     return range(max(config.vector_elements, config.state_elements, config.max_columns) + 1)
+
+
+CONSTANTS, IMMEDIATE = PLACES["constants"].word, PLACES["immediate"].word
+# The immediate stays on the program's port while an instruction runs: its word is read last.
+ORDER = [*(word for word in range(WORDS) if word != IMMEDIATE), IMMEDIATE]
+
+
+@dataclass(frozen=True)
+class _Now:
+    """The instruction under way, and where the run is."""
+
+    op: Signal
+    kernel: Signal
+    mean_square: Signal
+    count: Signal  # elements or rows
+    tokens: Signal  # rows of the embedding that are still passed by
+    in_body: Signal
+    counter: Signal
+    head: Signal
+
+
+DECODES: Registry[Op, Callable[["Control", Module, _Now], None]] = Registry("the small core")
+"""Statements of the state in which an operation is decoded."""
 
 
 class Control(wiring.Component):
@@ -26,7 +56,8 @@ class Control(wiring.Component):
     run_body, run_head : In(1)
         Strobes, while idle: from the start, or from behind the body's END.
     idle : Out(1), fault : Out(1)
-        The latter is a strobe: an unknown operation was met, and the run ends.
+        The latter is a strobe: an unknown operation, kernel or mean square was met, and the run
+        ends.
     token : In(16)
         Whose row is embedded.
     program_address : Out, program : In(32)
@@ -60,7 +91,7 @@ class Control(wiring.Component):
                 "idle": Out(1),
                 "fault": Out(1),
                 "token": In(place),
-                "program_address": Out(range(4 * config.instructions)),
+                "program_address": Out(range(WORDS * config.instructions)),
                 "program": In(32),
                 "word": Out(WORD),
                 "group": Out(1),
@@ -73,7 +104,7 @@ class Control(wiring.Component):
                 "source": Out(place),
                 "destination": Out(place),
                 "base": Out(range(2 * config.constant_pairs + config.state_elements)),
-                "shift": Out(4),
+                "shift": Out(shape("stat_shift")),
                 "sampling": Out(1),
                 "sampled": Out(1),
             }
@@ -83,22 +114,27 @@ class Control(wiring.Component):
         m = Module()
         c = self.config
         counter, head = Signal(range(c.instructions)), Signal(range(c.instructions))
-        quarter, in_body = Signal(2), Signal()
-        op, kernel = Signal(Op), Signal(Kernel)
-        mean_square = Signal(2)
-        count = Signal(pointer(c))
-        tokens = Signal(pointer(c))
+        quarter = Signal(range(WORDS))
         first, running = Signal(), Signal()
-        low, high = self.program[:16], self.program[16:]
+        now = _Now(
+            op=Signal(Op, name="op"),
+            kernel=Signal(shape("kernel"), name="kernel"),
+            mean_square=Signal(shape("mean_square"), name="mean_square"),
+            count=Signal(pointer(c), name="count"),
+            tokens=Signal(pointer(c), name="tokens"),
+            in_body=Signal(name="in_body"),
+            counter=counter,
+            head=head,
+        )
         m.d.comb += [
             self.program_address.eq(Cat(quarter, counter)),
-            self.sampling.eq((op == Op.MATVEC) & (kernel == Kernel.SAMPLE)),
+            self.sampling.eq((now.op == Op.MATVEC) & among(now.kernel, lambda k: k.samples)),
         ]
-        done = self._words(m, first, running, op, kernel, mean_square, count)
+        done = self._words(m, first, running, now)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)
-                m.d.sync += [tokens.eq(self.token), in_body.eq(self.run_body)]
+                m.d.sync += [now.tokens.eq(self.token), now.in_body.eq(self.run_body)]
                 m.d.comb += self.restart.eq(self.run_body)
                 with m.If(self.run_body):
                     m.d.sync += counter.eq(0)
@@ -107,52 +143,29 @@ class Control(wiring.Component):
                     m.d.sync += counter.eq(head)
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.next = "FLAGS"
-            with m.State("FLAGS"):
-                m.d.comb += quarter.eq(1)
-                flags = self.program[4:16]
-                m.d.sync += [op.eq(low[:4]), kernel.eq(flags[:3]), mean_square.eq(flags[1:3])]
-                m.d.sync += [self.shift.eq(flags[5:9]), count.eq(high)]
-                with m.If(low[:4] == Op.QUANTISE):
-                    m.d.sync += self.columns.eq(high)
-                m.next = "PLACES"
-            with m.State("PLACES"):
-                m.d.comb += quarter.eq(2)
-                m.d.sync += [self.source.eq(low), self.destination.eq(high)]
-                m.next = "CONSTANTS"
-            with m.State("CONSTANTS"):
-                m.d.comb += quarter.eq(3)
-                m.d.sync += self.base.eq(self.program << 1)
-                m.next = "DECODE"
+                m.d.comb += quarter.eq(ORDER[0])
+                m.next = f"WORD{ORDER[0]}"
+            for word, following in pairwise(ORDER):
+                with m.State(f"WORD{word}"):
+                    m.d.comb += quarter.eq(following)
+                    self._take(m, word, now)
+                    m.next = "DECODE" if following == IMMEDIATE else f"WORD{following}"
             with m.State("DECODE"):
-                m.d.comb += quarter.eq(3)
-                with m.Switch(op):
-                    with m.Case(Op.MODEL):
-                        m.next = "NEXT"
-                    with m.Case(Op.EMBED):
-                        # A row's constants are as many as the immediate, twice, for each token.
-                        m.d.sync += tokens.eq(tokens - 1)
-                        with m.If(tokens != 0):
-                            m.d.sync += self.base.eq(self.base + (self.program << 1))
-                        with m.Else():
-                            m.next = "BEGIN"
-                    with m.Case(Op.SCALARS, Op.QUANTISE):
-                        m.next = "BEGIN"
-                    with m.Case(Op.MATVEC):
-                        m.d.sync += self.base.eq(first_gate(c) | self.destination)
-                        m.next = "BEGIN"
-                    with m.Case(Op.END):
-                        with m.If(in_body):
-                            m.d.sync += head.eq(counter + 1)
-                        m.next = "IDLE"
-                    with m.Default():
-                        m.d.comb += self.fault.eq(1)
-                        m.next = "IDLE"
+                m.d.comb += quarter.eq(IMMEDIATE)
+                with m.Switch(now.op):
+                    for op in Op:
+                        with m.Case(op):
+                            DECODES[op](self, m, now)
+                fields = {"kernel": now.kernel, "mean_square": now.mean_square}
+                with m.If(unknown(now.op, fields)):
+                    m.d.comb += self.fault.eq(1)
+                    m.next = "IDLE"
             with m.State("BEGIN"):
                 m.d.comb += first.eq(1)
                 m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += [running.eq(1), quarter.eq(Mux(self.word.second, 2, 3))]
+                m.d.comb += running.eq(1)
+                m.d.comb += quarter.eq(Mux(self.word.second, CONSTANTS, IMMEDIATE))
                 with m.If(done):
                     m.d.comb += self.sampled.eq(self.sampling)
                     m.next = "NEXT"
@@ -161,29 +174,42 @@ class Control(wiring.Component):
                 m.next = "FETCH"
         return m
 
-    def _words(
-        self,
-        m: Module,
-        first: Signal,
-        running: Signal,
-        op: Signal,
-        kernel: Signal,
-        mean_square: Signal,
-        count: Signal,
-    ) -> Signal:
+    def _take(self, m: Module, word: int, now: _Now) -> None:
+        """What a word of an instruction holds, to where it is kept."""
+        kept = {
+            "op": now.op,
+            "kernel": now.kernel,
+            "mean_square": now.mean_square,
+            "stat_shift": self.shift,
+            "n": now.count,
+            "src": self.source,
+            "dst": self.destination,
+        }
+        fields = layout([word])(self.program)
+        for name, register in kept.items():
+            if PLACES[name].word == word:
+                m.d.sync += register.eq(fields[name])
+        if PLACES["n"].word == word:
+            op = fields.op if PLACES["op"].word == word else now.op
+            with m.If(op == Op.QUANTISE):
+                m.d.sync += self.columns.eq(fields.n)
+        if PLACES["constants"].word == word:
+            m.d.sync += self.base.eq(fields.constants << 1)
+
+    def _words(self, m: Module, first: Signal, running: Signal, now: _Now) -> Signal:
         """The microprogram; returns whether an instruction's last word is being executed."""
-        at, following = Signal(range(WORDS)), Signal(range(WORDS))
+        at, following = Signal(range(microcode.WORDS)), Signal(range(microcode.WORDS))
         done, begun = Signal(), Signal()
         contents: Ints = np.array(microprogram(), np.int64)
         word = data.View(WORD, rom(m, contents, WORD.size, following, name="microprogram"))
         last, target = Signal(), word.target
         group_ends = self.row == self.config.rows - 1
         m.d.sync += at.eq(following)
-        m.d.comb += last.eq(self.element + 1 == count)
+        m.d.comb += last.eq(self.element + 1 == now.count)
         on = Signal.like(at)
         m.d.comb += [on.eq(at + 1), following.eq(on)]
         with m.If(first):
-            m.d.comb += following.eq(Cat(op[:3], Const(1, 1)))
+            m.d.comb += following.eq(Cat(now.op[:KERNEL_BITS], Const(1, 1)))
             m.d.sync += [self.element.eq(0), self.row.eq(0), begun.eq(0)]
         with m.Elif(running):
             m.d.comb += self.word.eq(word)
@@ -200,7 +226,8 @@ class Control(wiring.Component):
                 with m.Case(Next.JUMP):
                     m.d.comb += following.eq(target)
                 with m.Case(Next.CHOICE):
-                    m.d.comb += following.eq(target | Mux(op == Op.MATVEC, kernel, mean_square))
+                    choice = Mux(now.op == Op.MATVEC, now.kernel, now.mean_square)
+                    m.d.comb += following.eq(target | choice)
                 with m.Case(Next.ARRAY):
                     m.d.comb += self.group.eq(~begun)
                     m.d.sync += begun.eq(1)
@@ -213,4 +240,35 @@ class Control(wiring.Component):
         return done
 
 
-assert all(entry(op) == 8 | op for op in (Op.SCALARS, Op.EMBED, Op.QUANTISE, Op.MATVEC))
+@DECODES(Op.MODEL)
+def _model(control: Control, m: Module, now: _Now) -> None:
+    m.next = "NEXT"
+
+
+@DECODES(Op.SCALARS)
+@DECODES(Op.QUANTISE)
+def _begin(control: Control, m: Module, now: _Now) -> None:
+    m.next = "BEGIN"
+
+
+@DECODES(Op.EMBED)
+def _embed(control: Control, m: Module, now: _Now) -> None:
+    # A row's constants are as many as the immediate, twice, for each token.
+    m.d.sync += now.tokens.eq(now.tokens - 1)
+    with m.If(now.tokens != 0):
+        m.d.sync += control.base.eq(control.base + (control.program << 1))
+    with m.Else():
+        m.next = "BEGIN"
+
+
+@DECODES(Op.MATVEC)
+def _matvec(control: Control, m: Module, now: _Now) -> None:
+    m.d.sync += control.base.eq(first_gate(control.config) | control.destination)
+    m.next = "BEGIN"
+
+
+@DECODES(Op.END)
+def _end(control: Control, m: Module, now: _Now) -> None:
+    with m.If(now.in_body):
+        m.d.sync += now.head.eq(now.counter + 1)
+    m.next = "IDLE"

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import STAT_BITS
+from setun.firmware.numerics.arithmetic import SQUARE_BITS, STAT_BITS
 from setun.hw.arith import (
     CodeQuantiser,
     CodeReciprocal,
@@ -16,7 +16,7 @@ from setun.hw.arith import (
     Sigmoid,
 )
 from setun.hw.arith.bits import Fields, pipe, shift_right
-from setun.hw.arith.square import SQUARE_BITS
+from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed
 from setun.hw.small.microcode import WORD, Convert, Source, To
 from setun.hw.vector.scale import SQUARE_FRACTION
@@ -33,7 +33,7 @@ class Datapath(wiring.Component):
         Numbers that the bus may take.
     row : In(signed)
         A sum of the array.
-    shift : In(4)
+    shift : In
         Bits dropped from a row before it is squared.
     bus : Out(fmt.width)
     late : Out(fmt.width)
@@ -54,7 +54,7 @@ class Datapath(wiring.Component):
                 "constant": In(w),
                 "immediate": In(w),
                 "row": In(signed(config.sum_width)),
-                "shift": In(4),
+                "shift": In(shape("stat_shift")),
                 "bus": Out(w),
                 "late": Out(w),
                 "code_write": Out(1),

@@ -5,14 +5,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
-from setun.hw.control.generation import (
-    REASON_COUNT,
-    REASON_FAULT,
-    REASON_NO_PROMPT,
-    REASON_STOPPED,
-    REASON_WATCHDOG,
-)
 from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.small.control import pointer
@@ -154,8 +148,8 @@ class SmallGeneration(wiring.Component):
             done.reason.eq(
                 Mux(
                     faulty,
-                    REASON_FAULT,
-                    Mux(~fed, REASON_NO_PROMPT, Mux(complete, REASON_COUNT, REASON_STOPPED)),
+                    Reason.FAULT,
+                    Mux(~fed, Reason.NO_PROMPT, Mux(complete, Reason.COUNT, Reason.STOPPED)),
                 )
             ),
         ]
@@ -205,7 +199,7 @@ class SmallGeneration(wiring.Component):
                 with m.If(self.idle):
                     m.next = "GIVEN UP"
             with m.State("GIVEN UP"):
-                m.d.comb += [self.done.valid.eq(active), done.reason.eq(REASON_WATCHDOG)]
+                m.d.comb += [self.done.valid.eq(active), done.reason.eq(Reason.WATCHDOG)]
                 with m.If(self.done.ready | ~active):
                     m.d.sync += [active.eq(0), begun.eq(0)]
                     m.next = "CHOOSE"

@@ -1,12 +1,18 @@
 """Microprogram of the small core: a word a cycle, each moving one number over one bus."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 from amaranth.lib import data
 
-from setun.firmware.program.isa import Kernel, MeanSquare, Op
+from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import PLACES, Op
+from setun.firmware.program.kernels import Kernel
+from setun.firmware.program.registry import Registry
 
 WORDS = 256
 
@@ -146,33 +152,68 @@ class _Assembler:
         return out
 
 
-def microprogram() -> list[int]:
-    """The words; operations enter at 8 + their number, kernels at theirs."""
+Again = dict[str, Any]
+"""What the last word of a row's program goes on with: the next row."""
+
+OPERATIONS: Registry[Op, Callable[[_Assembler], None]] = Registry("the small core's microprogram")
+"""Words of an operation, from where it enters to where it is done."""
+ROWS: Registry[Kernel, Callable[[_Assembler, Again], None]] = Registry("the small core's rows")
+"""Words of a kernel for one row, whose last one has `Again`; then those behind the last row."""
+
+KERNEL_BITS = PLACES["kernel"].bits
+ENTRIES = 1 << KERNEL_BITS  # of kernels; those of operations follow
+
+
+def assembled() -> _Assembler:
+    """The program; operations enter at `ENTRIES` + their number, kernels at theirs."""
     a = _Assembler()
-    entries = [*(kernel.name for kernel in Kernel), "", ""]
-    entries += ["", "", "SCALARS_", "EMBED_", "QUANTISE_", "MATVEC_"]
-    for name in entries:
-        a.op(target=name or "done", second=name == "SCALARS_")
+    entries = {kernel.code: kernel.name for kernel in kernels.KERNELS}
+    entries |= {entry(op): f"{op.name}_" for op in OPERATIONS}
+    for at in range(max(entries) + 1):
+        a.op(target=entries.get(at, "done"), second=at == entry(Op.SCALARS))
     a.at("done")
     a.op(next=Next.DONE)
-    _scalars(a)
-    _quantise(a)
-    _row_scale(a)
-    for kernel in Kernel:
-        _kernel(a, kernel)
-    return a.encode()
+    for op in OPERATIONS:
+        a.at(f"{op.name}_")
+        OPERATIONS[op](a)
+    for kernel in kernels.KERNELS:
+        a.at(kernel.name)
+        a.op(next=Next.ARRAY)
+        a.at(f"{kernel.name}_row")
+        ROWS[kernel](a, {"next": Next.ROW, "target": f"{kernel.name}_row"})
+        a.op(next=Next.DONE)
+        a.at(f"{kernel.name}_end")
+    return a
+
+
+def microprogram() -> list[int]:
+    """The words."""
+    return assembled().encode()
+
+
+@cache
+def row_words(kernel: Kernel) -> tuple[int, int]:
+    """Words of a kernel for each row, and behind the last one."""
+    a = assembled()
+    first, end = a.labels[f"{kernel.name}_row"], a.labels[f"{kernel.name}_end"]
+    last = next(k for k in range(first, end) if a.words[k].get("next") == Next.ROW)
+    return last + 1 - first, end - last - 1
 
 
 def entry(op: Op) -> int:
     """First word of an operation."""
-    return 8 + op
+    assert op < ENTRIES
+    return ENTRIES | op
 
 
+@OPERATIONS(Op.SCALARS)
 def _scalars(a: _Assembler) -> None:
-    a.at("SCALARS_")
     a.op(Source.IMMEDIATE, write=Scalar.EPS_OUTER)
     a.op(Source.IMMEDIATE, write=Scalar.EPS_INNER, target="done")
-    a.at("EMBED_")
+
+
+@OPERATIONS(Op.EMBED)
+def _embed(a: _Assembler) -> None:
     a.op()
     a.at("embed")
     a.op(Source.CONSTANT, write=Where.DESTINATION, next=Next.LOOP, target="embed")
@@ -204,8 +245,8 @@ def _mean(a: _Assembler, to: Scalar) -> None:
     a.op(Source.PRODUCT, write=to)
 
 
+@OPERATIONS(Op.QUANTISE)
 def _quantise(a: _Assembler) -> None:
-    a.at("QUANTISE_")
     a.op(to=To.CLEAR)
     _products(a, "weighted", 0, To.LARGEST)
     a.idle(2)
@@ -258,77 +299,68 @@ def _quantise(a: _Assembler) -> None:
     a.op(next=Next.DONE)
 
 
+@OPERATIONS(Op.MATVEC)
 def _row_scale(a: _Assembler) -> None:
-    a.at("MATVEC_")
     a.op(to=To.CLEAR, read=Scalar.SCALE)
     a.op(Source.MEMORY, To.P)
     a.op(Source.IMMEDIATE, To.Q)
     a.idle(2)
-    a.op(Source.PRODUCT, write=Scalar.ROW_SCALE, next=Next.CHOICE, target=Kernel.COPY)
+    a.op(Source.PRODUCT, write=Scalar.ROW_SCALE, next=Next.CHOICE, target=0)
 
 
-def _kernel(a: _Assembler, kernel: Kernel) -> None:
-    a.at(kernel.name)
-    a.op(next=Next.ARRAY)
-    row = f"{kernel.name}_row"
-    a.at(row)
-    again: dict[str, Any] = {"next": Next.ROW, "target": row}
-    if kernel is Kernel.GLU:
-        _gated_row(a, again)
-        a.op(next=Next.DONE)
-        return
+def _scaled(a: _Assembler, beside: Where | None = None) -> None:
+    """A row times its scale, in PRODUCT for the next word; `beside`: a term that waits in Q."""
     a.op(read=Scalar.ROW_SCALE)
     a.op(Source.MEMORY, To.Q)
-    # The second term of ADD waits in Q, whose factor is on its way.
-    adds = kernel is Kernel.ADD
-    a.op(Source.CONVERTED, To.P, read=Where.SOURCE if adds else None)
-    a.op(Source.MEMORY, To.Q if adds else To.NOWHERE)
+    a.op(Source.CONVERTED, To.P, read=beside)
+    # The term takes the place of the factor, which is on its way.
+    a.op(Source.MEMORY, To.Q if beside is not None else To.NOWHERE)
     a.idle(1)
-    if kernel is Kernel.COPY:
-        a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
-    elif kernel is Kernel.SILU:
-        a.op(Source.PRODUCT, To.P)
-        a.idle(5)
-        a.op(Source.SIGMOID, To.Q)
-        a.idle(2)
-        a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
-    elif kernel is Kernel.MLGRU:
-        a.op(Source.PRODUCT, To.P, negate=1)
-        a.idle(5)
-        a.op(Source.SIGMOID, To.P)
-        a.op(Source.CONSTANT, To.Q)
-        a.idle(2)
-        a.op(Source.PRODUCT, To.P, read=Where.SOURCE)
-        a.op(Source.MEMORY, To.Q)
-        # The units still hold u; its product with the candidate is on its way.
-        a.op(Source.PRODUCT, To.Q, negate=1, read=Scalar.ONE)
-        a.op(Source.MEMORY, To.P)
-        a.op(Source.PRODUCT, write=Scalar.KEPT)
-        a.idle(2, read=Where.STATE)
-        a.op(Source.SUM, To.P, read=Where.STATE)
-        a.op(Source.MEMORY, To.Q)
-        a.idle(2, read=Scalar.KEPT)
-        a.op(Source.PRODUCT, To.P, read=Scalar.KEPT)
-        a.op(Source.MEMORY, To.Q)
-        a.idle(3)
-        a.op(Source.SUM, write=Where.STATE)
-        a.op(Source.SUM, write=Where.SOURCE, **again)
-    elif kernel is Kernel.ADD:
-        a.op(Source.PRODUCT, To.P)
-        a.idle(3)
-        a.op(Source.SUM, write=Where.DESTINATION, **again)
-    else:
-        a.op(Source.PRODUCT, To.KEY_GREEDY)
-        a.op(Source.PRODUCT, To.P)
-        a.op(Source.IMMEDIATE, To.Q, factor=1)
-        a.idle(2)
-        a.op(Source.PRODUCT, To.KEY_RANDOM)
-        a.idle(4)
-        a.op(**again)
-    a.op(next=Next.DONE)
 
 
-def _gated_row(a: _Assembler, again: dict[str, Any]) -> None:
+@ROWS(kernels.COPY)
+def _copy(a: _Assembler, again: Again) -> None:
+    _scaled(a)
+    a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+
+
+@ROWS(kernels.SILU)
+def _silu(a: _Assembler, again: Again) -> None:
+    _scaled(a)
+    a.op(Source.PRODUCT, To.P)
+    a.idle(5)
+    a.op(Source.SIGMOID, To.Q)
+    a.idle(2)
+    a.op(Source.PRODUCT, write=Where.DESTINATION, **again)
+
+
+@ROWS(kernels.MLGRU)
+def _mlgru(a: _Assembler, again: Again) -> None:
+    _scaled(a)
+    a.op(Source.PRODUCT, To.P, negate=1)
+    a.idle(5)
+    a.op(Source.SIGMOID, To.P)
+    a.op(Source.CONSTANT, To.Q)
+    a.idle(2)
+    a.op(Source.PRODUCT, To.P, read=Where.SOURCE)
+    a.op(Source.MEMORY, To.Q)
+    # The units still hold u; its product with the candidate is on its way.
+    a.op(Source.PRODUCT, To.Q, negate=1, read=Scalar.ONE)
+    a.op(Source.MEMORY, To.P)
+    a.op(Source.PRODUCT, write=Scalar.KEPT)
+    a.idle(2, read=Where.STATE)
+    a.op(Source.SUM, To.P, read=Where.STATE)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(2, read=Scalar.KEPT)
+    a.op(Source.PRODUCT, To.P, read=Scalar.KEPT)
+    a.op(Source.MEMORY, To.Q)
+    a.idle(3)
+    a.op(Source.SUM, write=Where.STATE)
+    a.op(Source.SUM, write=Where.SOURCE, **again)
+
+
+@ROWS(kernels.GLU)
+def _glu(a: _Assembler, again: Again) -> None:
     """y times silu of the source, and the sum of squares of all y.
 
     Units are pipelines: sigmoid and products finish after their operands have been replaced.
@@ -354,6 +386,26 @@ def _gated_row(a: _Assembler, again: dict[str, Any]) -> None:
     a.op(Source.CONVERTED, To.P)
     a.idle(2)
     a.op(Source.PRODUCT, write=Scalar.ROW_SQUARES)
+
+
+@ROWS(kernels.ADD)
+def _add(a: _Assembler, again: Again) -> None:
+    _scaled(a, Where.SOURCE)
+    a.op(Source.PRODUCT, To.P)
+    a.idle(3)
+    a.op(Source.SUM, write=Where.DESTINATION, **again)
+
+
+@ROWS(kernels.SAMPLE)
+def _sample(a: _Assembler, again: Again) -> None:
+    _scaled(a)
+    a.op(Source.PRODUCT, To.KEY_GREEDY)
+    a.op(Source.PRODUCT, To.P)
+    a.op(Source.IMMEDIATE, To.Q, factor=1)
+    a.idle(2)
+    a.op(Source.PRODUCT, To.KEY_RANDOM)
+    a.idle(4)
+    a.op(**again)
 
 
 assert {m.value for m in MeanSquare} == {0, 1, 2}

@@ -6,8 +6,11 @@ from typing import Any
 from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.options import Numerics
 from setun.hw.arith import Code8, CodeDivider, CodeQuantiser, CodeReciprocal
 from setun.hw.pipeline import delayed
@@ -50,6 +53,12 @@ class Coder(wiring.Component):
                 "o": Out(data.ArrayLayout(8, config.lanes)),
             }
         )
+
+    def model(self, t: ArrayLike, largest: ArrayLike) -> Ints:
+        """Codes, 8 bits as signed numbers, for arrays of bits of elements and of a maximum."""
+        fmt, compute = self.numerics.vector, Arithmetic(self.numerics)
+        codes, _ = compute.codes(fmt.from_bits(t), fmt.from_bits(largest))
+        return compute.code_bits(codes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,9 +1,13 @@
 """What a recurrent state keeps: f*h of the MLGRU, from u = 1 - f."""
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
+from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.options import Numerics
 from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, multiplier, widened
 from setun.hw.pipeline import delayed
@@ -23,8 +27,7 @@ class Forget(wiring.Component):
     o : Out(wide width)
         `latency(numerics)` cycles after `u`.
 
-    (`setun.firmware.numerics.arithmetic.Arithmetic.remember`; MatMul-free LM, arXiv 2406.02528,
-    equation 9.)
+    (MatMul-free LM, arXiv 2406.02528, equation 9.)
     """
 
     def __init__(self, numerics: Numerics) -> None:
@@ -36,6 +39,12 @@ class Forget(wiring.Component):
                 "o": Out(numerics.wide.width),
             }
         )
+
+    def model(self, u: ArrayLike, h: ArrayLike) -> Ints:
+        """Bits of `o` for arrays of bits."""
+        n = self.numerics
+        left = Arithmetic(n).forget(n.vector.from_bits(u), n.state.from_bits(h))
+        return n.wide.to_bits(left).astype(np.int64)
 
     @staticmethod
     def latency(numerics: Numerics) -> int:

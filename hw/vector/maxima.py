@@ -1,8 +1,10 @@
 """Largest values of a vector: what its codes and its block squares are scaled by."""
 
+import numpy as np
 from amaranth.hdl import Module, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.formats import Format
@@ -56,6 +58,17 @@ class Maxima(wiring.Component):
                 "maxima": Out(data.ArrayLayout(maxima_layout(config.vector), config.contexts)),
             }
         )
+
+    def model(self, gained: ArrayLike, weighted: ArrayLike, own: ArrayLike) -> dict[str, int]:
+        """Maxima of a vector's bits, see `maxima_layout`."""
+        fmt = self.config.vector
+        sizes = [np.asarray(x) & ((1 << (fmt.width - 1)) - 1) for x in (gained, weighted, own)]
+        tops = [int(size.max()) for size in sizes]
+        return {
+            "largest": tops[0],
+            "gained": tops[1] >> fmt.mantissa,
+            "own": tops[2] >> fmt.mantissa,
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics.noise import NOISE_BITS, STRIDE, first_state
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.noise import NOISE_BITS, STRIDE, first_state, next_state, state_noise
 from setun.hw.arith import xorshift32
 from setun.hw.seats import number, pass_layout
 
@@ -40,6 +41,11 @@ class StateGenerators(wiring.Component):
                 "o": Out(data.ArrayLayout(32, config.contexts)),
             }
         )
+
+    def model(self, before: int | None) -> int:
+        """The generator of a token, from that of its conversation's token before; None if fresh."""
+        fresh = first_state(self.config.numerics.state_seed)
+        return next_state(fresh if before is None else before)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,6 +83,10 @@ class StateNoise(wiring.Component):
                 "o": Out(data.ArrayLayout(NOISE_BITS, lanes)),
             }
         )
+
+    def model(self, generator: int, word: int) -> Ints:
+        """The V noises."""
+        return state_noise(generator, word * self.lanes, self.lanes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,11 +1,15 @@
 """Normaliser-quantiser: a vector of floats into codes for the array, and their scale."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.firmware.program.isa import MeanSquare
+from setun.firmware.numerics.arithmetic import Arithmetic, MeanSquare
+from setun.firmware.numerics.functions import Ints
 from setun.hw.arith import (
     PRODUCT_LATENCY,
     BlockSquare,
@@ -120,6 +124,34 @@ class Quantiser(wiring.Component):
                 "busy": Out(1),
             }
         )
+
+    def model(
+        self,
+        x: ArrayLike,
+        outer: ArrayLike,
+        gain: ArrayLike,
+        command: Mapping[str, int],
+        array_sum: int,
+        eps_outer: int,
+        eps_inner: int,
+    ) -> tuple[Ints, int]:
+        """Codes, 8 bits as signed numbers, and bits of the scale of one seat's vector.
+
+        Arguments are bits, but for `command`: see `quantise_command`.
+        """
+        fmt, compute = self.config.vector, Arithmetic(self.config.numerics)
+        scalars = (array_sum, eps_outer, eps_inner, command["inverse_n"])
+        of_rows, outer_eps, inner_eps, inverse_n = (float(fmt.from_bits(v)) for v in scalars)
+        codes, scale = compute.quantise(
+            fmt.from_bits(x),
+            fmt.from_bits(outer),
+            fmt.from_bits(gain),
+            inverse_n,
+            (outer_eps, inner_eps),
+            MeanSquare(command["mean_square"]),
+            of_rows,
+        )
+        return compute.code_bits(codes), int(fmt.to_bits(scale)[0])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,11 +1,13 @@
 """Sums of squares of a matvec's rows, for the norm of what they make."""
 
+import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import STAT_BITS
+from setun.firmware.numerics.arithmetic import STAT_BITS, Arithmetic
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier, whole_square
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import number
@@ -46,6 +48,13 @@ class RowStatistic(wiring.Component):
                 "settled": Out(seats, init=(1 << seats) - 1),
             }
         )
+
+    def model(self, rows: ArrayLike, shift: int, squared: int) -> int:
+        """Bits of the sum for a seat's rows, whole numbers, and the bits of s*s."""
+        fmt, compute = self.config.vector, Arithmetic(self.config.numerics)
+        s = float(fmt.from_bits(squared))
+        total = compute.row_statistic(np.asarray(rows, np.float64), shift, s)
+        return int(fmt.to_bits(total)[0])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

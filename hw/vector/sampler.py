@@ -3,9 +3,13 @@
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics import functions
+from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.sampling import gumbel_noise, sample
 from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key, xorshift32
 from setun.hw.arith.bits import leading_zeros, rom
 from setun.hw.pipeline import delayed
@@ -49,6 +53,10 @@ class GumbelNoise(wiring.Component):
                 "o": Out(signed(16)),
             }
         )
+
+    def model(self, state: int, count: int) -> tuple[Ints, int]:
+        """The next `count` numbers of a generator, and its state behind them."""
+        return gumbel_noise(state, count)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -124,6 +132,15 @@ class Sampler(wiring.Component):
                 "done": Out(1),
             }
         )
+
+    def model(self, logits: ArrayLike, factor: int | None, state: int) -> tuple[int, int]:
+        """A seat's token, and its context's generator behind it.
+
+        Arguments are bits of logits and of the factor, None for greedy, and the generator.
+        """
+        fmt, compute = self.config.vector, Arithmetic(self.config.numerics)
+        times = None if factor is None else float(fmt.from_bits(factor))
+        return sample(compute, fmt.from_bits(logits), times, state)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,16 +1,19 @@
 """Scale of a quantised vector: max / rms, once per projection, on one multiplier and one adder."""
 
+from collections.abc import Mapping
+
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.firmware.numerics.arithmetic import SQUARE_BITS, Arithmetic, MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.isa import MeanSquare
 from setun.hw.arith import FloatAdder, FloatFromInt, Rsqrt, TimesPower, multiplier
 
 SUM_BITS = 48  # sums of squares, with a sign: see `setun.firmware.config.MOST_COLUMNS`
-SQUARE_FRACTION = 15  # hw.arith.square: squares count in units of 4**(exponent - bias - 15)
+SQUARE_FRACTION = SQUARE_BITS - 1  # squares count in units of 4**(exponent - bias - 15)
 
 
 def statistics(fmt: Format) -> data.StructLayout:
@@ -62,6 +65,28 @@ class ScaleUnit(wiring.Component):
                 "o": Out(stream.Signature(fmt.width)),
             }
         )
+
+    def model(self, i: Mapping[str, int], array_sum: int, eps_outer: int, eps_inner: int) -> int:
+        """Bits of the scale of `statistics` and the other members' bits."""
+        fmt, compute = self.fmt, Arithmetic(self.numerics)
+        number = {name: float(fmt.from_bits(i[name])) for name in ("largest", "inverse_n")}
+
+        def total(which: str) -> float:
+            exponent = i[f"{which}_exponent"] - (fmt.bias + SQUARE_FRACTION)
+            return fmt.round1(i[f"{which}_sum"] * 4.0**exponent)
+
+        mode = MeanSquare(i["mean_square"])
+        of_rows = float(fmt.from_bits(array_sum))
+        _, top = compute.codes(np.zeros(1), number["largest"])
+        scale = compute.norm(
+            top,
+            total("gained"),
+            total("own") if mode is MeanSquare.OWN else of_rows,
+            number["inverse_n"],
+            (float(fmt.from_bits(eps_outer)), float(fmt.from_bits(eps_inner))),
+            mode,
+        )
+        return int(fmt.to_bits(scale)[0])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,14 +1,24 @@
 """Sink of the array: rows become floats, pass a kernel (MLGRU, GLU, ...) and are stored."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
 from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import Kernel
+from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.functions import Ints
+from setun.firmware.numerics.noise import state_noise
+from setun.firmware.program import kernels
+from setun.firmware.program.kernels import Port
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
 from setun.hw.commands import sink_command
+from setun.hw.instruction import among, shape
 from setun.hw.pipeline import delayed
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.kernel import KernelLane, kernel_latency
@@ -26,6 +36,16 @@ def logits_layout(config: ChipConfig) -> data.StructLayout:
             "values": data.ArrayLayout(config.vector.width, config.lanes),
         }
     )
+
+
+class Stored(NamedTuple):
+    """What `Sink` makes of one seat's rows, in bits."""
+
+    vector: Ints
+    """Words of vector memory, or logits."""
+    state: Ints
+    """Words of the state, if the kernel keeps one."""
+    array_sum: int
 
 
 class Sink(wiring.Component):
@@ -107,6 +127,38 @@ class Sink(wiring.Component):
             }
         )
 
+    def model(
+        self,
+        command: Mapping[str, int],
+        sums: ArrayLike,
+        scale: int,
+        source: ArrayLike,
+        state: ArrayLike,
+        gates: ArrayLike,
+        generator: int = 0,
+    ) -> "Stored":
+        """What one seat's rows make, all in bits but for the `sums` [n] and the `command`.
+
+        Parameters
+        ----------
+        source, state, gates
+            Operands [n] beside the rows; those that the kernel does not read hold anything.
+        generator
+            Of the seat, if the state is rounded at random.
+        """
+        numerics, fmt = self.config.numerics, self.config.vector
+        compute, kernel = Arithmetic(numerics), kernels.coded(command["kernel"])
+        whole = np.asarray(sums, np.float64)
+        factors = (float(fmt.from_bits(bits)) for bits in (scale, command["scale"]))
+        rows, s = compute.rows(whole, *factors)
+        squared = int(fmt.to_bits(compute.mul(s, s))[0])
+        first = command["destination"] * self.config.lanes
+        noise = state_noise(generator, first, len(rows)) if numerics.stochastic else 0
+        y = fmt.to_bits(rows).astype(np.int64)
+        o, kept = KernelLane(numerics).model(kernel, y, source, state, gates, noise)
+        statistic = RowStatistic(self.config).model(whole, command["stat_shift"], squared)
+        return Stored(o, kept, statistic)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, v = self.config, self.config.lanes
@@ -126,10 +178,10 @@ class Sink(wiring.Component):
 
         # Of what is under way: nothing else begins before it is stored.
         flying, stored = Signal(range(self.latency + 2)), Signal()
-        kernel, feeds, landing = Signal(3), Signal(), Signal(16)
+        kernel, feeds, landing = Signal(shape("kernel")), Signal(), Signal(16)
         source, destination = Signal(16), Signal(16)
         idle, begins = flying == 0, at.opens & (at.seat == 0)
-        chained = self.seating.seats[at.seat].chained & (command.kernel == Kernel.MLGRU)
+        chained = self.seating.seats[at.seat].chained & among(command.kernel, lambda k: k.gated)
         row_begins = (part == 0) if c.shares_weights else at.opens
         heard = ~command.feeds | ~begins | self.listening
         pace = Signal(range(max(v, 2)))
@@ -150,7 +202,7 @@ class Sink(wiring.Component):
                 destination.eq(command.destination),
             ]
         # The sampler takes one logit per cycle.
-        with m.If(issue & (command.kernel == Kernel.SAMPLE)):
+        with m.If(issue & among(command.kernel, lambda k: k.samples)):
             m.d.sync += pace.eq(v - 1)
         with m.Elif(pace != 0):
             m.d.sync += pace.eq(pace - 1)
@@ -191,7 +243,6 @@ class Sink(wiring.Component):
         """High while a word is one cycle from the end of its kernel's pipeline; and a cycle
         before the noise enters that rounds a state."""
         exits = {k: self.convert_latency + n for k, n in self.kernels.items()}
-        exits[Kernel.SAMPLE] = self.convert_latency
         # moving[k] is high k + 1 cycles after the issue; what has left is cleared with the rest.
         moving = Signal(max(exits.values()))
         with m.If(idle):
@@ -201,13 +252,13 @@ class Sink(wiring.Component):
         announced = Signal()
         with m.Switch(kernel):
             for k, cycles in exits.items():
-                with m.Case(k):
+                with m.Case(k.code):
                     m.d.sync += announced.eq(moving[cycles - 3])
         drawn = Signal()
         if self.config.numerics.stochastic:
             wider = self.config.numerics.state.mantissa > self.config.vector.mantissa
-            early = exits[Kernel.MLGRU] - (5 if wider else 4)
-            m.d.sync += drawn.eq(moving[early] & (kernel == Kernel.MLGRU))
+            (early,) = {cycles - (5 if wider else 4) for k, cycles in exits.items() if k.gated}
+            m.d.sync += drawn.eq(moving[early] & among(kernel, lambda k: k.gated))
         return announced, drawn
 
     def _land(
@@ -222,9 +273,11 @@ class Sink(wiring.Component):
     ) -> None:
         """Addresses and strobes of the word that is stored in the next cycle."""
         c = self.config
-        gated, sampling = kernel == Kernel.MLGRU, kernel == Kernel.SAMPLE
+        gated = among(kernel, lambda k: k.gated)
+        sampling = among(kernel, lambda k: k.samples)
         seat = self.seating.seats[out.seat]
-        local = Mux(gated, source, destination) + out.word
+        over = among(kernel, lambda k: k.stores is Port.SOURCE)
+        local = Mux(over, source, destination) + out.word
         m.d.comb += [
             self.coming.valid.eq(announced & feeds),
             self.coming.word.eq(out.word),

@@ -13,7 +13,10 @@ from setun.estimate.memories import memory_estimate
 from setun.estimate.supply import Supply
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.program import machine
+from setun.firmware.program.isa import Instruction
+from setun.firmware.program.machine import Step
 from setun.hw.array.array import GROUPS
 from setun.hw.array.rows import rows_latency
 from setun.hw.array.weights import lead
@@ -54,7 +57,7 @@ class _Quantised:
     released: int = FOREVER
 
 
-class Schedule:
+class Schedule(machine.Visitor):
     """One pass of `seats` tokens over a program, after which `cycles` are gone.
 
     Parameters
@@ -81,10 +84,8 @@ class Schedule:
         self.to_groups = self.lead + int(c.numerics.fp8) + rows_latency(c) + 2
         if c.numerics.accumulate:
             self.to_groups += 2
-        kernels = kernel_latency(c.numerics)
-        self.exits = {k: Sink.convert_latency + n for k, n in kernels.items()}
-        self.exits[Kernel.SAMPLE] = Sink.convert_latency
-        self.shapes = [(m.rows, m.columns) for m in image.matrices]
+        self.exits = {k: Sink.convert_latency + n for k, n in kernel_latency(c.numerics).items()}
+        self.body, self.head = machine.body_and_head(image)
 
     def run(self) -> int:
         """Cycles from one pass to the next, when every stream goes on."""
@@ -104,38 +105,33 @@ class Schedule:
         self.logits = 0
         self.scale_times: deque[int] = deque([0] * VECTORS, VECTORS)
 
-        body_end = self._instructions(0, 0)
-        end = self.execute
+        self.execute = FETCH + 1
+        machine.walk(self, self.body)
         # GATHER finds every token in its first round if all contexts have one.
         contexts = self.config.contexts
-        self.execute = end + 2 + contexts + 1
-        self._instructions(body_end + 1, self.execute)
+        self.execute += 2 + contexts + 1 + FETCH + 1
+        machine.walk(self, self.head)
         done = max(self.execute + 1, self.logits + self.config.lanes + 7)
         rounds = contexts if self.seats == contexts else 2 * contexts
         return done + 1 + rounds + 1
 
-    def _instructions(self, first: int, start: int) -> int:
-        """Run up to an END and return where it is; `execute` is when it ends."""
-        program = self.image.program
-        self.execute = start + FETCH + 1
-        matrices = iter(self.shapes[sum(i.op is Op.MATVEC for i in program[:first]) :])
-        for at in range(first, len(program)):
-            i = program[at]
-            accepted = self.execute
-            if i.op is Op.EMBED:
-                bits = self.image.vocab_size.bit_length()
-                accepted += self.seats * (bits + 1 + -(-i.n // self.config.lanes) + 3)
-            elif i.op is Op.QUANTISE:
-                accepted = self._quantise(i)
-            elif i.op is Op.MATVEC:
-                accepted = self._dispatch(i)
-                after = program[at + 1]
-                self._matvec(i, accepted, next(matrices), after)
-            elif i.op is Op.END:
-                self.execute = max([self.execute, *(end + 2 for end in self.sink_ends)])
-                return at
-            self.execute = max(accepted + 2, self.execute + FETCH)
-        return len(program)
+    def _next(self, accepted: int) -> None:
+        self.execute = max(accepted + 2, self.execute + FETCH)
+
+    def model(self, step: Step) -> None:
+        self._next(self.execute)
+
+    def scalars(self, step: Step) -> None:
+        self._next(self.execute)
+
+    def embed(self, step: Step) -> None:
+        bits = self.image.vocab_size.bit_length()
+        each = bits + 1 + -(-step.do.n // self.config.lanes) + 3
+        self._next(self.execute + self.seats * each)
+
+    def end(self, step: Step) -> None:
+        """Wait until everything is stored."""
+        self.execute = max([self.execute, *(end + 2 for end in self.sink_ends)])
 
     def _begin(self, i: Instruction, accepted: int) -> _Quantised:
         """Its place in the quantiser, from when it may be listened for."""
@@ -156,8 +152,9 @@ class Schedule:
             accepted = max(accepted, self.first_pass_ends[-2] + 1)
         return accepted
 
-    def _quantise(self, i: Instruction) -> int:
+    def quantise(self, step: Step) -> None:
         """Both passes over each seat's vector, up to the scales."""
+        i = step.do
         accepted = self._accept(i)
         q = self._begin(i, accepted)
         begun = self.quantised[-1].begins if self.quantised else [0] * self.seats
@@ -180,29 +177,30 @@ class Schedule:
             q.scales.append(self.scaled + 1)
         self.first_pass_ends.append(looked)
         self.quantised.append(q)
-        return accepted
+        self._next(accepted)
 
-    def _dispatch(self, i: Instruction) -> int:
+    def _dispatch(self) -> int:
         accepted = self.execute
         for times in (self.array_loads, self.sink_ends):
             if len(times) >= ARRAY_QUEUE:
                 accepted = max(accepted, times[-ARRAY_QUEUE] + 1)
         return accepted
 
-    def _matvec(
-        self, i: Instruction, accepted: int, shape: tuple[int, ...], after: Instruction
-    ) -> None:
-        """A matvec's words through the array, its row groups through the sink."""
-        c, seats = self.config, self.seats
-        q = self.quantised[-1]
-        groups, blocks = -(-i.n // c.rows), -(-shape[1] // c.columns)
+    def matvec(self, step: Step) -> None:
+        """A matrix's words through the array, its row groups through the sink."""
+        assert step.matrix is not None
+        c, seats, i = self.config, self.seats, step.do
+        accepted = self._dispatch()
+        q = next(each for each in self.quantised if each.released == FOREVER)
+        groups, blocks = -(-i.n // c.rows), -(-step.matrix.columns // c.columns)
         load = max(accepted + QUEUE, self.array_free, q.start + 1)
         self.array_loads.append(load)
         arrives = accepted + QUEUE
         listening = 0
-        if i.feeds:
+        if i.feeds and step.following:
             # The QUANTISE behind it is accepted next; the sink waits until it listens.
-            listening = self._begin(after, max(accepted + 2, self.execute + FETCH)).start + 1
+            after = max(accepted + 2, self.execute + FETCH)
+            listening = self._begin(step.following, after).start + 1
         sink = _SinkPass(self, i, q, arrives, listening)
         ready = self._blocks(q, blocks)
         now = load + (1 if self.kept else 2)
@@ -215,6 +213,7 @@ class Schedule:
         if not i.keep:
             q.released = now + self.lead
         sink.end()
+        self._next(accepted)
 
     def _blocks(self, q: _Quantised, blocks: int) -> list[list[int]]:
         """When the array may begin each block of codes, seat by seat."""
@@ -262,7 +261,7 @@ class _SinkPass:
         c = s.config
         self.words = -(-i.n // c.lanes)
         self.parts = c.rows // c.lanes
-        self.pace = c.lanes if i.kernel is Kernel.SAMPLE else 1
+        self.pace = c.lanes if i.kernel.samples else 1
         self.done = [0] * s.seats  # words of each seat
         self.begun: dict[int, int] = {}  # each seat's first word
         self.scales = []
@@ -295,7 +294,7 @@ class _SinkPass:
         s.sink_ends.append(self.last + self.exits)
         s.sink_free = self.last
         s.sink_idle = self.last + self.exits + 1
-        if self.i.kernel is Kernel.SAMPLE:
+        if self.i.kernel.samples:
             s.logits = self.last + self.exits
 
 

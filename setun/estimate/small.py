@@ -2,42 +2,54 @@
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.program.isa import Kernel, MeanSquare, Op
+from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.program import machine
+from setun.firmware.program.machine import Step
 from setun.hw.emit.resources import block_ram
 from setun.hw.fpga.family import Family
+from setun.hw.small.microcode import row_words
 
 # Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
 CELLS = {"luts": 4_993, "multipliers": 8, "single_port_ram": 4, "plls": 1}
 FETCH = 8  # cycles of an instruction around its words
 GROUP = 5  # around the columns of a row group
-ROW = {
-    Kernel.COPY: 6,
-    Kernel.SILU: 15,
-    Kernel.MLGRU: 33,
-    Kernel.GLU: 14,
-    Kernel.ADD: 10,
-    Kernel.SAMPLE: 15,
-}
-MATVEC, GLU_END = 10, 13  # around its groups, and behind a gated one's
+MATVEC = 9  # before its first group
 PASSES = 4  # over a vector, with a product
 PRODUCT, QUANTISE = 3, 60
 
 
+class _Cycles(machine.Visitor):
+    """Adds up the words of the microprogram that a token takes."""
+
+    def __init__(self, image: Image, config: ChipConfig) -> None:
+        self.image, self.config = image, config
+        self.total = 0
+        self.columns = 0  # of the vector that was quantised
+
+    def model(self, step: Step) -> None:
+        self.total += FETCH
+
+    scalars = end = model
+
+    def embed(self, step: Step) -> None:
+        self.total += FETCH + step.do.n + self.image.vocab_size // 2
+
+    def quantise(self, step: Step) -> None:
+        n = self.columns = step.do.n
+        self.total += FETCH + QUANTISE + PASSES * PRODUCT * n
+        self.total += 2 * n * (step.do.mean_square is MeanSquare.OWN)
+
+    def matvec(self, step: Step) -> None:
+        n, groups = step.do.n, -(-step.do.n // self.config.rows)
+        row, behind = row_words(step.do.kernel)
+        self.total += FETCH + MATVEC + groups * (self.columns + GROUP) + n * row + behind
+
+
 def cycles_per_token(image: Image, config: ChipConfig) -> float:
     """Cycles from a token to the next one; within 2 % of the gateware's."""
-    total, columns = 0, 0
-    for i in image.program:
-        total += FETCH
-        if i.op is Op.EMBED:
-            total += i.n + image.vocab_size // 2
-        elif i.op is Op.QUANTISE:
-            columns = i.n
-            total += QUANTISE + PASSES * PRODUCT * i.n
-            total += 2 * i.n * (i.mean_square is MeanSquare.OWN)
-        elif i.op is Op.MATVEC:
-            total += MATVEC + -(-i.n // config.rows) * (columns + GROUP) + i.n * ROW[i.kernel]
-            total += GLU_END * (i.kernel is Kernel.GLU)
-    return float(total)
+    cycles = _Cycles(image, config)
+    machine.walk(cycles, machine.steps(image))
+    return float(cycles.total)
 
 
 class SmallEstimate:

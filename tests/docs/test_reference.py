@@ -18,7 +18,8 @@ from setun.firmware.link.messages import (
     Status,
 )
 from setun.firmware.numerics.options import CHOICES
-from setun.firmware.program.isa import Kernel, Op
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Op
 from setun.hw.control.generation import COUNTERS
 from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
 
@@ -52,13 +53,14 @@ def rows(page: str, *heading: str) -> list[list[str]]:
         (Status, LINK, ("status",)),
         (Space, REGISTERS, ("space", "name")),
         (Op, REGISTERS, ("operation", "name")),
-        (Kernel, REGISTERS, ("kernel", "name")),
+        (kernels.KERNELS, REGISTERS, ("kernel", "name")),
         (Register, REGISTERS, ("offset", "register")),
     ],
 )
 def test_names_and_numbers_are_the_codes(kind, page, heading) -> None:  # type: ignore[no-untyped-def]
     found = rows(page, *heading)
-    assert {row[1]: int(row[0].split()[0], 0) for row in found} == {k.name: int(k) for k in kind}
+    codes = {k.name: getattr(k, "code", k) for k in kind}
+    assert {row[1]: int(row[0].split()[0], 0) for row in found} == codes
 
 
 @pytest.mark.parametrize(("kind", "heading"), [(Reason, "reason"), (ErrorCode, "code")])

@@ -11,6 +11,7 @@ from bench.folders import VECTORS
 from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
+from setun.firmware.numerics.arithmetic import Arithmetic, MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.sampling import Sampler
@@ -103,25 +104,27 @@ def test_array_rows_are_exact_dot_products() -> None:
 def test_quantiser_against_rational_arithmetic() -> None:
     image, _ = vectors("a_h64_l2")
     fmt = Format()
-    model = GoldenModel(image, Numerics(vector=fmt))
-    model.feed(0)  # sets the epsilons
+    compute = Arithmetic(Numerics(vector=fmt))
     op = next(i for i in image.program if i.op is Op.QUANTISE)
-    eps = next(float(i.constants) for i in image.program if i.op is Op.SCALARS)
+    scalars = next(i for i in image.program if i.op is Op.SCALARS)
+    eps = fmt.round1(float(scalars.constants)), fmt.round1(1e-6)
     pairs = slice(int(op.constants), int(op.constants) + op.n)
     outer, gain = fmt.round(image.tables[Table.CONSTANTS][pairs].T)
+    one = fmt.round1(1.0 / op.n)
     rng = np.random.default_rng(3)
     for scale in (1e-12, 1e-3, 1.0, 700.0):
         x = fmt.round(rng.standard_t(3, op.n) * scale)
-        codes, factor = model._quantise(op, fmt.round1(1.0 / op.n), x)
+        codes, factor = compute.quantise(x, outer, gain, one, eps, MeanSquare.OWN, None)
         t = [Fraction(float(v)) for v in fmt.round(x * gain)]
         top = max(abs(v) for v in t)
         for code, v in zip(codes, t, strict=True):
             magnitude = int(abs(v) * 127 / top + Fraction(1, 2))  # half away from zero
             assert code == (magnitude if v >= 0 else -magnitude)
         m1, m2 = np.mean(x**2), np.mean((x * outer) ** 2)
-        rms = np.sqrt(m2 + 1e-6 * (m1 + eps))
+        rms = np.sqrt(m2 + 1e-6 * (m1 + float(scalars.constants)))
         assert float(factor) == pytest.approx(float(top) / rms, rel=2.0**-7)
-    codes, factor = model._quantise(op, fmt.round1(1.0 / op.n), np.zeros(op.n))
+    none = np.zeros(op.n)
+    codes, factor = compute.quantise(none, outer, gain, one, eps, MeanSquare.OWN, None)
     assert not codes.any() and factor == 0.0
 
 

@@ -1,9 +1,7 @@
 """Quad SPI NOR flash: sequential reads at the pins' pace, and loads of whole sectors."""
 
-from enum import IntEnum
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.errors import SetunError
@@ -11,28 +9,13 @@ from setun.firmware.memory_kinds import SECTOR
 from setun.hw.memory.controllers.port import MAX_BEATS, controller_members
 from setun.hw.memory.controllers.qspi_parts import PAGE, FlashPart, flash_pins
 from setun.hw.memory.controllers.qspi_shift import QspiShifter
+from setun.hw.memory.controllers.qspi_state import Beats, Requests, Step
 from setun.hw.memory.controllers.sdram_timing import Span
 
 BEAT = 32
 CLOCKS = BEAT // 4
 # Keeps the continuous mode by any maker's rule: M5-4 = 10, M7-4 = 1010, or M7-4 = ~M3-0.
 CONTINUE = 0xA5
-
-
-class Step(IntEnum):
-    """Transactions between two edges of CS#."""
-
-    EXIT = 0  # four pins high for 8 clocks: an address and a mode byte that end continuous mode
-    RELEASE = 1
-    RESET_ENABLE = 2
-    RESET = 3
-    LOOK = 4  # at the register of the quad enable bit
-    ENABLE = 5  # of the write in the goal
-    SET = 6
-    ERASE = 7
-    PROGRAM = 8
-    POLL = 9
-    READ = 10
 
 
 class QspiFlash(wiring.Component):
@@ -108,38 +91,24 @@ class QspiFlash(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = self.part.capacity // 4
-        self._request = data.StructLayout(
-            {
-                "address": (words - 1).bit_length(),  # of the whole flash
-                "beats": range(MAX_BEATS + 1),
-                "link": 1,
-                "write": 1,
-                "data": 32,
-            }
-        )
-        self.next, self.next_valid = Signal(self._request), Signal()
-        self.take = Signal()  # `next` is done with
-        # The word behind the last one read or written; `follows`: `next` begins there, known
-        # when `looked`.
-        self.position = Signal.like(self.next.address)
-        self.moves, self.looked, self.follows = Signal(), Signal(), Signal()
-        m.submodules.shifter = self.shifter = QspiShifter(round_trip=self.round_trip)
+        requests, beats = Requests(self.part.capacity // 4), Beats()
+        step = Signal(Step, init=Step.EXIT)
+        m.submodules.shifter = shifter = QspiShifter(round_trip=self.round_trip)
         for name in ("sck", "io_o", "io_oe"):
-            m.d.comb += getattr(self.pins, name).eq(getattr(self.shifter.pins, name))
-        m.d.comb += self.shifter.pins.io_i.eq(self.pins.io_i)
+            m.d.comb += getattr(self.pins, name).eq(getattr(shifter.pins, name))
+        m.d.comb += shifter.pins.io_i.eq(self.pins.io_i)
 
-        self._intake(m)
-        self._return(m)
-        self._sequence(m)
+        self._intake(m, requests)
+        self._return(m, step, beats, shifter)
+        self._sequence(m, step, requests, beats, shifter)
         return m
 
-    def _intake(self, m: Module) -> None:
+    def _intake(self, m: Module, requests: Requests) -> None:
         """Take requests into `next`: reads first, then the link's."""
-        read, link, new = self.read, self.bus_req, self.next
+        read, link, new = self.read, self.bus_req, requests.next
         free = Signal()
         m.d.comb += [
-            free.eq(self.ready & ~self.next_valid),
+            free.eq(self.ready & ~requests.next_valid),
             read.ready.eq(free),
             link.ready.eq(free & ~read.valid),
         ]
@@ -151,46 +120,50 @@ class QspiFlash(wiring.Component):
                 new.link.eq(~read.valid),
                 new.write.eq(~read.valid & link.payload.write),
                 new.data.eq(link.payload.data),
-                self.next_valid.eq(read.valid | link.valid),
+                requests.next_valid.eq(read.valid | link.valid),
             ]
-        with m.Elif(self.take):
-            m.d.sync += self.next_valid.eq(0)
+        with m.Elif(requests.take):
+            m.d.sync += requests.next_valid.eq(0)
         m.d.sync += [
-            self.follows.eq(new.address == self.position),
-            self.looked.eq(self.next_valid & ~self.take & ~self.moves),
+            requests.follows.eq(new.address == requests.position),
+            requests.looked.eq(requests.next_valid & ~requests.take & ~requests.moves),
         ]
 
-    def _return(self, m: Module) -> None:
+    def _return(self, m: Module, step: Signal, beats: Beats, shifter: QspiShifter) -> None:
         """Beats that come back, to `o` or to the link: one in `word`, one on offer."""
-        self.to_link, self.step = Signal(), Signal(Step, init=Step.EXIT)
-        self.asked, self.taken = Signal(), Signal()
-        self.pending = Signal(range(3))  # beats asked for and not taken
         full, valid, beat = Signal(), Signal(), Signal(BEAT)
         o, link = self.o, self.bus_rsp
         m.d.comb += [
             o.payload.eq(beat),
             link.payload.eq(beat),
-            o.valid.eq(valid & ~self.to_link),
-            link.valid.eq(valid & self.to_link),
-            self.taken.eq(valid & Mux(self.to_link, link.ready, o.ready)),
+            o.valid.eq(valid & ~beats.to_link),
+            link.valid.eq(valid & beats.to_link),
+            beats.taken.eq(valid & Mux(beats.to_link, link.ready, o.ready)),
         ]
-        m.d.sync += self.pending.eq(self.pending + self.asked - self.taken)
-        with m.If(self.taken):
+        m.d.sync += beats.pending.eq(beats.pending + beats.asked - beats.taken)
+        with m.If(beats.taken):
             m.d.sync += valid.eq(0)
-        with m.If(full & (~valid | self.taken)):
-            m.d.sync += [valid.eq(1), beat.eq(bytes_swapped(self.shifter.word)), full.eq(0)]
-        with m.If(self.shifter.done & (self.step == Step.READ)):
+        with m.If(full & (~valid | beats.taken)):
+            m.d.sync += [valid.eq(1), beat.eq(bytes_swapped(shifter.word)), full.eq(0)]
+        with m.If(shifter.done & (step == Step.READ)):
             m.d.sync += full.eq(1)
 
-    def _sequence(self, m: Module) -> None:
+    def _sequence(
+        self,
+        m: Module,
+        step: Signal,
+        requests: Requests,
+        beats: Beats,
+        shifter: QspiShifter,
+    ) -> None:
         """One transaction after the other."""
-        part, step, op, next_ = self.part, self.step, self.shifter.op, self.next
+        part, op, next_ = self.part, shifter.op, requests.next
         goal = Signal(Step, init=Step.RESET)
         continuous = Signal()
         left = Signal(range(MAX_BEATS + 1))
         wait = Signal(range(max(self.settle, self.gap) + 1), init=self.gap)
         page_words = PAGE // 4
-        more = self.looked & self.follows
+        more = requests.looked & requests.follows
         with m.FSM():
             with m.State("START"):
                 # The reset has raised CS#, in the middle of whatever.
@@ -204,7 +177,7 @@ class QspiFlash(wiring.Component):
                     m.next = "ADDRESS"
             with m.State("OPCODE"):
                 m.d.comb += op.valid.eq(1)
-                self._opcode(m)
+                self._opcode(m, step, requests, shifter)
                 with m.If(op.ready):
                     m.next = "CLOSE"
                     with m.Switch(step):
@@ -226,7 +199,7 @@ class QspiFlash(wiring.Component):
             with m.State("ADDRESS"):
                 m.d.comb += [
                     op.valid.eq(1),
-                    op.payload.data.eq(Cat(Const(CONTINUE, 8), self._address())),
+                    op.payload.data.eq(Cat(Const(CONTINUE, 8), requests.address)),
                     op.payload.count.eq(8),
                     op.payload.quad.eq(1),
                 ]
@@ -244,21 +217,21 @@ class QspiFlash(wiring.Component):
                     m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [
-                    op.valid.eq((left != 0) & (self.pending != 2)),
+                    op.valid.eq((left != 0) & (beats.pending != 2)),
                     op.payload.count.eq(CLOCKS),
                     op.payload.quad.eq(1),
                     op.payload.input.eq(1),
                     op.payload.keep.eq(1),
                 ]
                 with m.If(op.valid & op.ready):
-                    m.d.comb += [self.asked.eq(1), self.moves.eq(1)]
-                    m.d.sync += [left.eq(left - 1), self.position.eq(self.position + 1)]
-                with m.If((left == 0) & self.looked):
-                    with m.If(next_.write | ~self.follows):
+                    m.d.comb += [beats.asked.eq(1), requests.moves.eq(1)]
+                    m.d.sync += [left.eq(left - 1), requests.position.eq(requests.position + 1)]
+                with m.If((left == 0) & requests.looked):
+                    with m.If(next_.write | ~requests.follows):
                         m.next = "CLOSE"
-                    with m.Elif((next_.link == self.to_link) | (self.pending == 0)):
-                        m.d.comb += self.take.eq(1)
-                        m.d.sync += [left.eq(next_.beats), self.to_link.eq(next_.link)]
+                    with m.Elif((next_.link == beats.to_link) | (beats.pending == 0)):
+                        m.d.comb += requests.take.eq(1)
+                        m.d.sync += [left.eq(next_.beats), beats.to_link.eq(next_.link)]
             with m.State("WRITE"):
                 m.d.comb += [
                     op.valid.eq(more & next_.write),
@@ -266,14 +239,14 @@ class QspiFlash(wiring.Component):
                     op.payload.count.eq(32),
                 ]
                 with m.If(op.valid & op.ready):
-                    m.d.comb += [self.take.eq(1), self.moves.eq(1)]
-                    m.d.sync += self.position.eq(self.position + 1)
-                    with m.If(self.position % page_words == page_words - 1):
+                    m.d.comb += [requests.take.eq(1), requests.moves.eq(1)]
+                    m.d.sync += requests.position.eq(requests.position + 1)
+                    with m.If(requests.position % page_words == page_words - 1):
                         m.next = "CLOSE"
-                with m.Elif(self.looked & ~(self.follows & next_.write)):
+                with m.Elif(requests.looked & ~(requests.follows & next_.write)):
                     m.next = "CLOSE"
             with m.State("CLOSE"):
-                with m.If(self.shifter.idle):
+                with m.If(shifter.idle):
                     # `SELECT` is the last cycle of the gap.
                     m.d.sync += [self.pins.cs_n.eq(1), wait.eq(self.gap - 2)]
                     with m.If((step == Step.RELEASE) | (step == Step.RESET)):
@@ -283,25 +256,27 @@ class QspiFlash(wiring.Component):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
                     m.next = "SELECT"
-                    self._follow(m, goal, continuous)
+                    self._follow(m, step, shifter.word, goal, continuous)
             with m.State("IDLE"):
-                m.d.comb += self.moves.eq(1)
-                m.d.sync += self.position.eq(next_.address)
+                m.d.comb += requests.moves.eq(1)
+                m.d.sync += requests.position.eq(next_.address)
                 # A word that waits to be taken would be lost to the part's status.
-                with m.If(self.next_valid & next_.write & (self.pending == 0)):
+                with m.If(requests.next_valid & next_.write & (beats.pending == 0)):
                     first = next_.address % (SECTOR // 4) == 0
                     m.d.sync += [
                         goal.eq(Mux(first, Step.ERASE, Step.PROGRAM)),
                         step.eq(Mux(continuous, Step.EXIT, Step.ENABLE)),
                     ]
                     m.next = "SELECT"
-                with m.If(self.next_valid & ~next_.write):
+                with m.If(requests.next_valid & ~next_.write):
                     m.d.sync += step.eq(Step.READ)
                     m.next = "SELECT"
 
-    def _follow(self, m: Module, goal: Signal, continuous: Signal) -> None:
+    def _follow(
+        self, m: Module, step: Signal, said: Value, goal: Signal, continuous: Signal
+    ) -> None:
         """What comes behind each step: its `SELECT`, or `IDLE`."""
-        part, step, said = self.part, self.step, self.shifter.word
+        part = self.part
         with m.Switch(step):
             with m.Case(Step.EXIT):
                 m.d.sync += [
@@ -334,9 +309,9 @@ class QspiFlash(wiring.Component):
             with m.Case(Step.READ):
                 m.next = "IDLE"
 
-    def _opcode(self, m: Module) -> None:
+    def _opcode(self, m: Module, step: Signal, requests: Requests, shifter: QspiShifter) -> None:
         """What each step says first."""
-        op, enable = self.shifter.op.payload, self.part.quad_enable
+        op, enable = shifter.op.payload, self.part.quad_enable
         single = {
             Step.RELEASE: 0xAB,
             Step.RESET_ENABLE: 0x66,
@@ -346,16 +321,16 @@ class QspiFlash(wiring.Component):
             Step.READ: 0xEB,
         }
         m.d.comb += op.count.eq(8)
-        with m.Switch(self.step):
-            for step, opcode in single.items():
-                with m.Case(step):
+        with m.Switch(step):
+            for known, opcode in single.items():
+                with m.Case(known):
                     m.d.comb += op.data.eq(opcode << 24)
             with m.Case(Step.EXIT):
                 m.d.comb += [op.data.eq(-1), op.quad.eq(1)]
-            for step, opcode in ((Step.ERASE, 0x20), (Step.PROGRAM, 0x02)):
-                with m.Case(step):
+            for known, opcode in ((Step.ERASE, 0x20), (Step.PROGRAM, 0x02)):
+                with m.Case(known):
                     m.d.comb += [
-                        op.data.eq(Cat(self._address(), Const(opcode, 8))),
+                        op.data.eq(Cat(requests.address, Const(opcode, 8))),
                         op.count.eq(32),
                     ]
             if enable:
@@ -363,15 +338,11 @@ class QspiFlash(wiring.Component):
                     m.d.comb += op.data.eq(enable.read << 24)
                 with m.Case(Step.SET):
                     # The register's other bits stay what they are.
-                    value = self.shifter.word[:8] | enable.bit
+                    value = shifter.word[:8] | enable.bit
                     m.d.comb += [
                         op.data.eq(Cat(Const(0, 16), value, Const(enable.write, 8))),
                         op.count.eq(16),
                     ]
-
-    def _address(self) -> Value:
-        """24 bits: the byte of `position`."""
-        return Cat(Const(0, 2), self.position, Const(0, 22 - len(self.position)))
 
 
 def bytes_swapped(word: Value) -> Value:

@@ -1,12 +1,13 @@
 """SDR SDRAM: pages streamed through open rows of four banks, refresh and the link in between."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from setun.hw.memory.controllers.port import MAX_BEATS, controller_members
+from setun.hw.memory.controllers.port import controller_members
 from setun.hw.memory.controllers.sdram_refresh import RefreshTimer
 from setun.hw.memory.controllers.sdram_return import ReadReturn
+from setun.hw.memory.controllers.sdram_state import Accesses, Columns, Rows, Turns
 from setun.hw.memory.controllers.sdram_timing import (
     A10,
     BANKS,
@@ -92,46 +93,25 @@ class SdramController(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        part = self.part
-        column_bits = (part.columns - 1).bit_length()
-        self._access = data.StructLayout(
-            {
-                "pair": column_bits - 1,
-                "bank": 2,
-                "row": (part.rows - 1).bit_length(),
-                "left": range(MAX_BEATS // 2 + 1),  # pairs after this one
-                "skip_first": 1,  # the first pair's first beat is not wanted
-                "skip_last": 1,  # nor the last pair's second
-                "link": 1,
-                "write": 1,
-            }
-        )
-        # The access that columns are read of, and the one whose row is made ready meanwhile.
-        self.current = Signal(self._access)
-        self.next = Signal(self._access)
-        self.current_valid, self.next_valid = Signal(), Signal()
-        self.current_open, self.next_open = Signal(), Signal()
-        # Two registers, not one and its inverse: they are wanted all over the controller.
-        self.row_slot, self.column_slot = Signal(), Signal(init=1)
-        self.pause = Signal()
-        m.d.sync += [self.row_slot.eq(self.column_slot), self.column_slot.eq(~self.column_slot)]
+        turns, accesses = Turns(), Accesses(self.part)
+        columns, rows = Columns(), Rows(self.part)
+        m.d.sync += [turns.row.eq(turns.column), turns.column.eq(~turns.column)]
 
-        self._intake(m)
-        self._columns(m)
-        self._return(m)
-        self._rows(m)
-        self._drive(m)
+        self._intake(m, accesses)
+        self._columns(m, turns, accesses, columns)
+        self._return(m, turns, accesses, columns)
+        self._rows(m, turns, accesses, columns, rows)
+        self._drive(m, turns, accesses, columns, rows)
         return m
 
-    def _intake(self, m: Module) -> None:
+    def _intake(self, m: Module, accesses: Accesses) -> None:
         """Take requests into `next`: reads first, then the link's one at a time."""
-        self.link_busy, self.link_data = Signal(), Signal(32)
         read, link = self.read, self.bus_req
         free = Signal()
         m.d.comb += [
-            free.eq(self.ready & ~self.next_valid),
+            free.eq(self.ready & ~accesses.next_valid),
             read.ready.eq(free),
-            link.ready.eq(free & ~read.valid & ~self.link_busy),
+            link.ready.eq(free & ~read.valid & ~accesses.link_busy),
         ]
         beats_of_word = 32 // self.part.dq
         word_bits = beats_of_word.bit_length() - 1
@@ -144,7 +124,7 @@ class SdramController(wiring.Component):
                 start.eq(Cat(Const(0, word_bits), link.payload.address)),
                 beats.eq(beats_of_word),
             ]
-        new = self.next
+        new = accesses.next
         with m.If(free):
             m.d.sync += [
                 Cat(new.pair, new.bank, new.row).eq(start[1:]),
@@ -153,74 +133,71 @@ class SdramController(wiring.Component):
                 new.skip_last.eq(start[0] ^ beats[0]),
                 new.link.eq(~read.valid),
                 new.write.eq(~read.valid & link.payload.write),
-                self.next_valid.eq(read.valid | (link.valid & link.ready)),
+                accesses.next_valid.eq(read.valid | (link.valid & link.ready)),
             ]
         with m.If(link.valid & link.ready):
-            m.d.sync += [self.link_busy.eq(1), self.link_data.eq(link.payload.data)]
+            m.d.sync += [accesses.link_busy.eq(1), accesses.link_data.eq(link.payload.data)]
 
-    def _columns(self, m: Module) -> None:
+    def _columns(self, m: Module, turns: Turns, accesses: Accesses, columns: Columns) -> None:
         """READ or WRITE of a pair of beats in every column slot, as far as `o` has room."""
-        current = self.current
-        self.issue, self.last = Signal(), Signal()
+        current = accesses.current
         # Places of the queue not promised to beats on their way, less the two of the next pair.
         spare = Signal(range(-2, self.depth - 1), init=self.depth - 2)
         quiet = Signal(range(self.return_delay + 5))
         taken = Signal(2)
-        with m.If(self.row_slot):
+        with m.If(turns.row):
             may = Mux(current.write, quiet == 0, current.link | (spare >= 0))
+            there = accesses.current_valid & accesses.current_open
             m.d.sync += [
-                self.issue.eq(self.current_valid & self.current_open & may & ~self.pause),
-                self.last.eq(current.left == 0),
+                columns.issue.eq(there & may & ~turns.pause),
+                columns.last.eq(current.left == 0),
             ]
         with m.Else():
-            with m.If(self.issue):
+            with m.If(columns.issue):
                 m.d.sync += [
                     current.pair.eq(current.pair + 1),
                     current.left.eq(current.left - 1),
                     current.skip_first.eq(0),
                 ]
                 with m.If(current.write):
-                    m.d.sync += self.link_busy.eq(0)
+                    m.d.sync += accesses.link_busy.eq(0)
                 with m.Elif(~current.link):
-                    one = current.skip_first | (self.last & current.skip_last)
+                    one = current.skip_first | (columns.last & current.skip_last)
                     m.d.comb += taken.eq(Mux(one, 1, 2))
-            with m.If((self.issue & self.last) | ~self.current_valid):
-                m.d.sync += self.current_valid.eq(0)
-                with m.If(self.next_open):
+            with m.If((columns.issue & columns.last) | ~accesses.current_valid):
+                m.d.sync += accesses.current_valid.eq(0)
+                with m.If(accesses.next_open):
                     m.d.sync += [
-                        current.eq(self.next),
-                        self.current_valid.eq(1),
-                        self.current_open.eq(1),
-                        self.next_valid.eq(0),
-                        self.next_open.eq(0),
+                        current.eq(accesses.next),
+                        accesses.current_valid.eq(1),
+                        accesses.current_open.eq(1),
+                        accesses.next_valid.eq(0),
+                        accesses.next_open.eq(0),
                     ]
         m.d.sync += spare.eq(spare - taken + (self.o.valid & self.o.ready))
         # Nobody drives the data pins for a cycle between the part's beats and ours.
-        with m.If(self.issue & self.column_slot & ~current.write):
+        with m.If(columns.issue & turns.column & ~current.write):
             m.d.sync += quiet.eq(self.return_delay + 3)
         with m.Elif(quiet != 0):
             m.d.sync += quiet.eq(quiet - 1)
 
-        # What the pair's second cycle needs when `current` may be another access already.
-        self.second_write, self.second_skip = Signal(), Signal()
-        self.second_read, self.second_link = Signal(), Signal()
-        with m.If(self.column_slot):
+        with m.If(turns.column):
             m.d.sync += [
-                self.second_write.eq(self.issue & current.write),
-                self.second_read.eq(self.issue & ~current.write),
-                self.second_skip.eq(self.last & current.skip_last),
-                self.second_link.eq(current.link),
+                columns.second_write.eq(columns.issue & current.write),
+                columns.second_read.eq(columns.issue & ~current.write),
+                columns.second_skip.eq(columns.last & current.skip_last),
+                columns.second_link.eq(current.link),
             ]
 
-    def _return(self, m: Module) -> None:
+    def _return(self, m: Module, turns: Turns, accesses: Accesses, columns: Columns) -> None:
         """Route beats that come back to `o` or to the link."""
-        current = self.current
+        current = accesses.current
         wanted, link = Signal(), Signal()
-        with m.If(self.row_slot):
-            m.d.comb += wanted.eq(self.second_read & ~self.second_skip)
-            m.d.comb += link.eq(self.second_link)
+        with m.If(turns.row):
+            m.d.comb += wanted.eq(columns.second_read & ~columns.second_skip)
+            m.d.comb += link.eq(columns.second_link)
         with m.Else():
-            m.d.comb += wanted.eq(self.issue & ~current.write & ~current.skip_first)
+            m.d.comb += wanted.eq(columns.issue & ~current.write & ~current.skip_first)
             m.d.comb += link.eq(current.link)
         m.submodules.back = back = ReadReturn(
             self.part.dq, delay=self.return_delay, depth=self.depth
@@ -233,41 +210,41 @@ class SdramController(wiring.Component):
         wiring.connect(m, back.o, wiring.flipped(self.o))
         wiring.connect(m, back.word, wiring.flipped(self.bus_rsp))
         with m.If(self.bus_rsp.valid & self.bus_rsp.ready):
-            m.d.sync += self.link_busy.eq(0)
+            m.d.sync += accesses.link_busy.eq(0)
 
-    def _rows(self, m: Module) -> None:
+    def _rows(
+        self, m: Module, turns: Turns, accesses: Accesses, columns: Columns, rows: Rows
+    ) -> None:
         """Open the rows that accesses need, refresh, initialise: one command per row slot."""
         t, part = self.timing, self.part
         m.submodules.refresh = refresh = RefreshTimer(
             interval=t.refresh_interval, postponed=self.postponed, first=part.init_refreshes
         )
-        m.d.comb += refresh.idle.eq(~self.current_valid & ~self.next_valid)
+        m.d.comb += refresh.idle.eq(~accesses.current_valid & ~accesses.next_valid)
         row_bits = (part.rows - 1).bit_length()
-        self.row_command, self.row_address = Signal(3, init=Command.NOP), Signal(part.address_pins)
-        self.bank, row = Signal(2), Signal(row_bits)
-        bank = self.bank
+        bank, row = rows.bank, Signal(row_bits)
         opened = Signal(BANKS)
-        rows = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
+        kept = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
         for_current, is_open, same_row = Signal(), Signal(), Signal()
 
         longest = max(t.rcd, t.rp, t.rrd, t.rfc, t.mrd)
         wait = Signal(range(slots(longest) + 2))
-        with m.If(self.row_slot & (wait != 0)):
+        with m.If(turns.row & (wait != 0)):
             m.d.sync += wait.eq(wait - 1)
         # From ACTIVATE, or the last beat written, to PRECHARGE of whichever bank.
         hold = max(t.ras, t.wr + BURST - 1)
         held = Signal(range(hold + 1))
-        with m.If(self.issue & self.column_slot & self.current.write):
+        with m.If(columns.issue & turns.column & accesses.current.write):
             m.d.sync += held.eq(hold - 1)
         with m.Elif(held != 0):
             m.d.sync += held.eq(held - 1)
         # In row slots only: a command may be given; every bank closed; `bank` closed.
         go, may_drain, may_close = Signal(), Signal(), Signal()
-        bank_in_use = self.current_valid & (self.current.bank == bank)
+        bank_in_use = accesses.current_valid & (accesses.current.bank == bank)
         m.d.sync += [
-            go.eq(self.column_slot & (wait == 0)),
-            may_drain.eq(self.column_slot & (wait == 0) & (held == 0)),
-            may_close.eq(self.column_slot & (wait == 0) & (held == 0) & ~bank_in_use),
+            go.eq(turns.column & (wait == 0)),
+            may_drain.eq(turns.column & (wait == 0) & (held == 0)),
+            may_close.eq(turns.column & (wait == 0) & (held == 0) & ~bank_in_use),
         ]
 
         with m.FSM():
@@ -281,48 +258,48 @@ class SdramController(wiring.Component):
                     m.next = "DRAIN"
             with m.State("IDLE"):
                 with m.If(refresh.due):
-                    m.d.sync += [self.pause.eq(1), self.next_open.eq(0)]
+                    m.d.sync += [turns.pause.eq(1), accesses.next_open.eq(0)]
                     m.next = "PAUSE"
-                with m.Elif(self.current_valid & ~self.current_open):
+                with m.Elif(accesses.current_valid & ~accesses.current_open):
                     # Its row was closed for a refresh; so were all others.
                     m.d.sync += [
-                        bank.eq(self.current.bank),
-                        row.eq(self.current.row),
+                        bank.eq(accesses.current.bank),
+                        row.eq(accesses.current.row),
                         for_current.eq(1),
                     ]
                     m.next = "ACTIVATE"
-                with m.Elif(self.next_valid & ~self.next_open):
+                with m.Elif(accesses.next_valid & ~accesses.next_open):
                     m.d.sync += [
-                        bank.eq(self.next.bank),
-                        row.eq(self.next.row),
+                        bank.eq(accesses.next.bank),
+                        row.eq(accesses.next.row),
                         for_current.eq(0),
                     ]
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.sync += [
                     is_open.eq(opened.bit_select(bank, 1)),
-                    same_row.eq(rows[bank] == row),
+                    same_row.eq(kept[bank] == row),
                 ]
                 m.next = "CHECK"
             with m.State("CHECK"):
                 with m.If(~is_open):
                     m.next = "ACTIVATE"
                 with m.Elif(same_row):
-                    m.d.sync += self.next_open.eq(1)
+                    m.d.sync += accesses.next_open.eq(1)
                     m.next = "IDLE"
                 with m.Elif(refresh.due):
                     m.next = "IDLE"
                 with m.Elif(may_close):
-                    m.d.comb += self.row_command.eq(Command.PRECHARGE)
+                    m.d.comb += rows.command.eq(Command.PRECHARGE)
                     m.d.sync += [opened.bit_select(bank, 1).eq(0), wait.eq(slots(t.rp))]
                     m.next = "ACTIVATE"
             with m.State("ACTIVATE"):
-                m.d.comb += self.row_address.eq(row)
+                m.d.comb += rows.address.eq(row)
                 with m.If(go):
-                    m.d.comb += self.row_command.eq(Command.ACTIVATE)
+                    m.d.comb += rows.command.eq(Command.ACTIVATE)
                     m.d.sync += [
                         opened.bit_select(bank, 1).eq(1),
-                        rows[bank].eq(row),
+                        kept[bank].eq(row),
                         wait.eq(max(slots(t.rrd), slots(t.rcd) - 1)),
                         held.eq(hold - 1),
                     ]
@@ -331,35 +308,35 @@ class SdramController(wiring.Component):
                 # The soonest READ is three cycles behind this one.
                 with m.If(go):
                     with m.If(for_current):
-                        m.d.sync += self.current_open.eq(1)
+                        m.d.sync += accesses.current_open.eq(1)
                     with m.Else():
-                        m.d.sync += self.next_open.eq(1)
+                        m.d.sync += accesses.next_open.eq(1)
                     m.next = "IDLE"
             with m.State("PAUSE"):
                 # A READ of the cycle before must not be cut short.
                 with m.If(go):
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                m.d.comb += self.row_address.eq(A10)
-                m.d.sync += self.current_open.eq(0)
+                m.d.comb += rows.address.eq(A10)
+                m.d.sync += accesses.current_open.eq(0)
                 with m.If(may_drain):
-                    m.d.comb += self.row_command.eq(Command.PRECHARGE)
+                    m.d.comb += rows.command.eq(Command.PRECHARGE)
                     m.d.sync += [opened.eq(0), wait.eq(slots(t.rp))]
                     m.next = "REFRESH"
             with m.State("REFRESH"):
                 with m.If(~refresh.owed):
                     with m.If(go):
-                        m.d.sync += self.pause.eq(0)
+                        m.d.sync += turns.pause.eq(0)
                         m.next = "MODE"
                         with m.If(self.ready):
                             m.next = "IDLE"
                 with m.Elif(go):
-                    m.d.comb += [self.row_command.eq(Command.REFRESH), refresh.refreshed.eq(1)]
+                    m.d.comb += [rows.command.eq(Command.REFRESH), refresh.refreshed.eq(1)]
                     m.d.sync += wait.eq(slots(t.rfc))
             with m.State("MODE"):
-                m.d.comb += self.row_address.eq(t.cas_latency << 4 | BURST.bit_length() - 1)
+                m.d.comb += rows.address.eq(t.cas_latency << 4 | BURST.bit_length() - 1)
                 with m.If(go):
-                    m.d.comb += self.row_command.eq(Command.LOAD_MODE)
+                    m.d.comb += rows.command.eq(Command.LOAD_MODE)
                     m.d.sync += wait.eq(slots(t.mrd))
                     m.next = "START"
             with m.State("START"):
@@ -367,30 +344,32 @@ class SdramController(wiring.Component):
                     m.d.sync += self.ready.eq(1)
                     m.next = "IDLE"
 
-    def _drive(self, m: Module) -> None:
+    def _drive(
+        self, m: Module, turns: Turns, accesses: Accesses, columns: Columns, rows: Rows
+    ) -> None:
         """The registers of the pins."""
-        pins, current, dq = self.pins, self.current, self.part.dq
+        pins, current, dq = self.pins, accesses.current, self.part.dq
         masks = len(pins.dqm)
         write = Signal()
         m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dq_oe.eq(write)]
         command = Cat(pins.we_n, pins.cas_n, pins.ras_n)
-        with m.If(self.row_slot):
-            m.d.comb += write.eq(self.second_write)
+        with m.If(turns.row):
+            m.d.comb += write.eq(columns.second_write)
             m.d.sync += [
-                command.eq(self.row_command),
-                pins.a.eq(self.row_address),
-                pins.ba.eq(self.bank),
-                pins.dq_o.eq(self.link_data[-dq:]),
-                pins.dqm.eq((self.second_write & self.second_skip).replicate(masks)),
+                command.eq(rows.command),
+                pins.a.eq(rows.address),
+                pins.ba.eq(rows.bank),
+                pins.dq_o.eq(accesses.link_data[-dq:]),
+                pins.dqm.eq((columns.second_write & columns.second_skip).replicate(masks)),
             ]
         with m.Else():
             column = Mux(current.write, Command.WRITE, Command.READ)
-            m.d.comb += write.eq(self.issue & current.write)
+            m.d.comb += write.eq(columns.issue & current.write)
             m.d.sync += [
-                command.eq(Mux(self.issue, column, Command.NOP)),
+                command.eq(Mux(columns.issue, column, Command.NOP)),
                 pins.a.eq(Cat(Const(0, 1), current.pair)),
                 pins.ba.eq(current.bank),
-                pins.dq_o.eq(self.link_data[:dq]),
+                pins.dq_o.eq(accesses.link_data[:dq]),
                 pins.dqm.eq((write & current.skip_first).replicate(masks)),
             ]
         with m.If(~self.ready):

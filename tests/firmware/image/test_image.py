@@ -23,7 +23,9 @@ from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program import kernels
 from setun.firmware.program.isa import Instruction, Op, Table
+from setun.firmware.program.kernels import Kernel
 
 MODELS = [VECTORS / "a_h64_l2", VECTORS / "d_h64_l3_nolb", SMALL_DEMO]
 SMALL = compile_checkpoint(load_checkpoint(MODELS[0]))
@@ -269,7 +271,10 @@ def overtaken(program: list[dict[str, Any]]) -> None:
         (edit(4, dst=0, kernel="SAMPLE"), "must be in the head"),
         (edit(4, keep=True), "no vector waits when one streams"),
         (lambda p: p.insert(-3, {**p[14], "stream": False, "sync": True}), "columns; found"),
-        (edit(4, stat_shift=90), "31 bits"),
+        (edit(4, stat_shift=90), "stat_shift must fit 5 bits"),
+        (edit(4, kernel="RELU"), "kernel must be one of COPY, SILU"),
+        (edit(4, sync=True), "has no field sync"),
+        (edit(3, dst=64), "has no field dst"),
         (edit(4, feeds=True), "feeds and stream go together"),
         (edit(5, stream=True), "feeds and stream go together"),
         (edit(8, feeds=False), "feeds and stream go together"),
@@ -391,9 +396,12 @@ def decisive(instruction: Instruction) -> list[str]:
 def with_field(at: int, name: str) -> Image:
     """The small model with one field of an instruction changed as little as can be."""
     value = getattr(SMALL.program[at], name)
-    new = not value if isinstance(value, bool) else np.nextafter(value, 9.0).item()
-    if not isinstance(value, bool | float):
-        new = type(value)((value + 1) % 3)
+    if isinstance(value, Kernel):
+        new: Any = kernels.coded((value.code + 1) % 3)
+    elif isinstance(value, float):
+        new = np.nextafter(value, 9.0).item()
+    else:
+        new = not value if isinstance(value, bool) else type(value)((value + 1) % 3)
     program = list(SMALL.program)
     program[at] = dataclasses.replace(program[at], **{name: new})
     return dataclasses.replace(SMALL, program=tuple(program))

@@ -102,7 +102,7 @@ def test_program_words(image: Image) -> None:
         assert word[0] & 15 == i.op and word[0] >> 16 == i.n
         assert word[1] == i.src | i.dst << 16
         if i.op is Op.MATVEC:
-            assert word[0] >> 4 & 7 == i.kernel
+            assert word[0] >> 4 & 7 == i.kernel.code
             assert bool(word[0] >> 7 & 1) == i.keep and word[0] >> 8 & 1 == 0
             assert word[0] >> 9 & 31 == i.stat_shift
             assert bool(word[0] >> 14 & 1) == i.feeds

@@ -10,7 +10,8 @@ from setun.firmware.models.architecture import HGRN_BIT
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.models.hgrn_bit import HgrnBitConfig, lower_bounds
-from setun.firmware.program.isa import Kernel, Op, Table
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Op, Table
 from setun.firmware.program.verify import verify
 from setun.sim.folded import FoldedModel
 from setun.sim.reference import hgrn_bit as reference
@@ -115,16 +116,16 @@ def test_program_of_a_layer() -> None:
     config = HgrnBitConfig(vocab_size=9, hidden_size=64, num_hidden_layers=2, intermediate_size=96)
     image = image_of(config)
     body = [i for i in image.program if i.op is Op.MATVEC]
-    kernels = [
-        Kernel.SILU,
-        Kernel.MLGRU,
-        Kernel.GLU,
-        Kernel.ADD,
-        Kernel.COPY,
-        Kernel.GLU,
-        Kernel.ADD,
+    layer = [
+        kernels.SILU,
+        kernels.MLGRU,
+        kernels.GLU,
+        kernels.ADD,
+        kernels.COPY,
+        kernels.GLU,
+        kernels.ADD,
     ]
-    assert [i.kernel for i in body] == [*kernels, *kernels, Kernel.SAMPLE]
+    assert [i.kernel for i in body] == [*layer, *layer, kernels.SAMPLE]
     assert [i.note for i in body] == [m.name for m in image.matrices]
     assert sum(i.op is Op.END for i in image.program) == 2
     assert image.memory.vector_elements == 64 + aligned(96)

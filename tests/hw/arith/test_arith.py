@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 from bench.corners import anything, coverage, near, pairs, specials
 from bench.pipeline import Job, check
 from setun.firmware.numerics import lmul
+from setun.firmware.numerics.arithmetic import STAT_BITS
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import Ints, code_reciprocals
 from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
-from setun.firmware.program.isa import STAT_BITS
 from setun.hw.arith import (
     BlockLMulSquare,
     BlockSquare,

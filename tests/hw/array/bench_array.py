@@ -11,9 +11,9 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource
-from setun.firmware.config import SLOTS
-from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.numerics.options import CODE, CODE_FRACTION, Numerics
+from setun.hw.array.array import TernaryArray
 
 
 def fields(values: np.ndarray, width: int) -> int:
@@ -250,7 +250,7 @@ async def matvecs(dut: Any) -> None:
         {**calm, "sink": 0.93},
     ]
     contexts = context.parameters()["contexts"]
-    golden = Arithmetic(numerics())
+    twin = TernaryArray(ChipConfig.from_dict(context.parameters()["config"]))
     rounded = 0
     await context.start(dut)
     for number, stalls in enumerate(patterns):
@@ -267,7 +267,7 @@ async def matvecs(dut: Any) -> None:
                 want = np.zeros(have.shape, np.int64)
                 codes, matrix = job["codes"], job["matrix"]
                 exact = codes @ matrix.T
-                sums = golden.sums(codes.astype(np.float32), matrix.T.astype(np.float32))
+                sums = twin.model(codes, matrix)
                 rounded += int((sums != exact).sum())
                 want[:, : len(matrix)] = sums
                 compare(

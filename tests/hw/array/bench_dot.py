@@ -9,6 +9,7 @@ from cocotb.triggers import FallingEdge
 from bench import context
 from bench.mismatch import compare
 from hw.array.bench_array import fields, signed
+from setun.hw.array.dot import DotRow
 
 
 @cocotb.test()
@@ -34,10 +35,9 @@ async def rows(dut: Any) -> None:
         codes, pairs = (
             arrays[f"{k}{unit['columns']}"].astype(np.int64) for k in ("codes", "pairs")
         )
-        weights = (pairs & 1) * (1 - (pairs & 2))
         compare(
             "sums",
-            (codes * weights).sum(1),
+            DotRow(unit["columns"]).model(codes, pairs),
             got[unit["name"]],
             unit=unit["name"],
             width=unit["width"],

@@ -94,5 +94,6 @@ def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics:
         "panel": config.panel,
         "matvecs": 4,
         "numerics": numerics.to_dict(),
+        "config": config.to_dict(),
     }
     run_bench(harness, "hw.array.bench_array", testcase="matvecs", parameters=parameters, seed=22)

@@ -16,7 +16,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, lay_out
 from setun.firmware.link import ChipClient
-from setun.firmware.program.isa import WORDS, Instruction, Kernel, Op, Table
+from setun.firmware.program.isa import WORDS, Instruction, Op, Table
 from setun.sim.golden import GoldenModel
 
 
@@ -52,7 +52,7 @@ class _Step:
 
     @property
     def state(self) -> bool:
-        return self.instruction.op is Op.MATVEC and self.instruction.kernel is Kernel.MLGRU
+        return self.instruction.op is Op.MATVEC and self.instruction.kernel.gated
 
 
 def _steps(body: Sequence[Instruction]) -> list[_Step]:

@@ -12,7 +12,8 @@ from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.isa import WORDS, Kernel, Op
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import WORDS, Op
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
@@ -57,7 +58,7 @@ def test_a_pass_that_is_given_up(
     expected = golden(image, config)
     assert generation(client) == (expected, Reason.COUNT)
     program = lay_out(image, config).spaces[Space.PROGRAM]
-    logits = [blanked(program, Op.MATVEC, 0, Kernel.SAMPLE)]
+    logits = [blanked(program, Op.MATVEC, 0, kernels.SAMPLE)]
     changes = endless(program) if case == "never ends" else logits
     kept = {address: int(client.read(Space.PROGRAM, address, 1)[0]) for address, _ in changes}
     for address, word in changes:

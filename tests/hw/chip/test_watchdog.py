@@ -17,7 +17,9 @@ from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
 from setun.firmware.numerics.sampling import Sampler
-from setun.firmware.program.isa import WORDS, Kernel, Op
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import WORDS, Op
+from setun.firmware.program.kernels import Kernel
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
@@ -70,7 +72,7 @@ def blanked(program: Words, op: Op, which: int, kernel: Kernel | None = None) ->
     found = [
         k
         for k, word in enumerate(words)
-        if word & 15 == op and (kernel is None or word >> 4 & 7 == kernel)
+        if word & 15 == op and (kernel is None or word >> 4 & 7 == kernel.code)
     ]
     return found[which] * WORDS, int(words[found[which]]) & ~15 | Op.MODEL
 
@@ -105,7 +107,7 @@ def hung_generation(client: ChipClient) -> tuple[int, int]:
 
 @pytest.mark.parametrize(
     ("op", "which", "kernel"),
-    [(Op.QUANTISE, 1, None), (Op.QUANTISE, -1, None), (Op.MATVEC, 0, Kernel.SAMPLE)],
+    [(Op.QUANTISE, 1, None), (Op.QUANTISE, -1, None), (Op.MATVEC, 0, kernels.SAMPLE)],
     ids=["array lacks codes", "head lacks codes", "sampler lacks logits"],
 )
 def test_a_program_that_waits_for_ever(

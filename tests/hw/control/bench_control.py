@@ -8,8 +8,10 @@ import cocotb
 from bench import context
 from hw.control.world import Forgotten, World
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.functions import NO_SEED
-from setun.firmware.program.isa import Instruction, Kernel, MeanSquare, Op
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Instruction, Op
 from setun.hw.control.generation import (
     REASON_COUNT,
     REASON_FAULT,
@@ -26,7 +28,7 @@ BODY = (
     Instruction(op=Op.EMBED, n=20, dst=64, constants=PAIRS, immediate=32),
     Instruction(op=Op.QUANTISE, n=20, src=64, constants=32, immediate=0.05, sync=True),
     Instruction(
-        op=Op.MATVEC, n=33, dst=128, constants=15, immediate=0.5, kernel=Kernel.COPY, keep=True
+        op=Op.MATVEC, n=33, dst=128, constants=15, immediate=0.5, kernel=kernels.COPY, keep=True
     ),
     Instruction(
         op=Op.MATVEC,
@@ -35,7 +37,7 @@ BODY = (
         dst=192,
         constants=16,
         immediate=0.25,
-        kernel=Kernel.GLU,
+        kernel=kernels.GLU,
         stat_shift=5,
         feeds=True,
     ),
@@ -49,17 +51,19 @@ BODY = (
         stream=True,
     ),
     Instruction(
-        op=Op.MATVEC, n=20, src=64, dst=64, constants=0xFEDCBA, immediate=1.5, kernel=Kernel.ADD
+        op=Op.MATVEC, n=20, src=64, dst=64, constants=0xFEDCBA, immediate=1.5, kernel=kernels.ADD
     ),
     Instruction(
         op=Op.QUANTISE, n=20, src=64, immediate=0.05, mean_square=MeanSquare.NONE, sync=True
     ),
-    Instruction(op=Op.MATVEC, n=8, src=192, dst=8, constants=1, immediate=0.5, kernel=Kernel.MLGRU),
+    Instruction(
+        op=Op.MATVEC, n=8, src=192, dst=8, constants=1, immediate=0.5, kernel=kernels.MLGRU
+    ),
     END,
 )
 HEAD = (
     Instruction(op=Op.QUANTISE, n=20, src=64, immediate=0.05, sync=True),
-    Instruction(op=Op.MATVEC, n=257, constants=99, immediate=0.5, kernel=Kernel.SAMPLE),
+    Instruction(op=Op.MATVEC, n=257, constants=99, immediate=0.5, kernel=kernels.SAMPLE),
     END,
 )
 
@@ -102,7 +106,7 @@ def expected(
                     "sink",
                     {
                         "rows": i.n,
-                        "kernel": int(i.kernel),
+                        "kernel": i.kernel.code,
                         "keep": int(i.keep),
                         "feeds": int(i.feeds),
                         "stat_shift": i.stat_shift,

@@ -11,7 +11,8 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from bench import context
 from bench.streams import StreamSink, StreamSource, unpack
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import WORDS, Instruction, Kernel
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import WORDS, Instruction
 from setun.hw.commands import array_command, embed_command, quantise_command, sink_command
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.seats import pass_layout
@@ -180,7 +181,7 @@ class World:
                 self._seated()
                 self.seen.commands += taken
                 self.flying += 1
-                self.outstanding.put_nowait(taken[1][1]["kernel"] == Kernel.SAMPLE)
+                self.outstanding.put_nowait(taken[1][1]["kernel"] == kernels.SAMPLE.code)
 
     async def _stores(self) -> None:
         dut = self.dut

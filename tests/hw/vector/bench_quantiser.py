@@ -13,7 +13,7 @@ from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource, pack
 from hw.array.bench_array import fields, signed
 from setun.firmware.config import SLOTS, ChipConfig
-from setun.firmware.program.isa import MeanSquare
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.hw.commands import quantise_command
 from setun.hw.seats import pass_layout
 from setun.hw.vector.quantiser import coming_layout

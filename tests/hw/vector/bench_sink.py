@@ -12,14 +12,15 @@ from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSource, pack, unpack
 from hw.array.bench_array import fields
-from hw.vector import expect
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics.noise import state_noise
-from setun.firmware.program.isa import INT8_BITS, STAT_BITS, Kernel
+from setun.firmware.numerics.arithmetic import STAT_BITS
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import INT8_BITS
+from setun.firmware.program.kernels import Kernel, Port
 from setun.hw.commands import sink_command
 from setun.hw.seats import pass_layout
 from setun.hw.vector.quantiser import coming_layout
-from setun.hw.vector.sink import logits_layout
+from setun.hw.vector.sink import Sink, Stored, logits_layout
 
 BUFFER = 40  # words of a vector; more than the pipeline is long
 BUFFERS = 4
@@ -129,6 +130,7 @@ class Model:
 
     def __init__(self, config: ChipConfig, memories: Memories, seats: Seats) -> None:
         self.config, self.seats = config, seats
+        self.sink = Sink(config)
         self.vector, self.state = memories.vector.copy(), memories.state.copy()
         self.gates, self.generators = memories.gates, memories.generators
         self.logits: list[list[int]] = []
@@ -140,47 +142,44 @@ class Model:
         words = -(-rows.shape[1] // v)
         padded = np.zeros((len(rows), words * v), np.int64)
         padded[:, : rows.shape[1]] = rows
-        results = [
+        stored = [
             self._seat(command, k, values, scale)
             for k, (values, scale) in enumerate(zip(padded, scales, strict=True))
         ]
-        self.array_sums.append(
-            [
-                expect.row_statistic(
-                    self.config.numerics, values, scale, command["scale"], command["stat_shift"]
-                )
-                for values, scale in zip(padded, scales, strict=True)
-            ]
-        )
+        self.array_sums.append([each.array_sum for each in stored])
         places = order(self.config, words, len(rows))
         for number, (word, seat) in enumerate(places):
-            values = results[seat][word].tolist()
-            if command["kernel"] == Kernel.SAMPLE:
+            values = stored[seat].vector.reshape(-1, v)[word].tolist()
+            if command["kernel"] == kernels.SAMPLE.code:
                 self.logits.append([word, seat, *values])
             elif command["feeds"]:
                 closes, ends = word == words - 1, number == len(places) - 1
                 at = self.seats[seat]["workspace"], command["destination"] + word
                 self.heard.append([word, seat, closes, ends, *at, *values])
 
-    def _seat(self, command: Command, number: int, rows: np.ndarray, scale: int) -> np.ndarray:
-        numerics, v, seat = self.config.numerics, self.config.lanes, self.seats[number]
+    def _seat(self, command: Command, number: int, rows: np.ndarray, scale: int) -> Stored:
+        v, seat = self.config.lanes, self.seats[number]
         words = len(rows) // v
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
-        y = expect.scaled(numerics, rows, scale, command["scale"])
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
-        which = Kernel(command["kernel"])
-        if which is Kernel.SAMPLE:
-            return y.reshape(-1, v)
-        a, gates = vector[source].ravel(), self.gates[0][target].ravel()
-        h = 0 * y if seat["fresh"] else state[target].ravel()
-        noise = state_noise(self.generators[number], command["destination"] * v, len(y))
-        o, kept = (x.reshape(-1, v) for x in expect.kernel(numerics, which, y, a, gates, h, noise))
-        if which is Kernel.MLGRU:
-            state[target], vector[source] = kept, o
-        else:
-            vector[target] = o
-        return o
+        kernel = kernels.coded(command["kernel"])
+        a, gates, h = (x.ravel() for x in (vector[source], self.gates[0][target], state[target]))
+        made = self.sink.model(
+            command,
+            rows,
+            scale,
+            a,
+            0 * h if seat["fresh"] else h,
+            gates,
+            self.generators[number],
+        )
+        if kernel.gated:
+            state[target] = made.state.reshape(-1, v)
+        if kernel.stores:
+            place = source if kernel.stores is Port.SOURCE else target
+            vector[place] = made.vector.reshape(-1, v)
+        return made
 
 
 def draw(
@@ -194,13 +193,13 @@ def draw(
     bases = [k * BUFFER for k in range(BUFFERS)]
     source = rng.choice(bases)
     if before is not None and rng.random() < 0.7:
-        gated = before["kernel"] == Kernel.MLGRU
-        source = before["source"] if gated else before["destination"]
+        over = kernels.coded(before["kernel"]).stores is Port.SOURCE
+        source = before["source"] if over else before["destination"]
     return {
         "rows": rows,
-        "kernel": int(kernel),
+        "kernel": kernel.code,
         "keep": 0,
-        "feeds": int(rng.random() < 0.3 and kernel not in (Kernel.MLGRU, Kernel.SAMPLE)),
+        "feeds": int(rng.random() < 0.3 and kernel.stores is Port.DESTINATION),
         "stat_shift": shift + rng.randrange(3),
         "source": source,
         "destination": rng.choice([source, *bases]),
@@ -286,11 +285,11 @@ class Play:
     async def give_scales(self, stall: float) -> None:
         """Scales of every slot; behind GLU the quantiser makes them of the statistic."""
         source = StreamSource(self.dut, "scale", stall=stall)
-        before: Command = {"keep": 0, "kernel": Kernel.COPY}
+        before: Command = {"keep": 0, "kernel": kernels.COPY.code}
         for number, (command, _, scales) in enumerate(self.commands):
             if not before["keep"]:
                 for seat, scale in enumerate(scales):
-                    if before["kernel"] == Kernel.GLU:
+                    if before["kernel"] == kernels.GLU.code:
                         await self.settle(number - 1, seat)
                     await source.send([scale])
             before = command
@@ -360,7 +359,7 @@ async def chains(dut: Any) -> None:
             for _ in range(context.parameters()["commands"]):
                 lengths = (1, v - 1, v, v + 1, 2 * v, 9 * v + 1, BUFFER * v)
                 rows = max(1, rng.choice(lengths))
-                kernel = rng.choice(list(Kernel))
+                kernel = rng.choice(kernels.KERNELS)
                 before = draw(rng, config, rows, kernel, before)
                 before["keep"] = int(rng.random() < 0.3)
                 commands.append((before, sums(rng, config, rows, count), scales))
@@ -383,7 +382,7 @@ async def statistics(dut: Any) -> None:
         pair: list[Job] = []
         scales = scale_bits(rng, config, count)
         for keep in (1, 0):
-            command = draw(rng, config, rows, Kernel.GLU, None)
+            command = draw(rng, config, rows, kernels.GLU, None)
             command["keep"] = keep
             pair.append((command, sums(rng, config, rows, count), scales))
         calm = (0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Normaliser-quantiser and scale unit against the golden model."""
+"""Normaliser-quantiser and scale unit against their twins."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,11 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.runner import run_bench
-from hw.vector.expect import quantised
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.isa import MeanSquare
 from setun.hw.vector.quantiser import Quantiser
 
 EPS = 1e-6, 1e-6
@@ -81,6 +80,16 @@ def test_vectors(
     memory: str,
 ) -> None:
     vector = numerics.vector
+    config = ChipConfig(
+        columns=columns,
+        rows=rows,
+        lanes=lanes,
+        max_columns=max(lengths),
+        numerics=numerics,
+        contexts=contexts,
+        memory=memory,
+    )
+    eps = [int(bits) for bits in vector.to_bits(EPS)]
     rng = np.random.default_rng(41)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.int64]] = {}
@@ -97,36 +106,26 @@ def test_vectors(
             turn = [MeanSquare(len(jobs) % 3)] if kind != "plain" else list(MeanSquare)
             for mode in turn:
                 k = len(jobs)
-                array_sums = vector.round(10.0 ** rng.uniform(-2, 4, contexts))
+                array_sums = vector.to_bits(10.0 ** rng.uniform(-2, 4, contexts)).tolist()
+                command = {"mean_square": int(mode), "inverse_n": int(vector.to_bits(1.0 / n)[0])}
                 results = [
-                    quantised(numerics, xs, outer, gain, mode, EPS, float(total))
+                    Quantiser(config).model(xs, outer, gain, command, total, *eps)
                     for xs, total in zip(x, array_sums, strict=True)
                 ]
                 arrays |= {f"x{k}": x, f"outer{k}": outer, f"gain{k}": gain}
                 arrays[f"codes{k}"] = np.stack([codes for codes, _ in results])
                 scales.append([scale for _, scale in results])
-                sums.append(vector.to_bits(array_sums).tolist())
-                inverse = int(vector.to_bits(1.0 / n)[0])
-                stream = int(rng.random() < 0.5)
-                command = {"mean_square": int(mode), "inverse_n": inverse, "stream": stream}
+                sums.append(array_sums)
+                command["stream"] = int(rng.random() < 0.5)
                 jobs.append({"kind": kind, "command": command})
     arrays |= {"scales": np.array(scales), "array_sums": np.array(sums)}
     words = sum(-(-arrays[f"x{k}"].shape[1] // lanes) + 2 for k in range(len(jobs)))
-    config = ChipConfig(
-        columns=columns,
-        rows=rows,
-        lanes=lanes,
-        max_columns=max(lengths),
-        numerics=numerics,
-        vector_elements=words * lanes,
-        contexts=contexts,
-        memory=memory,
-    )
+    config = config.override(vector_elements=words * lanes)
     parameters = {
         "config": config.to_dict(),
         "vectors": jobs,
-        "eps_outer": int(vector.to_bits(EPS[0])[0]),
-        "eps_inner": int(vector.to_bits(EPS[1])[0]),
+        "eps_outer": eps[0],
+        "eps_inner": eps[1],
     }
     assert len({scale for each in scales for scale in each}) > len(lengths)
     run_bench(

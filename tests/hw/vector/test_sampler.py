@@ -1,4 +1,4 @@
-"""Sampler against the golden model's."""
+"""Sampler against its twin."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import pytest
 
 from bench.runner import run_bench
 from setun.firmware.config import ChipConfig
-from setun.firmware.numerics import sampling
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 from setun.firmware.numerics.options import Numerics
@@ -33,14 +32,25 @@ def test_tokens(
     rng = np.random.default_rng(71)
     jobs: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
+    config = ChipConfig(
+        lanes=lanes,
+        columns=lanes,
+        rows=2 * lanes,
+        numerics=numerics,
+        contexts=contexts,
+        memory=memory,
+    )
+    unit = Sampler(config)
 
     def add(kind: str, logits: np.ndarray, temperature: float | None, seed: int = 0) -> None:
         k = len(jobs)
         bits = vector.to_bits(logits.ravel()).astype(np.int64).reshape(logits.shape)
-        sampler = sampling.Sampler(numerics, temperature and 1.0 / temperature, seed)
-        arrays[f"logits{k}"] = bits
-        arrays[f"tokens{k}"] = np.array([sampler(vector.from_bits(row)) for row in bits])
         factor = None if temperature is None else int(vector.to_bits(1.0 / temperature)[0])
+        tokens, generator = [], seed_state(seed)
+        for row in bits:
+            token, generator = unit.model(row, factor, generator)
+            tokens.append(token)
+        arrays[f"logits{k}"], arrays[f"tokens{k}"] = bits, np.array(tokens)
         gaps = (0,) if k % 2 else (0, 0, 1, 7)
         jobs.append({"kind": kind, "factor": factor, "seed": seed_state(seed), "gaps": gaps})
 
@@ -71,15 +81,5 @@ def test_tokens(
     for count in sorted(set(counts)):
         same = [k for k in rng.permutation(len(jobs)).tolist() if counts[k] == count]
         batches += [same[k : k + contexts] for k in range(0, len(same), contexts)]
-    config = ChipConfig(
-        lanes=lanes,
-        columns=lanes,
-        rows=2 * lanes,
-        numerics=numerics,
-        contexts=contexts,
-        memory=memory,
-    )
     parameters = {"config": config.to_dict(), "generations": jobs, "batches": batches}
-    run_bench(
-        Sampler(config), "hw.vector.bench_sampler", parameters=parameters, arrays=arrays, seed=71
-    )
+    run_bench(unit, "hw.vector.bench_sampler", parameters=parameters, arrays=arrays, seed=71)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from bench.pipeline import Job, check
 from bench.runner import run_bench
-from hw.vector import expect
 from hw.vector.bench_sink import BUFFER, BUFFERS
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.noise import NOISE_BITS
 from setun.firmware.numerics.options import PRESETS, Numerics
-from setun.firmware.program.isa import Kernel
+from setun.firmware.program import kernels
+from setun.firmware.program.kernels import Kernel
 from setun.hw.pipeline import delayed
 from setun.hw.vector.kernel import KernelLane, kernel_latency
 from setun.hw.vector.sink import Sink
@@ -41,7 +41,7 @@ STATES = {
     "lmul_e6m4": Numerics(multiplier="lmul", vector=Format(6, 4)),
     "lmul_stochastic": Numerics(multiplier="lmul", state_rounding="stochastic", state_mantissa=5),
 }
-STORING = [k for k in Kernel if k is not Kernel.SAMPLE]
+STORING = [k for k in kernels.KERNELS if k.stores]
 
 
 class Lane(wiring.Component):
@@ -57,8 +57,8 @@ class Lane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.lane = lane = KernelLane(self.numerics)
-        m.d.comb += [lane.kernel.eq(self.which), lane.a.eq(self.a), self.o.eq(lane.o)]
-        if self.which is Kernel.MLGRU:
+        m.d.comb += [lane.kernel.eq(self.which.code), lane.a.eq(self.a), self.o.eq(lane.o)]
+        if self.which.gated:
             m.d.comb += self.state.eq(lane.state)
         if self.numerics.stochastic:
             wider = self.numerics.state.mantissa > self.numerics.vector.mantissa
@@ -69,8 +69,15 @@ class Lane(wiring.Component):
             m.d.comb += getattr(lane, name).eq(late)
         return m
 
-    def model(self, *operands: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return expect.kernel(self.numerics, self.which, *operands)
+    def model(
+        self,
+        y: NDArray[np.int64],
+        a: NDArray[np.int64],
+        c: NDArray[np.int64],
+        h: NDArray[np.int64],
+        noise: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return KernelLane(self.numerics).model(self.which, y, a, h, c, noise)
 
 
 def test_kernels() -> None:
@@ -79,8 +86,8 @@ def test_kernels() -> None:
 
 def test_kernels_of_other_numerics() -> None:
     """The state's format matters to the state only; L-Mul to every product."""
-    others = product(STATES.items(), [Kernel.MLGRU])
-    run_lanes([*others, (("lmul", STATES["lmul"]), Kernel.GLU)])
+    others = product(STATES.items(), [kernels.MLGRU])
+    run_lanes([*others, (("lmul", STATES["lmul"]), kernels.GLU)])
 
 
 def run_lanes(lanes: Iterable[tuple[tuple[str, Numerics], Kernel]]) -> None:
