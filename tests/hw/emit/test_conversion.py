@@ -162,3 +162,28 @@ def test_chip_has_its_rows_once() -> None:
     rows = "setun.core.array.rows.row"
     assert f"{rows}0" in names and f"{rows}1" not in names
     assert_same_hardware(text, verilog.convert(Chip(config), name="setun", emit_src=False), "setun")
+
+
+class Clocked(wiring.Component):
+    """A bit through a register in each of many domains."""
+
+    i: In(1)
+    o: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value = self.i
+        for name in ("sync", *"gfedcba"):
+            here = Signal(name=f"in_{name}")
+            m.d[name] += here.eq(value)
+            value = here
+        m.d.comb += self.o.eq(value)
+        return m
+
+
+def test_clocks_are_ports_in_one_order() -> None:
+    """Amaranth's own order is that of a set, another one in each run."""
+    found = re.search(r"^module clocked\((.*)\);", to_verilog(Clocked(), "clocked"), re.MULTILINE)
+    assert found
+    clocks = [port for port in found[1].split(", ") if port not in ("i", "o")]
+    assert clocks == [*(f"{name}_clk" for name in "abcdefg"), "clk", "rst"]

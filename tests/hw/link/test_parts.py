@@ -2,6 +2,8 @@
 
 import gc
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from amaranth.hdl import Elaboratable, Module, UnusedElaboratable
@@ -9,10 +11,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bench.runner import run_bench
-from setun.hw.link import Link
 from setun.hw.link.cobs import CobsDecoder, CobsEncoder
 from setun.hw.link.crc import Crc32
 from setun.hw.link.receive import FrameReceiver
+from setun.hw.link.signature import Ties
 from setun.hw.link.uart import UartReceiver, UartTransmitter
 
 DIVISORS = {4: 0.025, 5: 0.025, 16: 0.04, 64: 0.045}  # cycles per bit: tolerance of the rate
@@ -78,13 +80,15 @@ def test_streams(case: str) -> None:
     [
         (UartReceiver, (3,)),
         (UartTransmitter, (0,)),
-        (Link, (b"", 4, 60)),
-        (Link, (b"", 4, 0, 0)),
-        (Link, (b"", 4, 0, 5)),
+        (partial(Ties, counters=60), ()),
+        (partial(Ties, contexts=0), ()),
+        (partial(Ties, contexts=5), ()),
         (FrameReceiver, (bytes(201),)),
     ],
 )
-def test_impossible_parameters(component: type, arguments: tuple[object, ...]) -> None:
+def test_impossible_parameters(
+    component: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
     refused = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
