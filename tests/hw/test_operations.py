@@ -11,7 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, Words, place, sized_for
+from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
@@ -266,7 +266,7 @@ class Session:
 def core_of(kind: str, image: Image, program: Words | None = None) -> tuple[Any, ChipConfig]:
     """A core that holds an image, or another program."""
     config = sized_for(image, SMALL if kind == "small" else CONFIG)
-    contents = place(image, config)
+    contents = lay_out(image, config)
     if program is not None:
         contents.spaces[Space.PROGRAM] = program
     return (SmallCore if kind == "small" else Core)(config, contents), config
@@ -291,7 +291,7 @@ CODES = [("op", 0), ("op", 7), ("kernel", 6), ("kernel", 7), ("mean_square", 3)]
 def test_codes_that_mean_nothing_are_faults(kind: str, name: str, code: int) -> None:
     image = random_image((24, 1, 24))
     config = sized_for(image, SMALL if kind == "small" else CONFIG)
-    program = place(image, config).spaces[Space.PROGRAM]
+    program = lay_out(image, config).spaces[Space.PROGRAM]
     at = next(k for k, i in enumerate(image.program) if name in [f.name for f in i.op.fields])
     at = 3 if name == "op" else at
     where = PLACES[name]
