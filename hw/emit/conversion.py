@@ -7,11 +7,16 @@ a module of its own. Here the contents go straight into the Verilog, and equal m
 import copy
 import gc
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain import require_tool
+from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Value
 from amaranth.hdl._ast import SignalDict
@@ -50,13 +55,21 @@ def to_verilog(component: Component, name: str) -> str:
 def verilog_of(text: str, *passes: str) -> str:
     """Verilog of RTLIL `text`, as `amaranth.back.verilog` writes it, after further Yosys passes.
 
-    Amaranth hands Yosys a script with the RTLIL in it, which takes Yosys ten times as long to read.
+    Amaranth hands Yosys a script with the RTLIL in it, which takes Yosys ten times as long to read
+    as a file.
     """
-    yosys = find_yosys(lambda version: version >= (0, 40))
-    script = ["proc -nomux -norom", "memory_collect", *passes, "write_verilog -norename"]
-    # Yosys warns of processes that it cannot write; Amaranth makes none of those.
-    arguments = ["-q", "-f", "rtlil", "-p", "; ".join(script), "-"]
-    return str(yosys.run(arguments, text, ignore_warnings=True))
+    yosys: Any = find_yosys(lambda version: version >= (0, 40))
+    package = getattr(yosys, "YOSYS_PACKAGE", None)
+    start = [sys.executable, "-m", package] if package else [require_tool(yosys.YOSYS_BINARY)]
+    script = ["read_rtlil design.il", "proc -nomux -norom", "memory_collect", *passes]
+    command = [*start, "-q", "-p", "; ".join([*script, "write_verilog -norename design.v"])]
+    with tempfile.TemporaryDirectory(prefix="setun-") as name:
+        folder = Path(name)
+        (folder / "design.il").write_text(text, "utf-8")
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise YosysError(done.stderr.strip())
+        return (folder / "design.v").read_text("utf-8")
 
 
 @contextmanager
