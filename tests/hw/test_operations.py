@@ -292,8 +292,8 @@ def test_codes_that_mean_nothing_are_faults(kind: str, name: str, code: int) -> 
     image = random_image((24, 1, 24))
     config = sized_for(image, SMALL if kind == "small" else CONFIG)
     program = lay_out(image, config).spaces[Space.PROGRAM]
-    at = next(k for k, i in enumerate(image.program) if name in [f.name for f in i.op.fields])
-    at = 3 if name == "op" else at
+    having = [k for k, i in enumerate(image.program) if name in [f.name for f in i.op.fields]]
+    at = 3 if name == "op" else having[0]
     where = PLACES[name]
     mask = (1 << where.bits) - 1 << where.low
     word = WORDS * at + where.word
