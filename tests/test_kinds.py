@@ -3,22 +3,40 @@
 import ast
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from bench.folders import ROOT
 from setun import boards
+from setun.boards.building import parts
+from setun.boards.flashing import Built, plan
 from setun.estimate import cores as core_estimates
 from setun.estimate import memories as memory_estimates
+from setun.estimate.chip import estimate
 from setun.firmware.config import ChipConfig
-from setun.firmware.core_kinds import CORES
+from setun.firmware.core_kinds import CORES, ParallelKind
+from setun.firmware.errors import SetunError
+from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.link import identity
-from setun.firmware.memory_kinds import KINDS, ONCHIP
+from setun.firmware.memory_kinds import KINDS, ONCHIP, MemoryKind
 from setun.hw import cores
-from setun.hw.fpga.families import FAMILIES
+from setun.hw.chip import Chip
+from setun.hw.control.generation import COUNTERS
+from setun.hw.emit.resources import block_ram
+from setun.hw.emit.verilog import chip_ports
+from setun.hw.fpga.ecp5.family import Ecp5
+from setun.hw.fpga.families import ECP5, FAMILIES
 from setun.hw.fpga.family import WORDS
+from setun.hw.fpga.flow.bitstream import design_for
+from setun.hw.link.signature import Ties
 from setun.hw.memory import kinds
+from setun.hw.parallel import ParallelGateware
+from setun.models.random import random_image
 from setun.sim.memories import kinds as models
+
+# Chips are made, not elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 MEMORY_TABLES = {
     "gateware": kinds.GATEWARE,
@@ -78,7 +96,7 @@ def test_memories_answer_what_follows_from_them() -> None:
 
 
 def test_order_in_the_info_record() -> None:
-    assert identity.MEMORIES[: len(REPORTED)] == tuple(REPORTED)
+    assert list(KINDS)[: len(REPORTED)] == REPORTED
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -106,6 +124,79 @@ def test_resources_have_neutral_names() -> None:
     for name in boards.names():
         board = boards.get(name)
         assert board.capacity.keys() <= set(board.fpga.resources.values())
+
+
+def test_a_new_memory_is_an_entry_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "toy", MemoryKind(name="toy", place="a toy", beat=128))
+    monkeypatch.setitem(kinds.GATEWARE, "toy", kinds.Axi4())
+    monkeypatch.setitem(models.MODELS, "toy", models.Axi4())
+    monkeypatch.setitem(memory_estimates.ESTIMATES, "toy", memory_estimates.MemoryEstimate("axi4"))
+    image = random_image((64, 1, 64), seed=3)
+    config = sized_for(image, ChipConfig(columns=8, rows=4, lanes=4, memory="toy"))
+    assert identity.decode(identity.encode(config)) == config
+    assert config.weight_port == 128 and config.shares_weights
+    assert Chip(config).memory.rdata.shape().width == 128
+    assert "memory__araddr" in chip_ports(config)
+    held = kinds.memory_gateware(config).capacity(config)
+    assert models.memory_model(config).words(config) == (128, held * 8 // 128)
+    board = boards.get("ulx3s-85f")
+    found = estimate(image, config, board)
+    other = estimate(image, config.override(memory="axi4-128"), board)
+    assert found.fits and found.needed == other.needed and found.cycles == other.cycles
+
+
+def test_a_new_core_is_an_entry_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ToyKind(ParallelKind):
+        name = "toy"
+
+        def panel(self, config: ChipConfig) -> int:
+            return 1
+
+    class ToyGateware(ParallelGateware):
+        counters = ()
+
+        def ties(self, config: ChipConfig) -> Ties:
+            return replace(super().ties(config), counters=len(COUNTERS), shared=False)
+
+    core = ToyKind()
+    monkeypatch.setitem(CORES, "toy", core)
+    monkeypatch.setitem(cores.CORES, "toy", ToyGateware())
+    monkeypatch.setitem(core_estimates.CORES, "toy", core_estimates.CORES["parallel"])
+    monkeypatch.setitem(KINDS, "onchip", replace(ONCHIP, core=core))
+    config = ChipConfig(columns=8, rows=4, lanes=4)
+    assert config.panel == 1 and Chip(config).core.config is config
+    assert set(block_ram(config, ECP5)) >= {"program", "vector", "slots"}
+    board = boards.get("ulx3s-85f")
+    assert estimate(random_image((64, 1, 64), seed=3), config, board).cycles_per_token > 0
+
+
+def test_a_new_family_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Toy(Ecp5):
+        name = "toy"
+        words: ClassVar = {"luts": "toy cells"}
+        resources: ClassVar = {**ECP5.resources, "TOY": "toys"}
+        block_shapes: ClassVar = {256: 18, 512: 9}
+        patching = None
+        sram = False
+
+    monkeypatch.setitem(FAMILIES, "toy", Toy())
+    board = replace(boards.get("ulx3s-85f"), name="toy", family="toy")
+    image = random_image((64, 1, 64), seed=3)
+    config = sized_for(image, ChipConfig(columns=8, rows=4, lanes=4))
+    made = parts(image, config, board)
+    assert made.model is None  # nothing to put models into layouts
+    design = design_for(made.chip, board, name="setun", clock_mhz=board.clock_mhz)
+    assert design.family is FAMILIES["toy"] and "setun" in design.rtlil
+    found = estimate(image, config, board)
+    double = estimate(image, config, boards.get("ulx3s-85f"))
+    assert found.utilisation["block_ram"][0] > double.utilisation["block_ram"][0]
+    assert board.fpga.neutral({"TRELLIS_COMB": [5, 9], "TOY": [1, 2], "DCCA": [0, 56]}) == {
+        "DCCA": [0, 56],
+        "luts": [5, 9],
+        "toys": [1, 2],
+    }
+    with pytest.raises(SetunError, match="must be flash on toy"):
+        plan(board, Built(Path("setun.bit"), {"config": config.to_dict()}, None), "sram")
 
 
 def decided_by_name(path: Path, names: set[str]) -> list[str]:

@@ -12,7 +12,6 @@ from setun.firmware.numerics.options import CHOICES, Numerics
 VERSION, WITH_TERMINAL = 5, 6
 INSTRUCTION_SETS = {VERSION: 1, WITH_TERMINAL: 1}
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
-MEMORIES = tuple(KINDS)
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
@@ -32,7 +31,7 @@ def encode(config: ChipConfig) -> bytes:
         c.pump,
         c.lanes,
         PACKINGS.index(c.packing),
-        MEMORIES.index(c.memory),
+        list(KINDS).index(c.memory),
         c.contexts,
         c.vector.exponent,
         c.vector.mantissa,
@@ -91,7 +90,7 @@ def decode(record: bytes) -> ChipConfig:
     ) = _RECORD.unpack(record)
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
-    if memory >= len(MEMORIES):
+    if memory >= len(KINDS):
         raise SetunError("chip", "must report a known memory", memory)
     options = {}
     for (name, known), index in zip(CHOICES.items(), chosen, strict=True):
@@ -104,7 +103,7 @@ def decode(record: bytes) -> ChipConfig:
         pump=pump,
         lanes=lanes,
         packing=PACKINGS[packing],
-        memory=MEMORIES[memory],
+        memory=list(KINDS)[memory],
         part=part.rstrip(b"\0").decode("ascii", "replace"),
         numerics=Numerics(
             vector=Format(exponent, mantissa),
