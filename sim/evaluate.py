@@ -164,7 +164,7 @@ class _Tally:
 
 
 def standard_error(a: Score, b: Score) -> float:
-    """Of the difference of two losses on one text: what another text as long would change it by;
+    """Standard error of the difference of two losses: what another text as long would change it by;
     NaN for a single window."""
     differences = a.of_rows - b.of_rows
     if len(differences) < 2:

@@ -19,7 +19,7 @@ from setun.train.modules import (
 from setun.train.scan import scan
 
 MIXER_GAIN = 2**-2.5
-"""Of Xavier's uniform distribution, for the matrices of the token mixer (upstream's)."""
+"""Gain of Xavier's uniform distribution, for the token mixer's matrices (upstream's)."""
 
 
 class Mixer(nn.Module):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from setun.train.chip import Quantiser
 
 BITLINEAR_EPS = 1e-6
-"""Of the norm inside BitLinear, whatever rms_norm_eps says (upstream's function default)."""
+"""Epsilon of the norm inside BitLinear, whatever rms_norm_eps says (upstream's default)."""
 ABSMAX_FLOOR = 1e-5
 ABSMEAN_FLOOR = 1e-5
 RANGE = 127

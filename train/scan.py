@@ -56,7 +56,7 @@ def _chunked(f: Tensor, x: Tensor, backwards: bool = False) -> Tensor:
 
 
 class _Scan(torch.autograd.Function):
-    """With g[t] = dL/dh[t], all of it: g[t] = out[t] + f[t+1] · g[t+1], the same recurrence from
+    """Gradients with g[t] = dL/dh[t] = out[t] + f[t+1] · g[t+1], the same recurrence from
     the end; then dL/dx[t] = g[t] and dL/df[t] = g[t] · h[t−1]."""
 
     @staticmethod

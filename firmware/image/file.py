@@ -59,7 +59,7 @@ class ImageFile:
     numerics: Numerics
     """What the file was imported for: the default where nothing else is asked for."""
     format: int
-    """Of `READ`; an import renews one that is not the last."""
+    """One of `READ`; an import renews one that is not the last."""
     generator: str
     """Who wrote the file, such as "setun 0.1.0"."""
     sections: tuple[Section, ...]

@@ -45,7 +45,7 @@ class HgrnBitConfig:
     tie_word_embeddings: bool = False
     """The head's matrix is the embedding matrix (the head's copy is still ternarised)."""
     rms_norm_eps: float = 1e-6
-    """Of every norm but the one inside each BitLinear, which is fixed at 1e-6."""
+    """Epsilon of every norm but the one inside each BitLinear, which is fixed at 1e-6."""
 
     @property
     def inner_size(self) -> int:

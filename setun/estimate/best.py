@@ -43,7 +43,7 @@ class Guess:
         self.streamed = Counter(i.n for i in image.program if i.stream)
 
     def cycles(self, c: ChipConfig) -> float:
-        """Of all streams together."""
+        """Tokens of all streams together."""
         seats = c.contexts
         words = sum(n * -(-r // c.rows) * -(-k // c.columns) for (r, k), n in self.shapes.items())
         memory = words * c.weight_bits / c.weight_port * (1 if c.external else seats)

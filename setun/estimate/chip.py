@@ -55,7 +55,7 @@ class Estimate:
 
     @property
     def cycles_per_token(self) -> float:
-        """With as many streams as the chip has contexts."""
+        """The figure with as many streams as the chip has contexts."""
         return self.cycles[self.config.contexts]
 
     @property

@@ -152,7 +152,7 @@ class Exploration:
         )
 
     def _losses(self) -> list[Work]:
-        """Of each numerics; first that of the float model."""
+        """Losses of each numerics; first that of the float model."""
         return [self._loss(each) for each in (None, *self.space.numerics.values())]
 
     def float_loss(self) -> float | None:

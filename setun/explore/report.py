@@ -55,7 +55,7 @@ def both(estimated: float | None, measured: float | None, form: str = ",.0f") ->
 
 
 def many(count: int, thing: str) -> str:
-    """As in 1 lane, 2,000 lanes."""
+    """A number with its word, as in 1 lane, 2,000 lanes."""
     return f"{count:,} {thing}" + "s" * (count != 1)
 
 

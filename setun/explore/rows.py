@@ -67,7 +67,7 @@ class Row:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """At the clock asked for, of all streams together; None where that is not reached."""
+        """Rate at the clock asked for, of all streams together; None where it is not reached."""
         if self.status not in (PLACED, ESTIMATED) or self.cycles_per_token is None:
             return None
         return self.point.clock_mhz * 1e6 / self.cycles_per_token

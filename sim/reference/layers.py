@@ -17,7 +17,7 @@ ROWS_AT_ONCE = 4096
 """Tokens per pass of a batch: more only spills the caches."""
 
 BITLINEAR_EPS = 1e-6
-"""Of the norm inside BitLinear, whatever rms_norm_eps says (upstream's function default)."""
+"""Epsilon of the norm inside BitLinear, whatever rms_norm_eps says (upstream's default)."""
 
 ABSMAX_FLOOR = np.float32(1e-5)
 

@@ -75,7 +75,7 @@ class Text:
         )
 
     def fidelity(self, name: str) -> Fidelity:
-        """Of the numerics that VARIANTS has under a name."""
+        """Figures of the numerics that VARIANTS has under a name."""
         kind = NaiveModel if name == NAIVE else GoldenModel
         score = score_golden(self.image, VARIANTS[name], self.rows, self.counted, kind=kind)
         error = standard_error(score, self.real)

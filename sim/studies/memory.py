@@ -70,7 +70,7 @@ class Gates:
     a: Values
 
     def rounded(self, fmt: Format) -> "Gates":
-        """In another format; the study is not about their own rounding."""
+        """The gates in another format; the study is not about their own rounding."""
         return Gates(fmt.round(self.u), fmt.round(self.a))
 
 

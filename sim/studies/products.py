@@ -54,7 +54,7 @@ def significand(mantissa: int) -> Values:
 
 
 def errors(form: str, x: Values, mantissa: int, fmt: Format | None = None) -> Errors:
-    """Of all products of two of `x`, rounded to `fmt` if there is one."""
+    """Errors of all products of two of `x`, rounded to `fmt` if there is one."""
     products = x[:, None] * x
     got = FORMS[form](x[:, None], x, mantissa)
     relative = (got if fmt is None else fmt.round(got)) / products - 1.0
