@@ -11,7 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, sized_for
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
@@ -55,11 +55,7 @@ SMALL = ChipConfig(
     terminal=0,
     numerics=Numerics(vector=Format(6, 9)),
 )
-LIMIT = 100_000
-"""Cycles that a token takes at most."""
-CONFIG = ChipConfig(
-    columns=8, rows=8, lanes=4, contexts=2, terminal=0, numerics=Numerics(vector=Format(6, 9))
-)
+CONFIG = ChipConfig(columns=4, rows=4, lanes=1, terminal=0, numerics=Numerics(vector=Format(6, 9)))
 
 
 async def stream_put(ctx: Any, port: Any, payload: Any) -> None:
@@ -225,82 +221,92 @@ def test_a_registered_kernel_is_what_the_lane_computes(everywhere: None) -> None
 
 
 class Session:
-    """A core, simulated without its link: one token, and then what is asked for."""
+    """A core, simulated without its link.
 
-    def __init__(self, core: Any, token: int) -> None:
-        self.core, self.token = core, token
-        self.words: list[int] = []
-        self.reason = 0
+    Parameters
+    ----------
+    kind
+        "parallel" or "small".
+    image
+        What it holds at first.
+    """
 
-    async def feed(self, ctx: Any) -> None:
-        await stream_put(ctx, self.core.prompt, self.token)
-        for _ in range(LIMIT):
-            await ctx.tick()
-            if not ctx.get(self.core.running):
-                return
-        raise AssertionError("runs for ever")
+    def __init__(self, kind: str, image: Image) -> None:
+        small = kind == "small"
+        self.config = sized_for(image, SMALL if small else CONFIG)
+        self.contents = lay_out(image, self.config)
+        self.core: Any = (SmallCore if small else Core)(self.config, self.contents)
 
-    async def read(self, ctx: Any, count: int) -> None:
-        """Elements of vector memory."""
-        for address in range(count):
-            request = {"write": 0, "space": Space.VECTOR, "address": address}
-            await stream_put(ctx, self.core.bus_req, request)
-            self.words.append(await stream_get(ctx, self.core.bus_rsp))
-
-    async def ask(self, ctx: Any) -> None:
-        """Why a generation ends."""
-        await stream_put(ctx, self.core.generate, {"count": 1, "greedy": 1, "seed": 1})
-        self.reason = (await stream_get(ctx, self.core.done)).reason
-
-    def run(self, count: int = 0) -> None:
-        async def bench(ctx: Any) -> None:
-            await self.feed(ctx)
-            await (self.read(ctx, count) if count else self.ask(ctx))
-
+    def run(self, bench: Any) -> None:
         simulator = Simulator(self.core)
         simulator.add_clock(1e-6)
         simulator.add_testbench(bench)
         simulator.run()
 
+    async def feed(self, ctx: Any, token: int) -> None:
+        await stream_put(ctx, self.core.prompt, token)
+        await ctx.tick().repeat(3)
+        while ctx.get(self.core.running):
+            await ctx.tick()
 
-def core_of(kind: str, image: Image, program: Words | None = None) -> tuple[Any, ChipConfig]:
-    """A core that holds an image, or another program."""
-    config = sized_for(image, SMALL if kind == "small" else CONFIG)
-    contents = lay_out(image, config)
-    if program is not None:
-        contents.spaces[Space.PROGRAM] = program
-    return (SmallCore if kind == "small" else Core)(config, contents), config
+    async def write(self, ctx: Any, address: int, word: int) -> None:
+        """A word of the program."""
+        request = {"write": 1, "space": Space.PROGRAM, "address": address, "data": word}
+        await stream_put(ctx, self.core.bus_req, request)
+
+    async def read(self, ctx: Any, count: int) -> list[int]:
+        """Elements of vector memory."""
+        words = []
+        for address in range(count):
+            request = {"write": 0, "space": Space.VECTOR, "address": address}
+            await stream_put(ctx, self.core.bus_req, request)
+            words.append(await stream_get(ctx, self.core.bus_rsp))
+        return words
+
+    async def reason(self, ctx: Any) -> int:
+        """Why a generation of one token ends."""
+        await stream_put(ctx, self.core.generate, {"count": 1, "greedy": 1, "seed": 1})
+        ctx.set(self.core.token.ready, 1)
+        return int((await stream_get(ctx, self.core.done)).reason)
 
 
 @pytest.mark.parametrize("kind", ["parallel", "small"])
 def test_a_registered_kernel_runs_on_both_cores(kind: str, everywhere: None) -> None:
     image = gated(24)
-    core, config = core_of(kind, image)
-    golden = GoldenModel(image, config.numerics)
+    session = Session(kind, image)
+    golden = GoldenModel(image, session.config.numerics)
     golden.feed(5)
-    session = Session(core, 5)
-    session.run(count=24)
-    np.testing.assert_array_equal(session.words, config.vector.to_bits(golden._vector[0]))
+    words: list[int] = []
+
+    async def bench(ctx: Any) -> None:
+        await session.feed(ctx, 5)
+        words.extend(await session.read(ctx, 24))
+
+    session.run(bench)
+    np.testing.assert_array_equal(words, session.config.vector.to_bits(golden._vector[0]))
 
 
 CODES = [("op", 0), ("op", 7), ("kernel", 6), ("kernel", 7), ("mean_square", 3)]
 
 
 @pytest.mark.parametrize("kind", ["parallel", "small"])
-@pytest.mark.parametrize(("name", "code"), CODES)
-def test_codes_that_mean_nothing_are_faults(kind: str, name: str, code: int) -> None:
+def test_codes_that_mean_nothing_are_faults(kind: str) -> None:
     image = random_image((24, 1, 24))
-    config = sized_for(image, SMALL if kind == "small" else CONFIG)
-    program = lay_out(image, config).spaces[Space.PROGRAM]
-    having = [k for k, i in enumerate(image.program) if name in [f.name for f in i.op.fields]]
-    at = 3 if name == "op" else having[0]
-    where = PLACES[name]
-    mask = (1 << where.bits) - 1 << where.low
-    word = WORDS * at + where.word
-    program[word] = program[word] & ~np.uint32(mask) | np.uint32(code << where.low)
-    session = Session(core_of(kind, image, program)[0], 5)
-    session.run()
-    assert session.reason == Reason.FAULT
-    whole = Session(core_of(kind, image)[0], 5)
-    whole.run()
-    assert whole.reason == Reason.COUNT
+    session = Session(kind, image)
+    program = session.contents.spaces[Space.PROGRAM]
+    reasons = []
+
+    async def bench(ctx: Any) -> None:
+        for name, code in CODES:
+            where = PLACES[name]
+            has = [{"op", *(field.name for field in i.op.fields)} for i in image.program]
+            at = WORDS * next(k for k, names in enumerate(has) if k and name in names) + where.word
+            word = int(program[at])
+            mask = (1 << where.bits) - 1 << where.low
+            for there in (word & ~mask | code << where.low, word):
+                await session.write(ctx, at, there)
+                await session.feed(ctx, 5)
+                reasons.append(await session.reason(ctx))
+
+    session.run(bench)
+    assert reasons == [Reason.FAULT, Reason.COUNT] * len(CODES)
