@@ -11,7 +11,7 @@ from setun.firmware.models.architecture import Tensor
 from setun.firmware.models.fields import Fields
 from setun.firmware.numerics.ternary import absmean
 from setun.firmware.program.builder import Builder
-from setun.firmware.program.isa import Kernel
+from setun.firmware.program.kernels import ADD, MLGRU, SAMPLE, SILU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +96,11 @@ class TinyMlgru:
             b.quantise(f"{n}.mix", x, tensors[f"{n}.mix.gain"])
             codes, scale = absmean(tensors[f"{n}.mix"])
             candidate, forget = np.split(codes, 2)
-            b.matvec(f"{n}.mix.a", candidate, float(scale), Kernel.SILU, dst=t, keep=True)
-            b.matvec(f"{n}.mix.f", forget, float(scale), Kernel.MLGRU, src=t, dst=h)
+            b.matvec(f"{n}.mix.a", candidate, float(scale), SILU, dst=t, keep=True)
+            b.matvec(f"{n}.mix.f", forget, float(scale), MLGRU, src=t, dst=h)
             b.quantise(f"{n}.out", t, tensors[f"{n}.out.gain"])
-            b.project(f"{n}.out", tensors[f"{n}.out"], Kernel.ADD, src=x, dst=x)
+            b.project(f"{n}.out", tensors[f"{n}.out"], ADD, src=x, dst=x)
         b.end()
         b.quantise("head", x, tensors["head.gain"])
-        b.project("head", tensors["head"], Kernel.SAMPLE)
+        b.project("head", tensors["head"], SAMPLE)
         b.end()
