@@ -17,7 +17,8 @@ from setun.hw.arith.bits import rom
 from setun.hw.instruction import among, layout, shape, unknown
 from setun.hw.small import microcode
 from setun.hw.small.addresses import first_gate
-from setun.hw.small.microcode import KERNEL_BITS, WORD, Next, microprogram
+from setun.hw.small.microcode import KERNEL_BITS, WORD, microprogram
+from setun.hw.small.words import Next
 
 
 def pointer(config: ChipConfig) -> range:

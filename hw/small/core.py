@@ -27,9 +27,9 @@ from setun.hw.small.candidates import Candidates
 from setun.hw.small.control import Control
 from setun.hw.small.datapath import Datapath
 from setun.hw.small.generation import SmallGeneration
-from setun.hw.small.microcode import Next, Scalar, To, Where
 from setun.hw.small.pulse import Deadline, Pulse
 from setun.hw.small.store import WIDTH, SingleStore, Store
+from setun.hw.small.words import Next, Scalar, To, Where
 from setun.hw.technology import GENERIC, Technology
 
 TEXT_BITS = TEXT.bit_length() - 1

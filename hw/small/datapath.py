@@ -18,7 +18,8 @@ from setun.hw.arith import (
 from setun.hw.arith.bits import Fields, pipe, shift_right
 from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed
-from setun.hw.small.microcode import WORD, Convert, Source, To
+from setun.hw.small.microcode import WORD
+from setun.hw.small.words import Convert, Source, To
 from setun.hw.vector.scale import SQUARE_FRACTION
 
 

@@ -21,32 +21,12 @@ from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.codes import EARLY, Coder, code_latency
 from setun.hw.vector.maxima import Maxima, maxima_layout
+from setun.hw.vector.passing import coming_layout, item_layout
 from setun.hw.vector.products import Products
 from setun.hw.vector.scale import SUM_BITS, ScaleUnit
 
 AHEAD = 2  # commands whose maxima are taken before their codes are made
 VECTORS = 4  # between the beginning of their codes and their scale
-
-
-def coming_layout(config: ChipConfig) -> data.StructLayout:
-    """A word of a vector that feeds, one cycle before it is written."""
-    return data.StructLayout(
-        {"valid": 1, "word": 16, "seat": number(config.contexts), "closes": 1, "ends": 1}
-    )
-
-
-def _item(config: ChipConfig) -> data.StructLayout:
-    """A word on its way through the first pass."""
-    return data.StructLayout(
-        {
-            "valid": 1,
-            "opens": 1,
-            "closes": 1,
-            "bank": 1,
-            "seat": number(config.contexts),
-            "word": 16,
-        }
-    )
 
 
 class Quantiser(wiring.Component):
@@ -255,7 +235,7 @@ class Quantiser(wiring.Component):
     def _item(self, m: Module, hearing: Value, valid: Value, first: Walk) -> data.View:
         """The first pass's word of this cycle, read from memory or announced by the sink."""
         c, command = self.config, self.command.payload
-        item = Signal(_item(c))
+        item = Signal(item_layout(c))
         bank = Signal()
         with m.If(self.command.ready):
             m.d.sync += bank.eq(~bank)
@@ -293,7 +273,7 @@ class Quantiser(wiring.Component):
                 m.submodules[f"by_{name}{k}"] = multiply = multiplier(self.config.numerics)
                 factor = delayed(m, constant, 1, f"{name}{k}")
                 m.d.comb += [multiply.a.eq(x), multiply.b.eq(factor), product[k].eq(multiply.o)]
-        layout = _item(self.config)
+        layout = item_layout(self.config)
         late = delayed(m, item.as_value(), 2 + latency, "item", reset=True)
         here = data.View(layout, late)
         m.d.comb += [

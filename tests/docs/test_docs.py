@@ -136,7 +136,8 @@ def test_scripts_run(page: Path, tmp_path: Path) -> None:
             text=True,
             timeout=300,
         )
-        assert done.returncode == 0 and done.stdout, done.stderr
+        # A page that walks through a module shows definitions, which print nothing.
+        assert done.returncode == 0 and (done.stdout or "class " in script), done.stderr
 
 
 @pytest.mark.slow

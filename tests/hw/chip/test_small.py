@@ -19,7 +19,8 @@ from setun.firmware.numerics.ternary import unpack_trits
 from setun.hw.cores import core_gateware
 from setun.hw.small.addresses import first_state
 from setun.hw.small.array import ROWS, decoded
-from setun.hw.small.microcode import WORD, WORDS, Next, Scalar, Source, To, microprogram
+from setun.hw.small.microcode import WORD, WORDS, microprogram
+from setun.hw.small.words import Next, Scalar, Source, To
 from setun.models.load import load_model
 from setun.sim.golden import GoldenModel
 from setun.sim.memories.system import system_verilog
