@@ -27,19 +27,23 @@ def write_chip(
     SetunError
         The folder cannot be written.
     """
+    from setun.firmware.errors import SetunError
+    from setun.firmware.image.container import write_atomically
     from setun.firmware.image.memory_layout import Space
-    from setun.firmware.outputs import make_folder, write_output
     from setun.hw.emit.verilog import chip_ports, chip_verilog
 
     text = chip_verilog(config, layout, technology)
     ports = chip_ports(config, technology)
-    make_folder(out)
-    write_output(out / "setun.v", text.encode())
-    write_output(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
-    write_output(out / "config.toml", config.to_toml().encode())
-    if layout is not None and config.external:
-        weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-        write_output(out / "weights.bin", weights)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "setun.v", text.encode())
+        write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
+        write_atomically(out / "config.toml", config.to_toml().encode())
+        if layout is not None and config.external:
+            weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+            write_atomically(out / "weights.bin", weights)
+    except OSError as error:
+        raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
     return ports, len(text.splitlines())
 
 

@@ -16,13 +16,9 @@ WORDS = ["<unk>", "to", "be", "n't", ".", ",", "?", "'", "s", "##t", "##s", "do"
 
 
 def _made(inner: tokenizers.Tokenizer, **parts: Any) -> Tokenizer:
-    return Tokenizer.from_json(_with(inner, **parts), SIZE)
-
-
-def _with(inner: tokenizers.Tokenizer, **parts: Any) -> str:
     for name, part in parts.items():
         setattr(inner, name, part)
-    return inner.to_str()
+    return Tokenizer.from_json(inner.to_str(), SIZE)
 
 
 def _ids(pieces: list[str]) -> dict[str, int]:
@@ -59,7 +55,7 @@ def unigram(fallback: bool) -> tokenizers.Tokenizer:
     return _specials(tokenizers.Tokenizer(models.Unigram(scores, 0, byte_fallback=fallback)))
 
 
-def llama_json() -> str:
+def llama() -> Tokenizer:
     """Llama's, which MatMul-free LMs use: a normalizer prepends the first word's space."""
     back = [
         decoders.Replace(SPACE, " "),
@@ -67,7 +63,7 @@ def llama_json() -> str:
         decoders.Fuse(),
         decoders.Strip(" ", 1, 0),
     ]
-    return _with(
+    return _made(
         pairs(ignore=("\n", "é")),
         normalizer=normalizers.Sequence(
             [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
@@ -163,7 +159,7 @@ def odd(decoder: dict[str, Any] | None) -> Tokenizer:
 
 
 LAYOUTS = {
-    "llama": Tokenizer.from_json(llama_json(), SIZE),
+    "llama": llama(),
     "gemma": gemma(),
     "characters": characters(),
     "bytelevel": bytelevel(prefix=False),
