@@ -61,7 +61,7 @@ def test_sum_of_squares_of_rows() -> None:
             golden.feed(token)
             client.prompt([token])
             found = int(client.read(Space.VECTOR, place_of, 1)[0])
-            assert found == int(config().vector.to_bits(golden._array_stat)[0])
+            assert found == int(config().vector.to_bits(golden._of_rows)[0])
 
 
 @pytest.mark.slow
