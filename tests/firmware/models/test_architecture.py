@@ -149,9 +149,7 @@ def test_simulated_chip_equals_golden(folder: Path, core: str) -> None:
 
 def test_page_shows_the_code_that_is_tested() -> None:
     """Every block of Python of the page is a piece of these files, and they are whole on it."""
-    blocks = re.findall(
-        r"^```py\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
+    blocks = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     here = Path(__file__).parent
     for name in ("tiny.py", "tiny_reference.py"):
         assert (here / name).read_text("utf-8") in blocks, name

@@ -26,7 +26,8 @@ from setun.hw.emit.verilog import TOP
 from setun.models.load import load_model
 from setun.sim.golden import GoldenModel
 from setun.sim.memories.bulk import bulk_verilog
-from setun.sim.memories.kinds import memory_model, system_contents
+from setun.sim.memories.kinds import memory_model
+from setun.sim.memories.system import system_contents
 from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
 from setun.sim.simulator.dot import SIMULATOR, dot_verilog
 
