@@ -19,7 +19,7 @@ from setun.firmware.link.messages import (
 )
 from setun.firmware.numerics.options import CHOICES
 from setun.firmware.program import kernels
-from setun.firmware.program.isa import Op
+from setun.firmware.program.isa import PLACES, Op
 from setun.hw.control.generation import COUNTERS
 from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
 
@@ -61,6 +61,26 @@ def test_names_and_numbers_are_the_codes(kind, page, heading) -> None:  # type: 
     found = rows(page, *heading)
     codes = {k.name: getattr(k, "code", k) for k in kind}
     assert {row[1]: int(row[0].split()[0], 0) for row in found} == codes
+
+
+def test_operations_mean_what_is_declared() -> None:
+    shown = {row[1]: row[2] for row in rows(REGISTERS, "operation", "name", "does")}
+    assert shown == {op.name: op.meaning for op in Op}
+    shown = {row[1]: row[2] for row in rows(REGISTERS, "kernel", "name")}
+    assert shown == {kernel.name: kernel.formula for kernel in kernels.KERNELS}
+
+
+def test_fields_of_instructions_lie_where_they_are_declared() -> None:
+    def line(of: str, name: str, kind: str, meaning: str) -> list[str]:
+        place = PLACES[name]
+        last = place.low + place.bits - 1
+        bits = f"{last}:{place.low}" if place.bits > 1 else str(last)
+        return [of, name, str(place.word), bits, kind, meaning]
+
+    declared = [line("all", "op", "operation", "the operation")]
+    for op in Op:
+        declared += [line(op.name, f.name, f.kind.value, f.meaning) for f in op.fields]
+    assert rows(REGISTERS, "of", "field", "word") == declared
 
 
 @pytest.mark.parametrize(("kind", "heading"), [(Reason, "reason"), (ErrorCode, "code")])
