@@ -130,7 +130,7 @@ class _Run(machine.Visitor):
         self.rows = kernel.meaning(self.reals, Operands(y, self.vector.get(do.src, y), gates, zero))
         if kernel.stores:
             self.vector[do.src if kernel.stores is Port.SOURCE else do.dst] = self.rows
-        if Port.STATISTIC in kernel.writes:
+        if kernel.summed:
             self.of_rows = _mean_square(y)
 
 

@@ -94,7 +94,7 @@ class GoldenModel(machine.Visitor):
         """Logits [.., vocabulary] of what has been fed: the head up to the sampler."""
         for visit, step in self._head:
             visit(step)
-        return self._rows
+        return self._logits
 
     model = end = machine.nothing
 
@@ -126,23 +126,29 @@ class GoldenModel(machine.Visitor):
         codes, scale = self._slots[0] if do.keep else self._slots.popleft()
         sums = compute.sums(codes, self._weights[step.number])
         y, s = compute.rows(sums, scale, do.immediate)
+        given = Operands(y, v.get(do.src, y))
         place = slice(do.dst, do.dst + do.n)
-        random = None
-        if kernel.gated and self.numerics.stochastic:
-            random = noise.state_noise(self._noise, do.dst, do.n)
-        made: Values = kernel.meaning(
-            compute,
-            Operands(y, v.get(do.src, y), self._gates[place], self.state[..., place], random),
-        )
-        self._rows = made
+        if kernel.gated:
+            before, random = self.state[..., place], self._random(do)
+            given = given._replace(gates=self._gates[place], state=before, noise=random)
+        made: Values = kernel.meaning(compute, given)
         if kernel.gated:
             self.state[..., place] = made
         if kernel.stores:
-            v[do.src if kernel.stores is Port.SOURCE else do.dst] = (
-                compute.r(made) if kernel.gated else made
-            )
-        if Port.STATISTIC in kernel.writes:
+            vector = compute.r(made) if kernel.gated else made
+            v[do.src if kernel.stores is Port.SOURCE else do.dst] = vector
+        if kernel.samples:
+            self._logits = made
+        # Let go once the next are there: the allocator would return their memory, to ask for it.
+        self._held = sums, y, made
+        if kernel.summed:
             self._of_rows = compute.row_statistic(sums, do.stat_shift, compute.mul(s, s))
         if self.trace:
             self.trace(do.note, "array", sums)
             self.trace(do.note, kernel.name, made)
+
+    def _random(self, do: Instruction) -> NDArray[np.int64] | None:
+        """Noise of the elements that a kernel keeps, if states are rounded at random."""
+        if not self.numerics.stochastic:
+            return None
+        return noise.state_noise(self._noise, do.dst, do.n)

@@ -136,11 +136,11 @@ class Arithmetic:
         """Sum of squares of magnitudes cut to `SQUARE_BITS` below the largest one's exponent."""
         a = np.abs(x)
         top = _largest(a)
-        _, e = math.frexp(top) if isinstance(top, float) else np.frexp(top)
-        shift = SQUARE_BITS - e
-        a *= math.ldexp(1.0, shift) if isinstance(top, float) else np.ldexp(1.0, shift)
+        frexp, ldexp = (math.frexp, math.ldexp) if isinstance(top, float) else (np.frexp, np.ldexp)
+        shift = SQUARE_BITS - frexp(top)[1]
+        a *= ldexp(1.0, shift)
         total = self._sum_squares(np.floor(a, out=a))
-        return self.r(total * np.ldexp(1.0, -2 * shift))
+        return self.r(total * ldexp(1.0, -2 * shift))
 
     def row_statistic(self, sums: NDArray[np.floating[Any]], shift: int, squared: Any) -> Any:
         """Sum of squares of the rows sums * s, from the accumulators without their low bits.
@@ -201,9 +201,9 @@ class Arithmetic:
 
         `of_rows` is the last `row_statistic`; the other arguments are as those of `norm`.
         """
-        t = self.mul(x, gain)
+        t, v = self.mul(x, gain), self.mul(x, outer)
         codes, top = self.codes(t, _largest(np.abs(t)))
-        gained = self.sum_of_squares(self.mul(x, outer))
+        gained = self.sum_of_squares(v)
         joining = self.sum_of_squares(x) if mean_square is MeanSquare.OWN else of_rows
         return codes, self.norm(top, gained, joining, inverse_n, eps, mean_square)
 

@@ -8,6 +8,7 @@ microprograms.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -112,18 +113,23 @@ class Kernel:
     def __reduce__(self) -> tuple[Callable[[str], "Kernel"], tuple[str]]:
         return named, (self.name,)
 
-    @property
+    @cached_property
     def stores(self) -> Port | None:
         """Where its vector goes: SOURCE, DESTINATION or nowhere."""
         vectors = self.writes & {Port.SOURCE, Port.DESTINATION}
         return next(iter(vectors), None)
 
-    @property
+    @cached_property
     def gated(self) -> bool:
         """Whether it keeps a recurrent state."""
         return Port.STATE in self.writes
 
-    @property
+    @cached_property
+    def summed(self) -> bool:
+        """Whether the sum of its rows' squares is kept."""
+        return Port.STATISTIC in self.writes
+
+    @cached_property
     def samples(self) -> bool:
         """Whether its rows are logits."""
         return Port.LOGITS in self.writes

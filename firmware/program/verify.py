@@ -256,7 +256,7 @@ class _Walk(machine.Visitor):
         stored = kernel.stores is Port.DESTINATION
         self.need(stored or not do.feeds, "only a stored vector feeds")
         self.need(self.ends == 0 or kernel.samples, "a head only samples")
-        self.statistic |= Port.STATISTIC in kernel.writes
+        self.statistic |= kernel.summed
 
     def store(self, start: int) -> None:
         waiting = [source for _, source in self.slots[self.do.keep :]]
