@@ -1,8 +1,11 @@
-"""Fixtures shared by every test."""
+"""Options of every test run."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+LEVEL = "SETUN_SIMULATOR_LEVEL"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,3 +17,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hand `--waves` to the bench runner."""
     if config.getoption("--waves"):
         os.environ["SETUN_BENCH_WAVES"] = config.getoption("--waves")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Most chips take longer to compile than to run: compile them fast, unless told otherwise."""
+    given = os.environ.get(LEVEL)
+    long = any(item.get_closest_marker(name) for name in ("slow", "many_cycles"))
+    os.environ.setdefault(LEVEL, "1" if long else "0")
+    try:
+        return (yield)
+    finally:
+        if given is None:
+            del os.environ[LEVEL]

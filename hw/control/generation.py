@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
+from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.control.prompts import PromptQueues
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.seats import number, pass_layout
@@ -54,7 +55,7 @@ class Contexts:
         self.fresh, self.fed = registers("fresh", init=1), registers("fed")
         self.faulty = registers("faulty")
         self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
-        self.has_next, self.next_token = registers("has_next"), registers("next_token", 16)
+        self.has_next, self.next_token = registers("has_next"), registers("next_token", TOKEN_BITS)
         self.left, self.tokens = registers("left", 16), registers("tokens", 16)
         self.cycles = registers("cycles", 32)
 
@@ -73,9 +74,9 @@ class Generation(wiring.Component):
         Likewise: the core works; a generation of `context` is under way; `context` works.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
-    idle, fault, sampled : In(1), sampled_token : In(16 per seat)
+    idle, fault, sampled : In(1), sampled_token : In(TOKEN_BITS per seat)
         From sequencer and sampler.
-    run_body, run_head : Out(1), body_token : Out(16 per seat), seating : Out
+    run_body, run_head : Out(1), body_token : Out(TOKEN_BITS per seat), seating : Out
         To the sequencer and all units; see `setun.hw.seats.pass_layout`.
     greedy : Out(1 per context), factor : Out(fmt.width per context)
         To the sampler.
@@ -109,10 +110,10 @@ class Generation(wiring.Component):
                 "idle": In(1),
                 "fault": In(1),
                 "sampled": In(1),
-                "sampled_token": In(data.ArrayLayout(16, contexts)),
+                "sampled_token": In(data.ArrayLayout(TOKEN_BITS, contexts)),
                 "run_body": Out(1),
                 "run_head": Out(1),
-                "body_token": Out(data.ArrayLayout(16, contexts)),
+                "body_token": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
                 "seating": Out(pass_layout(config)),
                 "greedy": Out(contexts),
                 "factor": Out(data.ArrayLayout(config.vector.width, contexts)),

@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.seats import number
 
 PROMPT_DEPTH = 128  # prompt tokens queued on the chip for each context
@@ -22,13 +23,13 @@ class PromptQueues(wiring.Component):
     -------
     context : In
         Whose queue `i` and `space` are about.
-    i : In(stream of 16)
+    i : In(stream of TOKEN_BITS)
         Tokens; ready unless that queue is full.
     space : Out(8)
         Free entries of that queue.
     waiting : Out(1 per context)
         The queue holds a token.
-    readable : Out(1 per context), first : Out(16 per context)
+    readable : Out(1 per context), first : Out(TOKEN_BITS per context)
         The oldest token is at hand.
     pop : In(1 per context)
         Strobe while `readable`: take it.
@@ -42,11 +43,11 @@ class PromptQueues(wiring.Component):
         super().__init__(
             {
                 "context": In(number(contexts)),
-                "i": In(stream.Signature(16)),
+                "i": In(stream.Signature(TOKEN_BITS)),
                 "space": Out(8),
                 "waiting": Out(contexts),
                 "readable": Out(contexts),
-                "first": Out(data.ArrayLayout(16, contexts)),
+                "first": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
                 "pop": In(contexts),
             }
         )
@@ -55,7 +56,7 @@ class PromptQueues(wiring.Component):
         m = Module()
         every = range(self.contexts)
         m.submodules.tokens = tokens = memory.Memory(
-            shape=16, depth=PROMPT_DEPTH << ceil_log2(self.contexts), init=[]
+            shape=TOKEN_BITS, depth=PROMPT_DEPTH << ceil_log2(self.contexts), init=[]
         )
         write, read = tokens.write_port(), tokens.read_port()
         place = range(PROMPT_DEPTH)

@@ -15,6 +15,7 @@ from setun.firmware.image import terminal_tables as text
 from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.program.isa import WORDS
 from setun.hw.commands import embed_command
+from setun.hw.instruction import shape
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory.store import BUS_LATENCY, Store
 from setun.hw.seats import pass_layout, several, within, workspaces
@@ -169,8 +170,8 @@ class Memories(wiring.Component):
                 "seating": In(pass_layout(config)),
                 "write_vector": In(1),
                 "write_state": In(1),
-                "vector_write": In(16),
-                "state_write": In(16),
+                "vector_write": In(shape("src")),
+                "state_write": In(shape("dst")),
                 "write_data": In(w * v),
                 "state_word": In(config.numerics.state.width * v),
             }
@@ -274,7 +275,7 @@ class Memories(wiring.Component):
         """Vector memory's write port: the sink's, or the copy of an embedding row."""
         w, v = self.config.vector.width, self.config.lanes
         row = self.embed.payload
-        read, copied = Signal(16), Signal(16)
+        read, copied = Signal(shape("n")), Signal(shape("n"))
         valid, half = Signal(), Signal()
         m.d.comb += [
             self.constants.read_address.eq(

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.sampling import gumbel_noise, keys
+from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.arith import FloatToKey, ordered_key
 from setun.hw.arith.convert import KEY_BITS
 from setun.hw.pipeline import delayed
@@ -25,9 +26,9 @@ class Candidates(wiring.Component):
         Strobes; the one that does not suit `greedy` is ignored.
     greedy : In(1), load : In(1), seed : In(32)
         Mode, and start of the noise.
-    index : In(16)
+    index : In(TOKEN_BITS)
         Of the logit, until 3 cycles after its strobe; number 0 begins anew.
-    token : Out(16)
+    token : Out(TOKEN_BITS)
         The best one's index.
 
     Latency: 4 cycles.
@@ -43,8 +44,8 @@ class Candidates(wiring.Component):
                 "greedy": In(1),
                 "load": In(1),
                 "seed": In(32),
-                "index": In(16),
-                "token": Out(16),
+                "index": In(TOKEN_BITS),
+                "token": Out(TOKEN_BITS),
             }
         )
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
+from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.hw.link.signature import DONE, GENERATE, TOKEN
 from setun.hw.small.control import pointer
@@ -17,13 +18,13 @@ class PromptQueue(wiring.Component):
 
     Members
     -------
-    i : In(stream of 16)
+    i : In(stream of TOKEN_BITS)
         Tokens. Always ready: no more may come than there is space for.
     space : Out(8)
         Free entries.
     waiting : Out(1)
         The queue holds a token.
-    readable : Out(1), first : Out(16)
+    readable : Out(1), first : Out(TOKEN_BITS)
         The oldest one is at hand.
     pop : In(1)
         Strobe while `readable`: take it.
@@ -34,17 +35,17 @@ class PromptQueue(wiring.Component):
     after a pop.
     """
 
-    i: In(stream.Signature(16))
+    i: In(stream.Signature(TOKEN_BITS))
     space: Out(8)
     waiting: Out(1)
     readable: Out(1)
-    first: Out(16)
+    first: Out(TOKEN_BITS)
     pop: In(1)
     clear: In(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tokens = tokens = memory.Memory(shape=16, depth=PROMPT_DEPTH, init=[])
+        m.submodules.tokens = tokens = memory.Memory(shape=TOKEN_BITS, depth=PROMPT_DEPTH, init=[])
         write, read = tokens.write_port(), tokens.read_port()
         head, tail = Signal(range(2 * PROMPT_DEPTH)), Signal(range(2 * PROMPT_DEPTH))
         m.d.comb += [
@@ -78,7 +79,7 @@ class SmallGeneration(wiring.Component):
         The core's side of the link. What `generate` shows is looked at until `done` is taken.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
-    idle, fault, sampled : In(1), sampled_token : In(16)
+    idle, fault, sampled : In(1), sampled_token : In(TOKEN_BITS)
         From control and sampler; the latter until the next one.
     run_body, run_head : Out(1), body_token : Out
         To the control; the token holds in the cycle of its strobe.
@@ -111,7 +112,7 @@ class SmallGeneration(wiring.Component):
                 "idle": In(1),
                 "fault": In(1),
                 "sampled": In(1),
-                "sampled_token": In(16),
+                "sampled_token": In(TOKEN_BITS),
                 "run_body": Out(1),
                 "run_head": Out(1),
                 "body_token": Out(pointer(config)),

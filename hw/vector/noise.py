@@ -9,6 +9,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.noise import NOISE_BITS, STRIDE, first_state, next_state, state_noise
 from setun.hw.arith import xorshift32
+from setun.hw.instruction import shape
 from setun.hw.seats import number, pass_layout
 
 
@@ -67,7 +68,7 @@ class StateNoise(wiring.Component):
     Members
     -------
     generator : In(32)
-    word : In(16)
+    word : In
         Elements word * V and up of a conversation's state.
     o : Out(V x NOISE_BITS)
 
@@ -79,7 +80,7 @@ class StateNoise(wiring.Component):
         super().__init__(
             {
                 "generator": In(32),
-                "word": In(16),
+                "word": In(shape("dst")),
                 "o": Out(data.ArrayLayout(NOISE_BITS, lanes)),
             }
         )

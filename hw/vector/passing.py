@@ -3,13 +3,14 @@
 from amaranth.lib import data
 
 from setun.firmware.config import ChipConfig
+from setun.hw.instruction import shape
 from setun.hw.seats import number
 
 
 def coming_layout(config: ChipConfig) -> data.StructLayout:
     """A word of a vector that feeds, one cycle before it is written."""
     return data.StructLayout(
-        {"valid": 1, "word": 16, "seat": number(config.contexts), "closes": 1, "ends": 1}
+        {"valid": 1, "word": shape("n"), "seat": number(config.contexts), "closes": 1, "ends": 1}
     )
 
 
@@ -22,6 +23,6 @@ def item_layout(config: ChipConfig) -> data.StructLayout:
             "closes": 1,
             "bank": 1,
             "seat": number(config.contexts),
-            "word": 16,
+            "word": shape("n"),
         }
     )

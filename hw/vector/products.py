@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.hw.instruction import shape
 from setun.hw.seats import number, several, within
 
 BANKS = 2  # a vector's products are written while those of the vector before are read
@@ -44,7 +45,7 @@ class Products(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        place = {"bank": 1, "seat": number(config.contexts), "word": 16}
+        place = {"bank": 1, "seat": number(config.contexts), "word": shape("n")}
         super().__init__(
             {
                 "write_enable": In(1),

@@ -17,6 +17,7 @@ from setun.hw.arith import (
     multiplier,
 )
 from setun.hw.commands import quantise_command
+from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.codes import EARLY, Coder, code_latency
@@ -81,7 +82,7 @@ class Quantiser(wiring.Component):
             {
                 "command": In(stream.Signature(quantise_command(config))),
                 "seating": In(pass_layout(config)),
-                "vector_address": Out(16),
+                "vector_address": Out(shape("src")),
                 "vector_data": In(data.ArrayLayout(w, v)),
                 "constant_address": Out(24),
                 "constant_data": In(data.ArrayLayout(w, 2 * v)),

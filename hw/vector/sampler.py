@@ -10,8 +10,10 @@ from setun.firmware.numerics import functions
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.sampling import gumbel_noise, sample
+from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key, xorshift32
 from setun.hw.arith.bits import leading_zeros, rom
+from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number, pass_layout
 from setun.hw.vector.sink import logits_layout
@@ -96,7 +98,7 @@ class Sampler(wiring.Component):
 
     Members
     -------
-    count : In(16)
+    count : In
         Logits of each seat; taken with `start`.
     start : In(1)
         Begin a token for every seat.
@@ -108,7 +110,7 @@ class Sampler(wiring.Component):
         Seed the noise of context `loaded`; one number is drawn per logit when not greedy.
     logits : In(stream of `setun.hw.vector.sink.logits_layout`)
         A seat's logits in order; at most one item per V cycles.
-    token : Out(16 per seat), done : Out(1)
+    token : Out(TOKEN_BITS per seat), done : Out(1)
         The winners, and a strobe when all are known.
 
     Latency: V + 6 cycles after the last item.
@@ -120,7 +122,7 @@ class Sampler(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "count": In(16),
+                "count": In(shape("n")),
                 "seating": In(pass_layout(config)),
                 "greedy": In(contexts),
                 "factor": In(data.ArrayLayout(w, contexts)),
@@ -128,7 +130,7 @@ class Sampler(wiring.Component):
                 "loaded": In(number(contexts)),
                 "seed": In(32),
                 "logits": In(stream.Signature(logits_layout(config))),
-                "token": Out(data.ArrayLayout(16, contexts)),
+                "token": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
                 "done": Out(1),
             }
         )
@@ -147,7 +149,7 @@ class Sampler(wiring.Component):
         c, fmt, v = self.config, self.config.vector, self.config.lanes
         held = Signal(data.ArrayLayout(fmt.width, v))
         left = Signal(range(v + 1))
-        index, count = Signal(16), Signal(16)
+        index, count = Signal(shape("n")), Signal(shape("n"))
         seat, context = Signal(number(c.contexts)), Signal(number(c.contexts))
         step = Signal()
         item = self.logits.payload

@@ -31,7 +31,7 @@ def logits_layout(config: ChipConfig) -> data.StructLayout:
     """V logits of a seat: words `word` * V and up of its vocabulary."""
     return data.StructLayout(
         {
-            "word": 16,
+            "word": shape("n"),
             "seat": number(config.contexts),
             "values": data.ArrayLayout(config.vector.width, config.lanes),
         }
@@ -89,6 +89,8 @@ class Sink(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
+        self.lanes = [KernelLane(config.numerics) for _ in range(config.lanes)]
+        self.statistic = RowStatistic(config)
         self.kernels = kernel_latency(config.numerics)
         self.latency = self.convert_latency + max(self.kernels.values())
         w, v = config.vector.width, config.lanes
@@ -105,16 +107,16 @@ class Sink(wiring.Component):
                     stream.Signature(data.ArrayLayout(signed(self.sum_width), config.rows))
                 ),
                 "scale": In(stream.Signature(w)),
-                "vector_address": Out(16),
-                "state_address": Out(16),
-                "gate_address": Out(16),
+                "vector_address": Out(shape("src")),
+                "state_address": Out(shape("dst")),
+                "gate_address": Out(shape("dst")),
                 "vector_data": In(words),
                 "state_data": In(states),
                 "gate_data": In(words),
                 "write_vector": Out(1),
                 "write_state": Out(1),
-                "vector_write": Out(16),
-                "state_write": Out(16),
+                "vector_write": Out(shape("src")),
+                "state_write": Out(shape("dst")),
                 "write_data": Out(words),
                 "state_word": Out(states),
                 "logits": Out(stream.Signature(logits_layout(config))),
@@ -155,15 +157,15 @@ class Sink(wiring.Component):
         first = command["destination"] * self.config.lanes
         noise = state_noise(generator, first, len(rows)) if numerics.stochastic else 0
         y = fmt.to_bits(rows).astype(np.int64)
-        o, kept = KernelLane(numerics).model(kernel, y, source, state, gates, noise)
-        statistic = RowStatistic(self.config).model(whole, command["stat_shift"], squared)
+        o, kept = self.lanes[0].model(kernel, y, source, state, gates, noise)
+        statistic = self.statistic.model(whole, command["stat_shift"], squared)
         return Stored(o, kept, statistic)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, v = self.config, self.config.lanes
         command, last = self.command.payload, self.seating.last
-        words, issue = Signal(16), Signal()
+        words, issue = Signal(shape("n")), Signal()
         m.d.comb += words.eq((command.rows + (v - 1)) >> v.bit_length() - 1)
         at = walk(m, c, issue, words, last, "issue", shared=c.shares_weights)
         finished = issue & at.ends
@@ -178,8 +180,8 @@ class Sink(wiring.Component):
 
         # Of what is under way: nothing else begins before it is stored.
         flying, stored = Signal(range(self.latency + 2)), Signal()
-        kernel, feeds, landing = Signal(shape("kernel")), Signal(), Signal(16)
-        source, destination = Signal(16), Signal(16)
+        kernel, feeds, landing = Signal(shape("kernel")), Signal(), Signal(shape("n"))
+        source, destination = Signal(shape("src")), Signal(shape("dst"))
         idle, begins = flying == 0, at.opens & (at.seat == 0)
         chained = self.seating.seats[at.seat].chained & among(command.kernel, lambda k: k.gated)
         row_begins = (part == 0) if c.shares_weights else at.opens
@@ -214,17 +216,17 @@ class Sink(wiring.Component):
             stored.eq(self.write_vector | self.write_state | self.logits.valid),
             self.busy.eq(self.command.valid | ~idle),
         ]
-        lanes = self._lanes(m, at, sums, scale, kernel)
+        self._connect(m, at, sums, scale, kernel)
         if c.numerics.stochastic:
             m.submodules.noise = noise = StateNoise(v)
             ahead = walk(m, c, drawn, landing, last, "noise", shared=c.shares_weights)
             m.d.comb += [
                 noise.generator.eq(self.generators[ahead.seat]),
                 noise.word.eq(destination + ahead.word),
-                *(lane.noise.eq(noise.o[k]) for k, lane in enumerate(lanes)),
+                *(lane.noise.eq(noise.o[k]) for k, lane in enumerate(self.lanes)),
             ]
 
-        m.submodules.statistic = statistic = RowStatistic(c)
+        m.submodules.statistic = statistic = self.statistic
         seat = delayed(m, at.seat, 1, "seat")
         m.d.comb += [
             *(statistic.rows[k].eq(sums[k]) for k in range(v)),
@@ -298,13 +300,12 @@ class Sink(wiring.Component):
             self.done.eq(announced & out.ends),
         ]
 
-    def _lanes(
-        self, m: Module, at: Walk, sums: data.View, scale: Value, kernel: Value
-    ) -> list[KernelLane]:
+    def _connect(self, m: Module, at: Walk, sums: data.View, scale: Value, kernel: Value) -> None:
+        """Rows and their operands from memory to the lanes, and results to the ports."""
         c, fmt = self.config, self.config.vector
         command, seat = self.command.payload, self.seating.seats[at.seat]
         # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
-        gate = Signal(16)
+        gate = Signal(shape("dst"))
         m.d.comb += [
             self.vector_address.eq(
                 within(command.source + at.word, c.vector_words, seat.workspace, workspaces(c))
@@ -317,13 +318,12 @@ class Sink(wiring.Component):
         late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
         wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
         assert wait == KernelLane.EARLY
-        lanes = []
         for k in range(c.lanes):
             m.submodules[f"convert{k}"] = convert = FloatFromInt(
                 fmt, self.sum_width, fraction=c.numerics.fraction
             )
             m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
-            m.submodules[f"lane{k}"] = lane = KernelLane(c.numerics)
+            m.submodules[f"lane{k}"] = lane = self.lanes[k]
             state = Mux(fresh, 0, self.state_data[k])
             m.d.comb += [
                 convert.a.eq(sums[k]),
@@ -338,8 +338,6 @@ class Sink(wiring.Component):
                 self.state_word[k].eq(lane.state),
                 self.logits.payload.values[k].eq(multiply.o),
             ]
-            lanes.append(lane)
-        return lanes
 
     def _scale(self, m: Module, finished: Value, wanted: Value) -> tuple[Value, Value, Signal]:
         """s = scale * immediate of seat `wanted`, s*s of each seat, and which seats' s are there.

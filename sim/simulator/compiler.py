@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
-from setun.sim.simulator.tools import Tools
+from setun.sim.simulator.tools import FASTEST, Tools
 
 Progress = Callable[[str], None]
 DRIVER = Path(__file__).parent / "driver"
@@ -62,7 +62,12 @@ def recipe(tools: Tools, waves: bool) -> str:
         generate = _verilator(waves)
     else:
         generate = [_yosys(waves, True), _yosys(waves, False), str(_FLAT_CHARACTERS), *_HIERARCHY]
-    return "\n".join([*generate, *_flags(tools, waves), *_HOT, *_COLD])
+    return "\n".join([*generate, *_flags(tools, waves), *_hot(tools), *_COLD])
+
+
+def _hot(tools: Tools) -> list[str]:
+    """Flags of what runs in every cycle."""
+    return list(_HOT) if tools.level == FASTEST else [f"-O{tools.level}"]
 
 
 def build_runtime(folder: Path, tools: Tools, waves: bool) -> None:
@@ -93,19 +98,23 @@ def build_chip(
         (work / "chip.v").write_text(verilog)
         if tools.simulator == "verilator":
             _run(tools, [*tools.command, *_verilator(waves)], work, "Verilator")
-            slow = sorted(p.name for p in work.glob("V*__Slow.cpp"))
-            (work / "cold.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
-            sources = [p for p in work.glob("V*.cpp") if p.name not in slow]
+            slow = sorted(work.glob("V*__Slow.cpp"))
+            _together(work / "cold.cpp", slow)
+            sources = [p for p in sorted(work.glob("V*.cpp")) if p not in slow]
         else:
             _run(tools, [*tools.command, "-q", "-p", _yosys(waves, flat)], work, "Yosys")
             sources = [work / "chip.cc"]
-        level = _HOT if flat or tools.simulator == "verilator" else _HIERARCHY
-        jobs = [(p, p.with_suffix(".o"), list(level)) for p in sources]
+        level = _hot(tools) if flat or tools.simulator == "verilator" else list(_HIERARCHY)
+        main = DRIVER / "main.cpp"
+        if tools.level < FASTEST and tools.simulator == "verilator":
+            main, sources = _together(work / "hot.cpp", [*sources, main]), []
+        jobs = [(p, p.with_suffix(".o"), level) for p in sources]
+        jobs.append((main, work / "main.o", _hot(tools)))
         if tools.simulator == "verilator":
             jobs.append((work / "cold.cpp", work / "cold.o", list(_COLD)))
-        jobs.append((DRIVER / "main.cpp", work / "main.o", [*_HOT, f"-DSETUN_DIVISOR={divisor}"]))
         jobs.sort(key=lambda job: -job[0].stat().st_size)
         flags = [*_flags(tools, waves), f"-DSETUN_FLAT={int(flat)}", f"-DSETUN_FAST={int(fast)}"]
+        flags.append(f"-DSETUN_DIVISOR={divisor}")
         flags += [f"-I{work}", f"-I{DRIVER}"]
         _compile(tools, jobs, flags, progress)
         objects = [str(job[1]) for job in jobs]
@@ -115,6 +124,12 @@ def build_chip(
         if _system_fst(tools, waves):
             link.append("-lz")
         _run(tools, link, work, "C++ linker")
+
+
+def _together(file: Path, sources: Sequence[Path]) -> Path:
+    """`file` that has all `sources` in it, which a compiler reads faster than one by one."""
+    file.write_text("".join(f'#include "{source.name}"\n' for source in sources))
+    return file
 
 
 def _flat_characters(verilog: str) -> int:

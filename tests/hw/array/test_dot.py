@@ -140,6 +140,7 @@ def test_technologies_are_equivalent(columns: int, chain: int, tmp_path: Path) -
 
 
 def test_proof_finds_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("setun.hw.array.dot.FIRST_CARRY", 0x000A)  # +1 for every nonzero weight
+    # +1 for every nonzero weight
+    monkeypatch.setattr("setun.hw.fpga.ecp5.cells.FIRST_CARRY", 0x000A)
     ran = proof(DotRow(2, ECP5.technology), DotRow(2), tmp_path)
     assert ran.returncode != 0 and "model found" in ran.stdout, ran.stdout[-2000:]

@@ -26,6 +26,7 @@ from setun.sim.golden import GoldenModel
 from setun.sim.memories.system import system_verilog
 from setun.sim.simulator import SimulatedChip, compile_chip
 
+pytestmark = pytest.mark.many_cycles
 MODEL = "shakespeare-small"
 OPTIONS = {
     "columns": 1,

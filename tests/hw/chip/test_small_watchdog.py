@@ -21,6 +21,7 @@ from setun.models.random import random_image
 from setun.sim.simulator import SimulatedChip, compile_chip
 from setun.sim.simulator.dot import SIMULATOR
 
+pytestmark = pytest.mark.many_cycles
 INSTRUCTIONS = 32  # a power of two: program memory without a gap, some of it unused
 PATIENCE = 17  # cycles, as an exponent: a pass of the chip below takes a fifth of it
 

@@ -9,12 +9,7 @@ from cocotb.triggers import ReadOnly
 from bench import context
 from hw.control.bench_control import begin, check_run, renew
 from hw.control.world import World
-from setun.hw.control.generation import (
-    REASON_COUNT,
-    REASON_FAULT,
-    REASON_NO_PROMPT,
-    REASON_STOPPED,
-)
+from setun.firmware.link.messages import Reason
 from setun.hw.control.prompts import PROMPT_DEPTH
 
 
@@ -107,11 +102,11 @@ class Conversation:
         tokens = self.world.seen.tokens(self.where)
         self.fed += tokens[len(tokens) - count :]
         if not self.begun:
-            assert (done["reason"], count) == (REASON_NO_PROMPT, 0), what
+            assert (done["reason"], count) == (Reason.NO_PROMPT, 0), what
         elif count == self.count:
-            assert done["reason"] == REASON_COUNT, what
+            assert done["reason"] == Reason.COUNT, what
         else:
-            assert self.stopped and count < self.count and done["reason"] == REASON_STOPPED, what
+            assert self.stopped and count < self.count and done["reason"] == Reason.STOPPED, what
         self.count = 0
 
 
@@ -135,7 +130,7 @@ async def conversations(dut: Any) -> None:
         check_run(world, {conversation.where: conversation.fed for conversation in each})
         assert len(world.seen.dones) > 20
         reasons = {done["reason"] for done in world.seen.dones}
-        assert reasons == {REASON_COUNT, REASON_STOPPED, REASON_NO_PROMPT}
+        assert reasons == {Reason.COUNT, Reason.STOPPED, Reason.NO_PROMPT}
         for conversation in each:
             assert not await world.look("occupied", conversation.where)
             assert not await world.look("generating", conversation.where)
@@ -157,8 +152,8 @@ async def long_prompt(dut: Any) -> None:
     start = len(world.seen.passes)
     await world.prompt(prompt, listener)
     await world.ask(2, listener)
-    assert (await world.finish(speaker))["reason"] == REASON_COUNT
-    assert (await world.finish(listener))["reason"] == REASON_COUNT
+    assert (await world.finish(speaker))["reason"] == Reason.COUNT
+    assert (await world.finish(listener))["reason"] == Reason.COUNT
     await world.quiet()
     check_run(
         world,
@@ -200,11 +195,11 @@ async def cycles(dut: Any) -> None:
         await world.prompt([3] * prompt, where)
         await world.ask(12, where)
         done = await world.finish(where)
-        assert (done["reason"], done["tokens"]) == (REASON_COUNT, 12)
+        assert (done["reason"], done["tokens"]) == (Reason.COUNT, 12)
         found.append(done["cycles"])
         if other != where:
             await world.strobe("stop", other)
-            assert (await world.finish(other))["reason"] == REASON_STOPPED
+            assert (await world.finish(other))["reason"] == Reason.STOPPED
     # The units' pace is random: about the same, where prompt or wire would double the first.
     for each in found[1:]:
         assert abs(each - found[0]) < 0.25 * found[0], found
@@ -231,7 +226,7 @@ async def faults_of_all(dut: Any) -> None:
             await world.edge
         for where in talking:
             done = await world.finish(where)
-            assert (done["reason"], done["tokens"]) == (REASON_FAULT, 0), (part, where, done)
+            assert (done["reason"], done["tokens"]) == (Reason.FAULT, 0), (part, where, done)
         await world.quiet()
         # What was fed in vain is forgotten by a reset of its own context only.
         for where in range(contexts):
@@ -240,5 +235,5 @@ async def faults_of_all(dut: Any) -> None:
             await world.strobe("reset_state", (where + 1) % contexts)
             await world.ask(1, where)
             done = await world.finish(where)
-            expected = (REASON_FAULT if contexts > 1 else REASON_NO_PROMPT, 0)
+            expected = (Reason.FAULT if contexts > 1 else Reason.NO_PROMPT, 0)
             assert (done["reason"], done["tokens"]) == expected, (part, where, done)

@@ -8,16 +8,11 @@ import cocotb
 from bench import context
 from hw.control.world import Forgotten, World
 from setun.firmware.config import ChipConfig
+from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.functions import NO_SEED
 from setun.firmware.program import kernels
-from setun.firmware.program.isa import Instruction, Op
-from setun.hw.control.generation import (
-    REASON_COUNT,
-    REASON_FAULT,
-    REASON_NO_PROMPT,
-    REASON_STOPPED,
-)
+from setun.firmware.program.isa import PLACES, WORD_BITS, Instruction, Op
 
 END = Instruction(op=Op.END)
 PAIRS = 96  # constant pairs before the embedding rows of `PROGRAM`
@@ -219,7 +214,7 @@ async def program(dut: Any) -> None:
     done = await world.finish(where)
     await world.quiet()
     assert world.seen.tokens(where) == [1, 2, 3]
-    assert (done["reason"], done["tokens"]) == (REASON_COUNT, count)
+    assert (done["reason"], done["tokens"]) == (Reason.COUNT, count)
     assert done["cycles"] > 0
     assert int(dut.greedy.value) >> where & 1 == 1
     assert int(dut.eps_outer.value) == int(c.vector.to_bits(1e-5)[0])
@@ -229,7 +224,7 @@ async def program(dut: Any) -> None:
     assert (seen.bodies, seen.heads) == (len(prompt) + count, count)
     # A further generation needs no prompt: whatever was emitted has been fed.
     await world.ask(1, where, greedy=0, seed=0)
-    assert (await world.finish(where))["reason"] == REASON_COUNT
+    assert (await world.finish(where))["reason"] == Reason.COUNT
     assert seen.tokens(where) == [1, 2, 3, 4]
     width = c.vector.width
     factor = int(dut.factor.value) >> (width * where) & ((1 << width) - 1)
@@ -253,7 +248,7 @@ async def no_prompt(dut: Any) -> None:
         bodies = world.seen.bodies
         await world.ask(5, where)
         done = await world.finish(where)
-        assert (done["reason"], done["tokens"]) == (REASON_NO_PROMPT, 0), (cause, done)
+        assert (done["reason"], done["tokens"]) == (Reason.NO_PROMPT, 0), (cause, done)
         await world.quiet()
         assert world.seen.bodies == bodies
         assert world.seen.heads == 0
@@ -264,31 +259,40 @@ async def no_prompt(dut: Any) -> None:
 
 @cocotb.test()
 async def faults(dut: Any) -> None:
-    """An unknown operation ends the run with reason 3, until the program is replaced."""
+    """A code that means nothing ends the run with reason 3, until the program is replaced."""
     await context.start(dut)
     world = begin(dut)
-    for number, op in enumerate((0, 7, 15)):
-        broken = {"body": (0, 3), "head": (len(BODY), len(BODY) + 1)}
-        for part, places in broken.items():
+    first = len(BODY)
+    assert BODY[4].op is HEAD[1].op is Op.MATVEC and BODY[3].op is HEAD[0].op is Op.QUANTISE
+    wrong = [
+        *(("op", op, (0, 3), (first, first + 1)) for op in (0, 7, 15)),
+        *(("kernel", code, (4, 5), (first + 1,)) for code in (6, 7)),
+        ("mean_square", 3, (3,), (first,)),
+    ]
+    for number, (name, code, *parts) in enumerate(wrong):
+        for part, places in zip(("body", "head"), parts, strict=True):
             for place in places:
                 world = await renew(world)
-                where = some_context(world, f"faults {op} {place}")
-                world.program[place] = world.program[place] & ~15 | op
+                where = some_context(world, f"faults {name} {code} {place}")
+                bits = PLACES[name]
+                low = WORD_BITS * bits.word + bits.low
+                mask = (1 << bits.bits) - 1 << low
+                world.program[place] = world.program[place] & ~mask | code << low
                 await world.prompt([1, 2], where)
                 await world.ask(3, where)
                 done = await world.finish(where)
-                what = f"operation {op} at {place} of the {part}, round {number}: {done}"
-                assert (done["reason"], done["tokens"]) == (REASON_FAULT, 0), what
+                what = f"{name} {code} at {place} of the {part}, round {number}: {done}"
+                assert (done["reason"], done["tokens"]) == (Reason.FAULT, 0), what
                 await world.quiet()
                 heads = world.seen.heads
                 await world.ask(3, where)
-                assert (await world.finish(where))["reason"] == REASON_FAULT, what
+                assert (await world.finish(where))["reason"] == Reason.FAULT, what
                 assert world.seen.heads == heads, what
                 world.load((*BODY, *HEAD))
                 await world.strobe("loading")
                 await world.prompt([1], where)
                 await world.ask(1, where)
-                assert (await world.finish(where))["reason"] == REASON_COUNT, what
+                assert (await world.finish(where))["reason"] == Reason.COUNT, what
                 assert len(world.seen.tokens(where)) == 1
 
 
@@ -309,14 +313,14 @@ async def stop(dut: Any) -> None:
         await world.strobe("stop", where)
         done = await world.finish(where)
         received = len(world.seen.emitted) - before
-        assert (done["reason"], done["tokens"]) == (REASON_STOPPED, received), number
+        assert (done["reason"], done["tokens"]) == (Reason.STOPPED, received), number
         await world.quiet()
         total += 1 + received
         assert world.seen.bodies == total, f"stop {number}: a token was not fed"
     # A stop while nothing runs is forgotten.
     await world.strobe("stop", where)
     await world.ask(2, where)
-    assert (await world.finish(where))["reason"] == REASON_COUNT
+    assert (await world.finish(where))["reason"] == Reason.COUNT
 
 
 @cocotb.test()
@@ -351,7 +355,7 @@ async def wire_waits(dut: Any) -> None:
         await world.quiet()
         await world.ask(12, where)
         done = await world.finish(where)
-        assert (done["reason"], done["tokens"]) == (REASON_COUNT, 12)
+        assert (done["reason"], done["tokens"]) == (Reason.COUNT, 12)
         cycles.append(done["cycles"])
     # The units' pace is random: about the same, where the stalls alone take 600 cycles.
     assert abs(cycles[1] - cycles[0]) < 0.25 * cycles[0], cycles

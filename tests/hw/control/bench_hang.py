@@ -8,7 +8,7 @@ from cocotb.queue import Queue
 from bench import context
 from hw.control.bench_control import begin
 from hw.control.world import World
-from setun.hw.control.generation import REASON_COUNT, REASON_NO_PROMPT, REASON_WATCHDOG
+from setun.firmware.link.messages import Reason
 from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.hw.control.watchdog import RESTART
 
@@ -56,19 +56,19 @@ async def hangs(dut: Any) -> None:
             await give_up(world)
         world.hold = False
         for where in generating:
-            assert (await world.finish(where))["reason"] == REASON_WATCHDOG, number
+            assert (await world.finish(where))["reason"] == Reason.WATCHDOG, number
         await world.quiet()
         for where in range(contexts):
             assert await world.look("prompt_space", where) == PROMPT_DEPTH
         where = rng.randrange(contexts)
         if not begun or generating:
             await world.ask(2, where)
-            assert (await world.finish(where))["reason"] == REASON_NO_PROMPT
+            assert (await world.finish(where))["reason"] == Reason.NO_PROMPT
         before = len(world.seen.emitted)
         await world.prompt([5, 6], where)
         await world.ask(3, where)
         done = await world.finish(where)
-        assert (done["reason"], done["tokens"]) == (REASON_COUNT, 3), number
+        assert (done["reason"], done["tokens"]) == (Reason.COUNT, 3), number
         assert world.seen.emitted[before:] == world.seen.sampled[-3:]
         await world.quiet()
         assert world.seen.passes[-1].contexts == [where]

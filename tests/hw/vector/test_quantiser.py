@@ -89,6 +89,7 @@ def test_vectors(
         contexts=contexts,
         memory=memory,
     )
+    twin = Quantiser(config)
     eps = [int(bits) for bits in vector.to_bits(EPS)]
     rng = np.random.default_rng(41)
     jobs: list[dict[str, Any]] = []
@@ -109,7 +110,7 @@ def test_vectors(
                 array_sums = vector.to_bits(10.0 ** rng.uniform(-2, 4, contexts)).tolist()
                 command = {"mean_square": int(mode), "inverse_n": int(vector.to_bits(1.0 / n)[0])}
                 results = [
-                    Quantiser(config).model(xs, outer, gain, command, total, *eps)
+                    twin.model(xs, outer, gain, command, total, *eps)
                     for xs, total in zip(x, array_sums, strict=True)
                 ]
                 arrays |= {f"x{k}": x, f"outer{k}": outer, f"gain{k}": gain}

@@ -49,6 +49,7 @@ class Lane(wiring.Component):
 
     def __init__(self, numerics: Numerics, which: Kernel) -> None:
         self.numerics, self.fmt, self.which = numerics, numerics.vector, which
+        self.lane = KernelLane(numerics)
         self.latency = KernelLane.EARLY + kernel_latency(numerics)[which]
         w, state = numerics.vector.width, numerics.state.width
         members = {**dict.fromkeys("yac", In(w)), "h": In(state), "noise": In(NOISE_BITS)}
@@ -56,7 +57,7 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.lane = lane = KernelLane(self.numerics)
+        m.submodules.lane = lane = self.lane
         m.d.comb += [lane.kernel.eq(self.which.code), lane.a.eq(self.a), self.o.eq(lane.o)]
         if self.which.gated:
             m.d.comb += self.state.eq(lane.state)
@@ -77,7 +78,7 @@ class Lane(wiring.Component):
         h: NDArray[np.int64],
         noise: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return KernelLane(self.numerics).model(self.which, y, a, h, c, noise)
+        return self.lane.model(self.which, y, a, h, c, noise)
 
 
 def test_kernels() -> None:
