@@ -1,9 +1,11 @@
 """Plots by matplotlib: the same figures give the same file."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.firmware.outputs import write_output
 
 
 def pyplot() -> Any:
@@ -36,7 +38,10 @@ def save(drawing: Any, file: Path) -> None:
         The file cannot be written, or its name ends in no format of matplotlib's.
     """
     drawing.tight_layout()
+    drawn = io.BytesIO()
+    kind = file.suffix.removeprefix(".") or "svg"
     try:
-        drawing.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
-    except (OSError, ValueError) as error:
+        drawing.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    except ValueError as error:
         raise SetunError(f"plot {file}", "must be an SVG or PNG file", error) from None
+    write_output(file, drawn.getvalue())

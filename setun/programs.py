@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
+from setun.streams import guard, settle, tell
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -43,10 +44,16 @@ def parser(description: str | None, plot: bool = False) -> argparse.ArgumentPars
 
 def run(main: Callable[[], None]) -> None:
     """Run a program: refused, one line on stderr and status 1; interrupted, one and status 130."""
+    guard()
+    status = 0
     try:
         main()
+    except SystemExit as ended:  # of the options' parser
+        status = ended.code if isinstance(ended.code, int) else 0
     except SetunError as error:
-        sys.exit(f"setun: error: {error}")
+        tell(f"setun: error: {error}")
+        status = 1
     except KeyboardInterrupt:
-        print("setun: error: interrupted", file=sys.stderr)
-        sys.exit(130)
+        tell("setun: error: interrupted")
+        status = 130
+    sys.exit(settle(status))

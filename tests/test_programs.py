@@ -60,12 +60,12 @@ def interrupt() -> None:
 @pytest.mark.parametrize(
     ("main", "status", "line"),
     [
-        (refuse, "setun: error: thing: must be another; found 3", ""),
+        (refuse, 1, "setun: error: thing: must be another; found 3\n"),
         (interrupt, 130, "setun: error: interrupted\n"),
     ],
 )
 def test_a_program_ends_in_a_line(
-    main: Callable[[], None], status: object, line: str, capsys: pytest.CaptureFixture[str]
+    main: Callable[[], None], status: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         run(main)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from setun.drawing import pyplot
 from setun.drawing import save as save_figure
-from setun.firmware.image.container import write_atomically
 from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.outputs import write_output
 from setun.sim.texts import WINDOW
 from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
@@ -24,9 +24,9 @@ def write_model(folder: Path, trainer: Trainer) -> None:
     """The checkpoint of `trainer`'s weights as they are evaluated."""
     tensors: dict[str, Tensor] = {n: t.cpu().contiguous() for n, t in trainer.weights().items()}
     fields = trainer.architecture.config_fields(trainer.model.config)
-    write_atomically(folder / CONFIG, json.dumps(fields, indent=2).encode())
-    write_atomically(folder / TOKENIZER, trainer.text.tokenizer_json.encode())
-    write_atomically(folder / MODEL, save(tensors, metadata={"format": "pt"}))
+    write_output(folder / CONFIG, json.dumps(fields, indent=2).encode())
+    write_output(folder / TOKENIZER, trainer.text.tokenizer_json.encode())
+    write_output(folder / MODEL, save(tensors, metadata={"format": "pt"}))
 
 
 def write_plot(folder: Path, losses: Sequence[Sequence[float]]) -> None:
@@ -92,7 +92,7 @@ def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golde
         f"| {step:.0f} | {mean:.4f} | {held_out:.4f} | {rate:,.0f} |"
         for step, mean, held_out, rate in _thinned(progress)
     ]
-    write_atomically(folder / CARD, ("\n".join(lines) + "\n").encode())
+    write_output(folder / CARD, ("\n".join(lines) + "\n").encode())
 
 
 def _arithmetic(recipe: Recipe) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from setun.firmware.errors import SetunError
-from setun.firmware.image.container import write_atomically
+from setun.firmware.outputs import write_output
 from setun.train.recipe import Recipe
 
 FILE = "training.safetensors"
@@ -38,7 +38,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()
     }
-    write_atomically(folder / FILE, save(tensors, metadata=meta))
+    write_output(folder / FILE, save(tensors, metadata=meta))
 
 
 def read_snapshot(folder: Path) -> Snapshot:

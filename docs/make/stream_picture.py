@@ -8,8 +8,8 @@ import io
 from pathlib import Path
 
 from setun.backends import GoldenBackend, Sampling
-from setun.firmware.image.container import write_atomically
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.outputs import write_output
 from setun.models.load import open_model
 from setun.programs import parser, run
 
@@ -79,7 +79,7 @@ def main() -> None:
     """Draw it."""
     options = parser(__doc__)
     options.add_argument("--plot", type=Path, required=True, metavar="FILE", help="SVG")
-    write_atomically(options.parse_args().plot, picture(text()).encode())
+    write_output(options.parse_args().plot, picture(text()).encode())
 
 
 if __name__ == "__main__":

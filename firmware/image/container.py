@@ -17,11 +17,8 @@ A section's entry has its name, kind, offset, length, crc32 and meta. The file e
 the last section's last byte. Equal content gives equal bytes.
 """
 
-import contextlib
 import json
-import os
 import re
-import secrets
 import struct
 import zlib
 from collections.abc import Sequence
@@ -30,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.firmware.outputs import write_output
 
 MAGIC = b"\x93SETUN\r\n"
 VERSION = 1
@@ -117,7 +115,7 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]
 
 def write(path: Path, header: dict[str, Any], sections: Sequence[Section]) -> None:
     """Write an image; on failure whatever was at `path` stays as it was."""
-    write_atomically(path, dump(header, sections))
+    write_output(path, dump(header, sections))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Section]]:
@@ -131,23 +129,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Section]]:
     except (OSError, ValueError) as error:
         raise SetunError(str(path), "must be readable", error) from error
     return parse(data, str(path))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` by renaming a finished temporary file of the same folder."""
-    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SetunError(str(path), "must be writable", reason) from error
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink(missing_ok=True)
 
 
 def _describe(header: dict[str, Any], sections: Sequence[Section], end: int) -> dict[str, Any]:

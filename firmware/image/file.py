@@ -36,6 +36,7 @@ from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.numerics.ternary import pack_2b, pack_trits, unpack_2b, unpack_trits
+from setun.firmware.outputs import write_output
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import Instruction, Kind, Op, Table
 from setun.firmware.program.verify import verify
@@ -75,7 +76,7 @@ def save(image: Image, path: Path, numerics: Numerics | None = None) -> None:
     SetunError
         The image is not one that `load` would take, or `path` cannot be written.
     """
-    container.write_atomically(path, dump(image, numerics))
+    write_output(path, dump(image, numerics))
 
 
 def load(path: Path) -> Image:

@@ -28,12 +28,11 @@ class Tokenizer:
         them.
     """
 
-    def __init__(
-        self, inner: tokenizers.Tokenizer, description: dict[str, Any], vocab_size: int
-    ) -> None:
-        self._inner = inner
+    def __init__(self, text: str, vocab_size: int) -> None:
+        description = json.loads(text)
         self._description = description
         self._unknown = unknown = _unknown_token(description["model"])
+        self._inner = inner = _built(text)
         self._unknown_id = None if unknown is None else inner.token_to_id(unknown)
         added = inner.get_added_tokens_decoder().values()
         self._specials = {token.content for token in added if token.special}
@@ -54,8 +53,7 @@ class Tokenizer:
             The text describes no tokenizer, or one with an id that the model lacks.
         """
         try:
-            description = json.loads(text)
-            made = cls(_built(text), description, vocab_size)
+            made = cls(text, vocab_size)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise SetunError(THING, "must describe a tokenizer", error) from error
         vocabulary = made._inner.get_vocab(with_added_tokens=False)

@@ -1,7 +1,6 @@
 """The `setun` command: one module per verb, imported when that verb is asked for."""
 
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import click
 from setun import __version__
 from setun.cli.caches import ensure_cache
 from setun.firmware.errors import SetunError, nearest
+from setun.streams import guard, settle, tell
 
 
 class Verb(NamedTuple):
@@ -96,7 +96,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _refuse(line: str, status: int) -> int:
-    print(f"setun: error: {line}", file=sys.stderr)
+    tell(f"setun: error: {line}")
     return status
 
 
@@ -114,10 +114,13 @@ def run(args: Sequence[str] | None = None) -> int:
     0: done as asked; 1: refused or failed, one line on stderr, or nobody reads stdout any
     more; 2: wrong usage, one line; 130: interrupted.
     """
+    return settle(_run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
     try:
         ensure_cache(list(sys.argv[1:] if args is None else args))
         status = cli.main(args=args, prog_name="setun", standalone_mode=False)
-        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -129,8 +132,6 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _refuse("interrupted", 130)
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.filename is None:
@@ -140,5 +141,6 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def main() -> NoReturn:
     """Entry point of the `setun` command."""
+    guard()
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from setun.cli.common import emit, json_option, stages, table
+from setun.cli.common import check_written, emit, json_option, stages, table
 
 if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Draw the sweeps into an SVG or PNG file.",
 )
 @click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
@@ -79,6 +79,8 @@ def command(
         return
     if plot and not sweeps:
         raise SetunError("plot", "shows sweeps", "none", "add --sweep lanes")
+    if plot:
+        check_written(plot, as_json)
     if sweeps and names:
         raise SetunError("benchmark", "takes configurations or sweeps", "both")
     jobs: list[tuple[str, int, str, dict[str, Any], str]] = [
@@ -142,7 +144,7 @@ def command(
             shown.append(table(lines, list(lines[0])))
         return "\n".join(shown)
 
-    emit(values, as_json, text)
+    emit(values, as_json, text, plot)
 
 
 def _units(config: "ChipConfig", as_json: bool) -> None:

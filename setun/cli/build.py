@@ -84,7 +84,7 @@ def command(
     from setun.boards.building import parts
     from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
-    from setun.firmware.image.container import write_atomically
+    from setun.firmware.outputs import check_folder, make_folder, write_output
     from setun.hw.emit.resources import block_ram, check_block_ram
     from setun.hw.fpga.flow.bitstream import build_bitstream, design_for
     from setun.models.load import open_model
@@ -110,11 +110,11 @@ def command(
     config_text = config.to_toml().encode()
     if dry_run:
         design = design_for(made.chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "setun.il", design.rtlil.encode())
+        make_folder(out)
+        write_output(out / "setun.il", design.rtlil.encode())
         pins = f"setun.{target.fpga.flow().constraints}"
-        write_atomically(out / pins, design.constraints.encode())
-        write_atomically(out / "config.toml", config_text)
+        write_output(out / pins, design.constraints.encode())
+        write_output(out / "config.toml", config_text)
         plan = {
             "board": board,
             "clock_mhz": mhz,
@@ -124,6 +124,7 @@ def command(
         }
         emit(plan, as_json, lambda: f"{out}: setun.il, {pins}, config.toml; no tool was run")
         return
+    check_folder(out)
     with stages() as start:
         start("measure cycles per token")
         measured = measure(board, model, image, config, MEASURED_TOKENS)[-1]
@@ -151,8 +152,8 @@ def command(
             },
         )
     if weights:
-        write_atomically(out / WEIGHTS, weights)
-    write_atomically(out / "config.toml", config_text)
+        write_output(out / WEIGHTS, weights)
+    write_output(out / "config.toml", config_text)
     emit(report, as_json, lambda: json.dumps(report, indent=2))
 
 
@@ -169,7 +170,7 @@ def _write_verilog(
     """Where there is no FPGA: the chip as Verilog, blank memories, and what is known of it."""
     from setun.bench.measure import measure
     from setun.cli.generate import write_chip
-    from setun.firmware.image.container import write_atomically
+    from setun.firmware.outputs import check_folder, write_output
 
     plan: dict[str, Any] = {
         "board": board.name,
@@ -183,6 +184,7 @@ def _write_verilog(
         return
     from setun.firmware.image.memory_layout import lay_out
 
+    check_folder(out)
     with stages() as start:
         start("measure cycles per token")
         found = measure(board.name, model, image, config, MEASURED_TOKENS)[-1]
@@ -201,5 +203,5 @@ def _write_verilog(
         "model_hash": image.model_hash,
         "estimate": expected.to_dict(),
     }
-    write_atomically(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_output(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     emit(report, as_json, lambda: json.dumps(report, indent=2))

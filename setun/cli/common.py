@@ -6,11 +6,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from setun.firmware.errors import SetunError
+from setun.firmware.outputs import check_output, is_standard_output
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,14 +39,24 @@ def _plain(value: object) -> object:
     return item() if callable(item) else str(value)
 
 
-def emit(value: object, as_json: bool, text: str | Callable[[], str]) -> None:
+def check_written(output: Path, as_json: bool) -> None:
+    """Refuse a file that cannot be written, before long work, and one that is stdout with JSON."""
+    if as_json and is_standard_output(output):
+        raise SetunError(f"-o {output}", "must not be stdout with --json", fix="name a file")
+    check_output(output)
+
+
+def emit(
+    value: object, as_json: bool, text: str | Callable[[], str], output: Path | None = None
+) -> None:
     """Print the result of a verb: `value` as JSON, or `text` for people.
 
-    NumPy scalars become numbers and paths become strings; NaN and infinity, which JSON
-    cannot hold, raise SetunError.
+    Text goes to stderr where `output`, what the verb has written, is stdout. NumPy scalars become
+    numbers and paths become strings; NaN and infinity, which JSON cannot hold, raise SetunError.
     """
     if not as_json:
-        click.echo(text if isinstance(text, str) else text())
+        aside = output is not None and is_standard_output(output)
+        click.echo(text if isinstance(text, str) else text(), err=aside)
         return
     try:
         line = json.dumps(value, default=_plain, allow_nan=False)

@@ -30,7 +30,7 @@ REPORT, TABLE = "report.html", "results.json"
 @click.option(
     "-o",
     "out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Folder of results, gone on with.  [default: explore-BOARD]",
 )
 @click.option(
@@ -136,9 +136,12 @@ def command(
     from setun.explore.space import points
     from setun.firmware.errors import SetunError
     from setun.firmware.image import file as image_file
+    from setun.firmware.outputs import check_folder
     from setun.models.load import open_model
 
     pyplot()  # before hours of work whose report needs it
+    out = out or Path(f"explore-{board}")
+    check_folder(out)
     target = boards.get(board)
     if not target.has_fpga:
         raise SetunError(f"board {board}", "must have an FPGA to explore", "none")
@@ -147,7 +150,6 @@ def command(
     space = _space(target, opened, clock, seeds, presets, varied, config_file, settings)
     found = points(space, opened.image, target)
     text, name = _text(opened, file, tokens)
-    out = out or Path(f"explore-{board}")
     results = Results(out)
     workers = Workers(
         scheduler,
@@ -263,7 +265,7 @@ def _write(
     """The report and the table, as far as they are known; rows and what `--json` prints."""
     from setun.explore.report import PLOTS, html, plots, to_dict
     from setun.explore.rows import build_command
-    from setun.firmware.image.container import write_atomically
+    from setun.firmware.outputs import discard_output, write_output
 
     board, space, rows = exploration.board, exploration.space, exploration.rows()
 
@@ -284,11 +286,11 @@ def _write(
     }
     for name in PLOTS:
         if name in drawn:
-            write_atomically(out / f"{name}.svg", drawn[name].encode())
+            write_output(out / f"{name}.svg", drawn[name].encode())
         else:
-            (out / f"{name}.svg").unlink(missing_ok=True)  # of a run with other points
-    write_atomically(out / REPORT, page.encode())
-    write_atomically(out / TABLE, (json.dumps(value, indent=1) + "\n").encode())
+            discard_output(out / f"{name}.svg")  # of a run with other points
+    write_output(out / REPORT, page.encode())
+    write_output(out / TABLE, (json.dumps(value, indent=1) + "\n").encode())
     return rows, value
 
 

@@ -27,23 +27,19 @@ def write_chip(
     SetunError
         The folder cannot be written.
     """
-    from setun.firmware.errors import SetunError
-    from setun.firmware.image.container import write_atomically
     from setun.firmware.image.memory_layout import Space
+    from setun.firmware.outputs import make_folder, write_output
     from setun.hw.emit.verilog import chip_ports, chip_verilog
 
     text = chip_verilog(config, layout, technology)
     ports = chip_ports(config, technology)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "setun.v", text.encode())
-        write_atomically(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
-        write_atomically(out / "config.toml", config.to_toml().encode())
-        if layout is not None and config.external:
-            weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-            write_atomically(out / "weights.bin", weights)
-    except OSError as error:
-        raise SetunError(f"folder {out}", "must be writable", error.strerror) from error
+    make_folder(out)
+    write_output(out / "setun.v", text.encode())
+    write_output(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
+    write_output(out / "config.toml", config.to_toml().encode())
+    if layout is not None and config.external:
+        weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
+        write_output(out / "weights.bin", weights)
     return ports, len(text.splitlines())
 
 
@@ -84,9 +80,11 @@ def command(
     """
     from setun import boards
     from setun.firmware.image.memory_layout import lay_out
+    from setun.firmware.outputs import check_folder
     from setun.hw.emit.verilog import TOP
     from setun.models.load import open_model
 
+    check_folder(out)
     options = chosen_options(config_file, numerics, settings)
     defaults: dict[str, object] = {}
     image = None

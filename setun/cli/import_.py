@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from setun.cli.common import emit, json_option, stages
+from setun.cli.common import check_written, emit, json_option, stages
 from setun.cli.options import numerics_option
 from setun.firmware.config import PACKINGS
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
-from setun.firmware.image.container import write_atomically
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.outputs import write_output
 from setun.firmware.program.isa import Table
 from setun.models import find
 from setun.models.load import open_model
@@ -42,12 +42,13 @@ def command(
     """
     if find(folder).is_file():
         raise SetunError(folder, "must be a checkpoint folder to import", "a file")
+    check_written(output, as_json)
     with stages() as stage:
         stage("read and ternarise")
         model = open_model(folder, packing)
         stage("write")
         data = image_file.dump(model.image, numerics)
-        write_atomically(output, data)
+        write_output(output, data)
     image = model.image
     ternary = sum(len(s.data) for s in image_file.parse(data).sections if s.kind == "ternary")
     width = image.tables[Table.EMBEDDING].shape[1]
@@ -71,4 +72,5 @@ def command(
         f"{output}: {len(data)} bytes, {len(image.layers)} layers of "
         f"{width}, {image.weights} ternary weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
+        output,
     )

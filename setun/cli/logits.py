@@ -8,11 +8,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.cli.common import bar, emit, json_option
+from setun.cli.common import bar, check_written, emit, json_option
 from setun.cli.options import numerics_option
 from setun.firmware.errors import SetunError
-from setun.firmware.image.container import write_atomically
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.outputs import write_output
 from setun.models.load import Model, open_model
 from setun.sim.evaluate import golden_logits
 from setun.sim.folded import FoldedModel
@@ -94,16 +94,17 @@ def command(
     \b
     setun logits shakespeare --ids ids.npy -o logits.npy --backend golden
     """
+    check_written(output, as_json)
     opened = open_model(model)
     ids = read_ids(file, opened.image.vocab_size)
     logits = compute(opened, ids, backend, numerics or opened.numerics)
     buffer = io.BytesIO()
     np.save(buffer, logits, allow_pickle=False)
-    write_atomically(output, buffer.getvalue())
+    write_output(output, buffer.getvalue())
     result = {
         "output": output,
         "shape": list(logits.shape),
         "backend": backend,
         "model_hash": opened.image.model_hash,
     }
-    emit(result, as_json, f"{output}: logits {result['shape']}, {backend}")
+    emit(result, as_json, f"{output}: logits {result['shape']}, {backend}", output)

@@ -34,9 +34,9 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     from setun import boards
     from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
-    from setun.firmware.image.container import write_atomically
     from setun.firmware.image.memory_layout import lay_out
     from setun.firmware.image.model_hash import work_hash
+    from setun.firmware.outputs import write_output
     from setun.hw.fpga.flow.reuse import finished_build, put_model
     from setun.models.load import open_model
 
@@ -62,6 +62,6 @@ def reuse(folder: Path, board: str | None, model: str, out: Path, as_json: bool)
     with stages() as start:
         report = put_model(finished, layout, out, extra=extra, progress=start)
     if weights:
-        write_atomically(out / WEIGHTS, weights)
-    write_atomically(out / "config.toml", config.to_toml().encode())
+        write_output(out / WEIGHTS, weights)
+    write_output(out / "config.toml", config.to_toml().encode())
     emit(report, as_json, lambda: json.dumps(report, indent=2))

@@ -131,3 +131,5 @@ def piped() -> Iterator[str]:
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise SetunError("stdin", "must be text", error) from error
+    except OSError as error:
+        raise SetunError("stdin", "must be readable", error.strerror, "--prompt TEXT") from error

@@ -100,6 +100,7 @@ def command(
     """
     _need_torch()
     from setun.firmware.errors import SetunError
+    from setun.firmware.outputs import check_folder, make_folder
     from setun.train.allocator import keep_freed_memory
     from setun.train.files import weights_hash, write_card, write_model, write_plot
     from setun.train.loop import Trainer, run
@@ -114,6 +115,7 @@ def command(
         if not board:
             own = first.architecture.sizes(first.config)
             sizes = {n: v or o for (n, v), o in zip(sizes.items(), own, strict=True)}
+    check_folder(out)
     recipe = Recipe(numerics=None if numerics is None else numerics.to_dict(), **options)
     tokenizer = None if first is None else first.tokenizer_json
     text = prepare(file, recipe.tokenizer, recipe.vocabulary, recipe.context, tokenizer)
@@ -125,7 +127,7 @@ def command(
         raise SetunError(str(out), "must hold no other model", "config.json", "another folder")
     keep_freed_memory()
     trainer = Trainer(recipe, text, device)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if there:
         trainer.restore(read_snapshot(out))
     elif first is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from setun.explore.evaluation import Done
 from setun.explore.work import Work
-from setun.firmware.image.container import write_atomically
+from setun.firmware.outputs import make_folder, write_output
 from setun.hw.fpga.flow.cache import digest
 
 FOLDER = "points"
@@ -24,7 +24,7 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self.damaged: list[Path] = []
         self._read: dict[str, dict[str, Any]] = {}
 
@@ -69,5 +69,5 @@ class Results:
                 "seconds": done.seconds,
                 "check": digest(result),
             }
-            write_atomically(self.path(work), (json.dumps(content, indent=1) + "\n").encode())
+            write_output(self.path(work), (json.dumps(content, indent=1) + "\n").encode())
         return result

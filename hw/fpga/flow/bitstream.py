@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,8 +11,8 @@ from typing import Any
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.container import write_atomically
 from setun.firmware.image.memory_layout import MemoryLayout
+from setun.firmware.outputs import discard_output, make_folder, write_output
 from setun.hw.fpga.board import Board
 from setun.hw.fpga.family import Device, Family
 from setun.hw.fpga.flow import report
@@ -201,13 +200,13 @@ def build_bitstream(
         raise SetunError("seeds", "must be at least 1", seeds)
     if seed < 0:
         raise SetunError("seed", "must not be negative", seed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     kind = board.fpga
     tools = kind.flow()
     target = out / f"{name}.{tools.suffix}"
     # What an earlier build left must not pass for the result of this one.
     for old in (target, out / f"{name}.finished", out / "report.json"):
-        old.unlink(missing_ok=True)
+        discard_output(old)
 
     progress("elaborate")
 
@@ -254,12 +253,12 @@ def build_bitstream(
             result["bitstream_sha256"] = hashlib.sha256(packed).hexdigest()
         result["tools"] = {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)}
 
-    shutil.copyfile(timing, out / "timing.json")
+    write_output(out / "timing.json", timing.read_bytes())
     if packed is not None:
-        write_atomically(target, packed)
+        write_output(target, packed)
     if finished is not None:
         kept = replace(finished, report=json.loads(json.dumps(result)))
-        write_atomically(out / f"{name}.finished", kept.dump())
+        write_output(out / f"{name}.finished", kept.dump())
     write_report(out, result)
     if not keep:
         raise SetunError(
@@ -273,4 +272,4 @@ def build_bitstream(
 
 def write_report(out: Path, result: Mapping[str, Any]) -> None:
     """Write report.json of a build."""
-    write_atomically(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_output(out / "report.json", (json.dumps(result, indent=2) + "\n").encode())

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
-from setun.firmware.image.container import write_atomically
 from setun.firmware.image.memory_layout import MemoryLayout
 from setun.firmware.memory_kinds import KINDS, Loading
+from setun.firmware.outputs import discard_output, make_folder, write_output
 from setun.hw.fpga.flow.bitstream import write_report
 from setun.hw.fpga.flow.cache import Cache
 from setun.hw.fpga.flow.finished import Finished, load
@@ -73,12 +73,12 @@ def put_model(
     SetunError
         The packer is missing or fails.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     kind = finished.family
     target = out / f"{finished.name}.{kind.flow().suffix}"
     kept = out / f"{finished.name}.finished"
     for old in (target, kept, out / "report.json", out / "timing.json"):
-        old.unlink(missing_ok=True)
+        discard_output(old)
     progress("put the model into block RAM")
     text = finished.with_model(layout)
     with Children() as children:
@@ -90,7 +90,7 @@ def put_model(
         "tools": {tool: str(flow.tools[tool]) for tool in sorted(flow.tools)},
         "bitstream_sha256": hashlib.sha256(packed).hexdigest(),
     }
-    write_atomically(target, packed)
-    write_atomically(kept, finished.dump())
+    write_output(target, packed)
+    write_output(kept, finished.dump())
     write_report(out, result)
     return result

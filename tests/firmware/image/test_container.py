@@ -212,6 +212,6 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
         with pytest.raises(SetunError):
             read(path)
     for path in (tmp_path, tmp_path / "none/m.setun", tmp_path / "\0"):
-        with pytest.raises(SetunError, match="must be writable"):
+        with pytest.raises(SetunError, match=r"must be (writable|a file)"):
             write(path, HEADER, SECTIONS)
     assert not list(tmp_path.iterdir())

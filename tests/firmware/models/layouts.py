@@ -16,9 +16,13 @@ WORDS = ["<unk>", "to", "be", "n't", ".", ",", "?", "'", "s", "##t", "##s", "do"
 
 
 def _made(inner: tokenizers.Tokenizer, **parts: Any) -> Tokenizer:
+    return Tokenizer.from_json(_with(inner, **parts), SIZE)
+
+
+def _with(inner: tokenizers.Tokenizer, **parts: Any) -> str:
     for name, part in parts.items():
         setattr(inner, name, part)
-    return Tokenizer.from_json(inner.to_str(), SIZE)
+    return inner.to_str()
 
 
 def _ids(pieces: list[str]) -> dict[str, int]:
@@ -55,7 +59,7 @@ def unigram(fallback: bool) -> tokenizers.Tokenizer:
     return _specials(tokenizers.Tokenizer(models.Unigram(scores, 0, byte_fallback=fallback)))
 
 
-def llama() -> Tokenizer:
+def llama_json() -> str:
     """Llama's, which MatMul-free LMs use: a normalizer prepends the first word's space."""
     back = [
         decoders.Replace(SPACE, " "),
@@ -63,7 +67,7 @@ def llama() -> Tokenizer:
         decoders.Fuse(),
         decoders.Strip(" ", 1, 0),
     ]
-    return _made(
+    return _with(
         pairs(ignore=("\n", "é")),
         normalizer=normalizers.Sequence(
             [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
@@ -159,7 +163,7 @@ def odd(decoder: dict[str, Any] | None) -> Tokenizer:
 
 
 LAYOUTS = {
-    "llama": llama(),
+    "llama": Tokenizer.from_json(llama_json(), SIZE),
     "gemma": gemma(),
     "characters": characters(),
     "bytelevel": bytelevel(prefix=False),

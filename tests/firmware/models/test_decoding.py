@@ -47,6 +47,7 @@ def encoded(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_streamed_text_is_the_librarys(name: str, data: st.DataObject) -> None:
     tokenizer = LAYOUTS[name]
@@ -167,6 +168,7 @@ LINES = st.text(" abceht", max_size=6)
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
+@settings(deadline=None)
 @given(first=LINES, lines=st.lists(LINES, max_size=4))
 def test_what_is_read_of_a_conversation_is_its_screen(
     name: str, first: str, lines: list[str]
