@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.outputs import write_output
 
 MAGIC = b"\x93SETUN\r\n"
 VERSION = 1
+IMAGE = "must be a Setun image"
 ALIGNMENT = 64
 JSON_LIMIT = 16 << 20
 """Largest JSON part, in bytes."""
@@ -90,7 +92,9 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]
         The data is anything but what `dump` writes.
     """
     if data[: len(MAGIC)] != MAGIC:
-        raise SetunError(source, "must be a Setun image", f"starts with {data[:8].hex() or '-'}")
+        refuse_other_kind(source, IMAGE, data)
+        found = f"starts with {data[:8].hex() or '-'}"
+        raise SetunError(source, IMAGE, found, "setun import makes one of a checkpoint's folder")
     if len(data) < _START:
         raise SetunError(source, f"must have {_START} bytes at least", len(data), "truncated")
     _, version, length, total, crc = _PREFIX.unpack_from(data)

@@ -36,8 +36,15 @@ def find(name: str | Path) -> Path:
         return path
     shipped = ", ".join(names())
     if path.is_dir():
+        from setun.firmware.models.weight_files import refuse_adapters
+
+        refuse_adapters(path)
+        found = ", ".join(sorted(file.name for file in path.glob("*.gguf"))[:1])
         raise SetunError(
-            f"model {text}", "must hold config.json to be a checkpoint folder", "no config.json"
+            f"model {text}",
+            "must hold config.json to be a checkpoint folder",
+            found or "no config.json",
+            "GGUF is not read: take the folder that it was made from" if found else "",
         )
     raise SetunError(
         f"model {text}",

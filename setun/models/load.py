@@ -39,12 +39,17 @@ class Model:
         text = self.image.tokenizer_json
         if text is None:
             raise SetunError(
-                f"model {self.path}",
-                "needs a tokenizer.json to read text",
-                "none",
-                "put one beside config.json, or give token ids",
+                f"model {self.path}", "needs a tokenizer.json to read text", *self._instead()
             )
         return Tokenizer.from_json(text, self.image.vocab_size)
+
+    def _instead(self) -> tuple[str, str]:
+        """What a checkpoint has in place of tokenizer.json, and what to do about it."""
+        for name in ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"):
+            if (self.path / name).is_file():
+                saving = "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+                return name, f"transformers: {saving} writes one"
+        return "none", "put one beside config.json, or give token ids"
 
 
 def open_model(name: str | Path, packing: str = "2b") -> Model:

@@ -46,9 +46,9 @@ def tensors(config: dict[str, Any] = CONFIG) -> Tensors:
     return {k: ("F32", rng.normal(size=s).astype(np.float32)) for k, s in shapes.items()}
 
 
-def save(path: Path, content: Tensors) -> None:
+def save(path: Path, content: Tensors, metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, written without the library so that it can hold anything."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": metadata or {"format": "pt"}}
     body = b""
     for name, (dtype, array) in content.items():
         offsets = [len(body), len(body) + array.nbytes]
@@ -318,7 +318,9 @@ def test_which_files_are_weights(tmp_path: Path) -> None:
     (path / "model.safetensors").rename(moved)
     assert len(load_checkpoint(path).tensors) == 35
     (path / "third.safetensors").write_bytes(moved.read_bytes())
-    assert "found 2 *.safetensors" in refusal(path)
+    line = refusal(path)
+    assert "needs model.safetensors, an index or files that share no tensor" in line
+    assert "found other.safetensors and third.safetensors" in line
     (path / "third.safetensors").unlink()
     (path / "model.safetensors").symlink_to(moved)
     assert len(load_checkpoint(path).tensors) == 35

@@ -1,0 +1,33 @@
+"""Files that are not what they seem, told by their first bytes."""
+
+from setun.firmware.errors import SetunError
+
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "a Git LFS pointer, not the file itself",
+        "in the repository's folder: git lfs install, then git lfs pull",
+    ),
+    (b"<!doctype html", "a web page", "download the file itself, not the page about it"),
+    (b"<html", "a web page", "download the file itself, not the page about it"),
+    (b"GGUF", "a GGUF file", "take the safetensors that it was made from"),
+    (b"PK\x03\x04", "a PyTorch pickle or another zip", "save with safe_serialization=True"),
+    (b"\x80\x02", "a Python pickle", "save with safe_serialization=True"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it"),
+)
+LENGTH = 64
+"""Bytes of a file that tell its kind."""
+
+
+def refuse_other_kind(source: str, rule: str, data: bytes) -> None:
+    """Refuse what is known to be something else; `data` begins as the file does.
+
+    Raises
+    ------
+    SetunError
+        `source` breaks `rule`: what it is, and what helps.
+    """
+    head = data[:LENGTH].lstrip().lower()
+    for start, kind, fix in _KINDS:
+        if head.startswith(start.lower()):
+            raise SetunError(source, rule, kind, fix)

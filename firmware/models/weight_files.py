@@ -1,0 +1,226 @@
+"""Weights of a checkpoint folder: which files hold them, and their tensors."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from setun.firmware.errors import SetunError
+from setun.firmware.file_kinds import LENGTH, refuse_other_kind
+
+Tensor = NDArray[np.float32]
+WHOLE = "must be a whole safetensors file"
+SAVE = "save the model with safe_serialization=True"
+
+_STORED: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+
+
+class WeightFile:
+    """A safetensors file, validated by the safetensors library, read one tensor at a time.
+
+    The library's NumPy front end knows no bfloat16, so the bytes are read here.
+
+    Members
+    -------
+    shapes
+        Of each tensor, by its name in the file.
+    same
+        Tensors that were left out of the file because they are others of it, and which.
+
+    Raises
+    ------
+    SetunError
+        It is no safetensors file, or not all of one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if not path.is_file():
+                raise SetunError(str(path), "must be a safetensors file", "no such file")
+            with path.open("rb") as file:
+                refuse_other_kind(str(path), WHOLE, file.read(LENGTH))
+            with safe_open(path, framework="np") as checked:
+                names = list(checked.keys())
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+        except (SafetensorError, ValueError, RecursionError) as error:
+            raise SetunError(str(path), WHOLE, error, "download it again") from error
+        self._start = 8 + length
+        self._entries = {name: header[name] for name in names}
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in self._entries.items()}
+        metadata: Mapping[str, str] = header.get("__metadata__", {})
+        self.same = {name: other for name, other in metadata.items() if other in self.shapes}
+
+    def read(self, name: str) -> Tensor:
+        """The tensor widened to float32, read-only; refused unless finite."""
+        entry = self._entries[name]
+        stored = _STORED.get(entry["dtype"])
+        if stored is None:
+            raise SetunError(
+                f"tensor {name}",
+                "must be float32, float16 or bfloat16",
+                entry["dtype"],
+                "save the weights before they were quantised, model.to(torch.bfloat16)",
+            )
+        begin, end = entry["data_offsets"]
+        count = (end - begin) // stored.itemsize
+        raw: NDArray[Any] = np.fromfile(self.path, stored, count, offset=self._start + begin)
+        if raw.size != count:
+            raise SetunError(str(self.path), "must not change while it is read")
+        if entry["dtype"] == "BF16":
+            raw = (raw.astype(np.uint32) << 16).view(np.float32)
+        tensor: Tensor = raw.astype(np.float32, copy=False).reshape(entry["shape"])
+        if not np.isfinite(tensor).all():
+            place = [int(k) for k in np.argwhere(~np.isfinite(tensor))[0]]
+            raise SetunError(
+                f"tensor {name}", "must be finite", f"{tensor[tuple(place)]} at {place}"
+            )
+        tensor.flags.writeable = False
+        return tensor
+
+
+def unwrapped(name: str, known: Mapping[str, object]) -> str:
+    """A tensor's name without what torch.compile, FSDP and data parallelism put into it.
+
+    Unchanged where it is one of the `known`, or none without either.
+    """
+    if name in known:
+        return name
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while parts[:1] == ["module"]:
+        del parts[0]
+    plain = ".".join(parts)
+    return plain if plain in known else name
+
+
+def find_weights(folder: Path, read_json: Callable[[Path], dict[str, Any]]) -> list[WeightFile]:
+    """Files that hold a folder's weights.
+
+    `model.safetensors`, else those of an index, else numbered shards, all of them, else all
+    `*.safetensors`, which must share no tensor.
+
+    Raises
+    ------
+    SetunError
+        There are none, some are missing, it cannot be told which, or an adapter is there.
+    """
+    refuse_adapters(folder)
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [WeightFile(single)]
+    index = folder / "model.safetensors.index.json"
+    indices = [index] if index.exists() else sorted(folder.glob("*.safetensors.index.json"))
+    if len(indices) == 1:
+        return _listed(indices[0], read_json(indices[0]))
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    files = [WeightFile(folder / name) for name in _shards(folder, names) or names]
+    if not files:
+        raise _without_weights(folder)
+    held: dict[str, str] = {}
+    for file in files:
+        for name in file.shapes:
+            if (other := held.setdefault(name, file.path.name)) != file.path.name:
+                raise SetunError(
+                    str(folder),
+                    "needs model.safetensors, an index or files that share no tensor",
+                    f"{other} and {file.path.name}, both with {name}",
+                    "move away those that are not the model's",
+                )
+    return files
+
+
+def refuse_adapters(folder: Path) -> None:
+    """Refuse a folder with LoRA's files or another adapter's, which change the weights.
+
+    Raises
+    ------
+    SetunError
+        There is one: what to do with it.
+    """
+    for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"):
+        if not (folder / name).exists():
+            continue
+        weights = sorted(
+            path.name for path in folder.glob("*.safetensors") if "adapter" not in path.name
+        )
+        beside = f", or move it away to read {weights[0]} without it" if weights else ""
+        raise SetunError(
+            str(folder),
+            "an adapter must be merged into its model",
+            name,
+            f"peft: model.merge_and_unload().save_pretrained(DIR){beside}",
+        )
+
+
+def _shards(folder: Path, names: list[str]) -> list[str]:
+    """Numbered shards among the names, [] for none; refused where one is missing."""
+    found = [match for name in names if (match := _SHARD.fullmatch(name))]
+    if not found:
+        return []
+    stem, total = found[0][1], found[0][3]
+    wanted = [f"{stem}-{k + 1:05}-of-{total}.safetensors" for k in range(min(int(total), 99999))]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise SetunError(
+            str(folder / missing[0]),
+            f"must be there, as one of {int(total)} shards",
+            f"{len(missing)} missing",
+            "download it again",
+        )
+    return wanted
+
+
+def _without_weights(folder: Path) -> SetunError:
+    rule = "needs *.safetensors"
+    for pattern, kind, fix in (
+        ("*.gguf", "GGUF alone", "take the folder that it was made from"),
+        ("*.bin", "pickles alone", SAVE),
+        ("*.pt", "pickles alone", SAVE),
+        ("*.pth", "pickles alone", SAVE),
+        ("*.ckpt", "pickles alone", SAVE),
+        ("*.h5", "TensorFlow's weights alone", SAVE),
+        ("*.msgpack", "Flax's weights alone", SAVE),
+    ):
+        for path in sorted(folder.glob(pattern)):
+            return SetunError(str(folder), rule, f"{kind}: {path.name}", fix)
+    return SetunError(str(folder), rule, "none", SAVE)
+
+
+def _listed(index: Path, content: Mapping[str, Any]) -> list[WeightFile]:
+    weight_map = content.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise SetunError(str(index), "must have a weight_map object", "none")
+    shards: dict[str, set[str]] = {}
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or not _is_plain_name(name):
+            raise SetunError(
+                f"{index} weight_map",
+                "shards are plain *.safetensors names beside the index",
+                json.dumps(name)[:60],
+            )
+        shards.setdefault(name, set()).add(tensor)
+    files = []
+    for name, listed in shards.items():
+        file = WeightFile(index.parent / name)
+        if absent := listed - set(file.shapes):
+            raise SetunError(f"tensor {min(absent)}", f"the index promises it in {name}")
+        files.append(file)
+    return files
+
+
+def _is_plain_name(name: str) -> bool:
+    forbidden = any(c in name for c in "/\\:") or ".." in name or not name.isprintable()
+    return name.endswith(".safetensors") and not forbidden and not name.startswith(".")
