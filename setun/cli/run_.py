@@ -98,7 +98,7 @@ def command(
         rates = [baud] if baud else usual_rates()
         with bar("load model", 1) as step:
             board = SerialBackend(
-                image, port or find_port(), rates, context=context, progress=_fraction(step)
+                image, port or find_port(baud), rates, context=context, progress=_fraction(step)
             )
         if numerics not in (None, board.config.numerics):
             board.close()

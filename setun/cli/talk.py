@@ -114,7 +114,7 @@ class Talk:
                 click.echo(text, nl=False)
 
     def _open(self) -> ConnectedChip:
-        return ConnectedChip(self._port or find_port(), self._baud or usual_rates())
+        return ConnectedChip(self._port or find_port(self._baud), self._baud or usual_rates())
 
     def _begin(self, chip: ConnectedChip) -> None:
         self._chip = chip

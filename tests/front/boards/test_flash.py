@@ -166,10 +166,34 @@ def test_wrong_pairs_are_refused_before_anything_runs(out: Path, loader) -> None
         ),
         (MISSING, "apt-get install libusb-1.0-0 libftdi1-2"),
         ("Error: CRC check failed", "ended with status 3; found Error: CRC check failed"),
+        (
+            "Error: Failed to program FPGA: 'Error: SPI flash not found / JEDEC ID 0xffffff'",
+            "the flash does not answer",
+        ),
+        ("Error: Failed to program FPGA: Read ID failed", "the flash does not answer"),
+        ("JEDEC ID: 0x000000", "--to sram does without"),
+        ("mismatch between target's idcode and bitstream idcode", "another FPGA is there"),
+        (
+            "JTAG init failed with: Unknown device with IDCODE: 0x41111043 (manufacturer: 0x021",
+            "another FPGA is there: --board must name its board",
+        ),
+        ("JTAG init failed with: TDO is stuck at 0", "the FPGA does not answer: power the board"),
+        ("Error: no device found", "the FPGA does not answer"),
+        ("Error: cannot find board 'ulx3s'", "another openFPGALoader"),
+        ("flash overflow", "larger than the board has room"),
+        ("Error: bitstream too large", "larger than the board has room"),
+        ("Error: block protection is set", "openFPGALoader --unprotect-flash"),
+        ("Verification failed at 4096", "another cable or USB socket"),
+        ("libusb_open() failed with LIBUSB_ERROR_ACCESS", 'udev rule: SUBSYSTEM=="usb"'),
+        ("libusb_claim_interface: LIBUSB_ERROR_BUSY", "close what has the board open"),
+        ("No cable found", "plug the board in"),
     ],
 )
-def test_failures_name_the_remedy(out: Path, loader, says: str, remedy: str) -> None:
-    loader(f"echo empty; echo {shlex.quote(says)} >&2; exit 3")
+@pytest.mark.parametrize(
+    "after", ["", "; echo 'std::exception'; echo FAIL; echo 'Load SRAM: Done'"]
+)
+def test_failures_name_the_remedy(out: Path, loader, says: str, remedy: str, after: str) -> None:
+    loader(f"echo empty; echo {shlex.quote(says)} >&2{after}; exit 3")
     code, text, error = flash("--board", BOARD.name, out)
     assert code != 0 and text == ""
     assert says in error and remedy in error and "\n" not in error
@@ -186,6 +210,64 @@ def test_a_missing_loader_is_named_with_its_package(
 
 def test_failure_without_words() -> None:
     assert "exit status 4" in str(failure("openFPGALoader", 4, ""))
+    assert "found std::exception" in str(failure("openFPGALoader", 4, "std::exception\n"))
+
+
+def test_causes_that_nobody_knows_are_shown_without_what_says_nothing() -> None:
+    output = """write to flash
+\x1b[31mError: sector 3 cannot be erased\x1b[0m
+Erasing: [=====               ] 25.00%\rErasing: [==========] 50.00%
+Error: sector 3 cannot be erased
+FAIL
+lost the power supply: not enough current
+std::exception
+"""
+    assert str(failure("openFPGALoader", 1, output)) == (
+        "openFPGALoader: must succeed, ended with status 1; found Error: sector 3 cannot be "
+        "erased; lost the power supply: not enough current"
+    )
+
+
+def test_what_goes_on_in_the_next_line_is_shown() -> None:
+    output = """mismatch between target's idcode and bitstream idcode
+\tbitstream has 0x41111043 hardware requires 0x41113043
+Error"""
+    assert "bitstream has 0x41111043 hardware requires 0x41113043 (another" in str(
+        failure("openFPGALoader", 1, output)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--serial", "K00 12"], ["--ftdi-serial", "K00 12"]),
+        (["--bus", "1:12"], ["--busdev-num", "1:12"]),
+        ([], []),
+    ],
+)
+def test_one_of_several_boards(out: Path, loader, options: list[str], words: list[str]) -> None:
+    code, text, error = flash("--board", BOARD.name, *options, "--dry-run", out)
+    expected = ["openFPGALoader", "--board", "ulx3s", *words, "--write-sram"]
+    assert code == 0 and shlex.split(text)[:-1] == expected, error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--serial", ""], "--serial: must be a serial number; found nothing"),
+        (["--serial", "--reset"], "--serial: must be a serial number; found --reset"),
+        (["--bus", "1-2"], "--bus: must be BUS:DEVICE; found 1-2 (lsusb shows both)"),
+        (["--bus", "1:2", "--serial", "a"], "--serial and --bus: either of them; found both"),
+    ],
+)
+def test_boards_that_cannot_be_chosen(out: Path, options: list[str], words: str) -> None:
+    assert words in flash("--board", BOARD.name, *options, "--dry-run", out)[2]
+
+
+def test_a_loader_that_tells_no_version(loader) -> None:
+    path = loader().parent / "bin" / "openFPGALoader"
+    path.write_text("#!/bin/sh\n")
+    assert loader_version((str(path),)) == "unknown version"
 
 
 def test_the_real_loader_without_a_board_is_refused_in_one_line(

@@ -91,6 +91,8 @@ def test_numerics_option(small: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     file, path = tmp_path / "n.toml", tmp_path / "m.setun"
     file.write_text("vector = [6, 7]\n")
     assert from_file(file).vector.width == 14
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # as Windows' editors write it
+    assert from_file(file).vector.width == 14
     ok(capsys, "import", small, "-o", path, "--numerics", file)
     assert ok(capsys, "inspect", path)["numerics"]["vector"] == [6, 7]
     assert open_model(path).numerics == from_file(file)
