@@ -7,6 +7,7 @@ from typing import Protocol
 from setun.firmware.errors import SetunError
 
 LOWEST_TEMPERATURE = 1e-3
+SHARPER = "a lower temperature makes unlikely tokens rarer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +18,15 @@ class Sampling:
         0 for the most likely token; else logits are divided by it and Gumbel noise is added.
     seed
         Of the noise; the same seed gives the same tokens on every backend.
+    top_k, top_p
+        Tokens that may be chosen: all of them, 0 and 1. The chip knows no other limit
+        (docs/numerics.md says what one would cost) but a `top_k` of 1, which is greedy.
     """
 
     temperature: float = 0.0
     seed: int = 0
+    top_k: int = 0
+    top_p: float = 1.0
 
     def __post_init__(self) -> None:
         if self.temperature != 0.0 and not LOWEST_TEMPERATURE <= self.temperature <= 1000.0:
@@ -31,11 +37,18 @@ class Sampling:
             )
         if not 0 <= self.seed < 1 << 32:
             raise SetunError("seed", "must be from 0 to 4294967295", self.seed)
+        if self.top_k not in (-1, 0, 1):
+            rule = "must be 0 (off) or 1 (greedy), the chip samples from all tokens"
+            raise SetunError("top-k", rule, self.top_k, SHARPER)
+        if self.top_p != 1.0:
+            rule = "must be 1 (off), the chip samples from all tokens"
+            raise SetunError("top-p", rule, self.top_p, SHARPER)
 
     @property
     def inverse_temperature(self) -> float | None:
         """1/T, or None for greedy."""
-        return None if self.temperature == 0.0 else 1.0 / self.temperature
+        greedy = self.temperature == 0.0 or self.top_k == 1
+        return None if greedy else 1.0 / self.temperature
 
 
 def check_context(context: int, contexts: int) -> None:

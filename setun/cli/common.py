@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 
 from setun.firmware.errors import SetunError
-from setun.firmware.link.baud import check_baud
 from setun.firmware.outputs import check_output, is_standard_output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +44,8 @@ def port_options(command: F) -> F:
 def _checked_baud(
     context: click.Context, parameter: click.Parameter, baud: int | None
 ) -> int | None:
+    from setun.firmware.link.baud import check_baud
+
     if baud is not None:
         check_baud(baud)
     return baud

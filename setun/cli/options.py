@@ -1,5 +1,7 @@
 """Options that the model verbs share."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -31,3 +33,31 @@ def numerics_option(command: F) -> F:
         type=_NumericsType(),
         help=f"Arithmetic of the chip: {', '.join(PRESETS)}, or a TOML file.",
     )(command)
+
+
+def sampling_options(temperature: float = 0.0, seed: int = 0) -> Callable[[F], F]:
+    """Add `--temperature`, `--seed`, `--top-k` and `--top-p`, passed as `sampling: Sampling`."""
+
+    def add(command: F) -> F:
+        @functools.wraps(command)
+        def sampled(
+            *args: Any, temperature: float, seed: int, top_k: int, top_p: float, **others: Any
+        ) -> Any:
+            from setun.backends.base import Sampling
+
+            sampling = Sampling(temperature=temperature, seed=seed, top_k=top_k, top_p=top_p)
+            return command(*args, sampling=sampling, **others)
+
+        options = (
+            ("--temperature", float, temperature, "0 is greedy."),
+            ("--seed", int, seed, "Of the sampling noise."),
+            ("--top-k", int, 0, "1 is greedy; the chip knows no other limit."),
+            ("--top-p", float, 1.0, "The chip knows no other."),
+        )
+        wrapped: Any = sampled
+        for name, kind, default, about in reversed(options):
+            option = click.option(name, type=kind, default=default, show_default=True, help=about)
+            wrapped = option(wrapped)
+        return wrapped
+
+    return add

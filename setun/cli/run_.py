@@ -7,9 +7,11 @@ import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import bar, json_option, port_options, stages
+from setun.cli.options import sampling_options
 from setun.cli.streaming import play
 
 if TYPE_CHECKING:
+    from setun.backends import Sampling
     from setun.firmware.numerics.options import Numerics
 
 
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Conversation to run in, of those that the chip holds.",
 )
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
+@sampling_options()
 @click.option(
     "--waves", metavar="FILE.fst", type=click.Path(path_type=Path), help="Record the simulation."
 )
@@ -50,8 +51,7 @@ def command(
     port: str | None,
     baud: int | None,
     context: int,
-    temperature: float,
-    seed: int,
+    sampling: "Sampling",
     waves: Path | None,
     config_file: Path | None,
     numerics: "Numerics | None",
@@ -67,14 +67,13 @@ def command(
     setun run M.setun --prompt "ROMEO:" --backend sim
     setun run M.setun --prompt "ROMEO:" --backend serial
     """
-    from setun.backends import GoldenBackend, Sampling, SerialBackend, SimulatedBackend
+    from setun.backends import GoldenBackend, SerialBackend, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
     from setun.talk.ports import find_port, usual_rates
     from setun.talk.session import prompt_ids as to_ids
 
-    sampling = Sampling(temperature=temperature, seed=seed)
     opened = open_model(model)
     image = opened.image
     tokens = to_ids(image, prompt, prompt_ids)

@@ -4,11 +4,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from setun.cli.common import emit, json_option, port_options
+from setun.cli.options import sampling_options
 from setun.firmware.errors import SetunError
+
+if TYPE_CHECKING:
+    from setun.backends.base import Sampling
 
 HINT = "Ctrl-C stops an answer, or leaves; an empty line starts afresh"
 
@@ -18,8 +23,7 @@ HINT = "Ctrl-C stops an answer, or leaves; an empty line starts afresh"
 @click.option("--model", metavar="M", help="The model on the chip, unless it is a shipped one.")
 @click.option("--prompt", metavar="TEXT", help="One answer to this, then leave.")
 @click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens of an answer.")
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling noise.")
+@sampling_options()
 @click.option(
     "--context",
     metavar="K",
@@ -35,8 +39,7 @@ def command(
     model: str | None,
     prompt: str | None,
     count: int,
-    temperature: float,
-    seed: int,
+    sampling: "Sampling",
     context: int,
     as_json: bool,
 ) -> None:
@@ -52,11 +55,9 @@ def command(
     setun stream --temperature 0.8 --seed 7
     echo "ROMEO:" | setun stream -n 300
     """
-    from setun.backends.base import Sampling
     from setun.backends.connect import check_count
     from setun.cli.talk import Talk
 
-    sampling = Sampling(temperature=temperature, seed=seed)
     check_count(count)
     asked = prompt is None and sys.stdin.isatty()
     with contextlib.closing(Talk(port, baud, model, context, as_json, waits=asked)) as talk:

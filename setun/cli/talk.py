@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -79,7 +80,7 @@ class Talk:
     def answer(self, line: str, count: int, sampling: Sampling) -> None:
         """Show the chip's answer as it comes; asked again if the port was gone before it began."""
         seed = (sampling.seed + len(self.results)) % (1 << 32)
-        own = Sampling(temperature=sampling.temperature, seed=seed)
+        own = replace(sampling, seed=seed)
         while True:
             result = Result()
             try:
