@@ -12,7 +12,8 @@ others    ternary  one matrix each, in execution order: its codes, row after row
 
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
 header has `format`, `generator`, `name`, `model_hash`, `vocab_size`, `numerics`, `packing`, and as
-lists of [name, start, size] `vectors`, `state` and `layers`.
+lists of [name, start, size] `vectors`, `state` and `layers`; where the model ends its texts also
+`end_tokens`, a list of ids.
 
 Files of format 1 are read too, see `format1`.
 """
@@ -46,6 +47,7 @@ READ = (format1.FORMAT, FORMAT)
 INSTRUCTION_SETS = {format1.FORMAT: 1, FORMAT: 1}
 """What programs in files of each format are of: `setun.firmware.program.isa.VERSION`."""
 _REGIONS = ("vectors", "state", "layers")
+_ENDS = "end_tokens"
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
 _FLOATS = {(op, field.name) for op in Op for field in op.fields if field.kind is Kind.FLOAT}
@@ -115,6 +117,8 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
         "state": _listed(image.memory.state),
         "layers": _listed(image.layers),
     }
+    if image.end_tokens:
+        header[_ENDS] = list(image.end_tokens)
     pack = pack_2b if image.packing == "2b" else pack_trits
     sections = [Section("program", "program", _encode_program(image.program))]
     for name in sorted(image.tables):
@@ -141,8 +145,8 @@ def _decode(header: dict[str, Any], sections: dict[str, Section], source: str) -
         raise SetunError(source, rule, str(written)[:40], "import it again")
     old = written == format1.FORMAT
     known = format1.HEADER if old else _HEADER
-    if set(header) != known:
-        odd = sorted(set(header) ^ known)[0]
+    if set(header) - {_ENDS} != known:
+        odd = sorted(set(header) - {_ENDS} ^ known)[0]
         raise SetunError(source, f"header has {', '.join(sorted(known))}", f"{odd[:40]!a}")
     for name in _LINES:
         line = header.get(name, "")
@@ -181,7 +185,17 @@ def _image(header: dict[str, Any], rest: dict[str, Section], source: str) -> Ima
         tokenizer_json=_tokenizer(tokenizer, vocab_size, source),
         packing=header["packing"],
         model_hash=header["model_hash"],
+        end_tokens=_end_tokens(header.get(_ENDS, []), vocab_size, source),
     )
+
+
+def _end_tokens(listed: object, vocab_size: int, source: str) -> tuple[int, ...]:
+    if not isinstance(listed, list) or not all(type(token) is int for token in listed):
+        raise SetunError(f"{source} {_ENDS}", "must be a list of token ids")
+    if listed != sorted(set(listed)) or not all(0 <= token < vocab_size for token in listed):
+        rule = f"must be different ids below {vocab_size}, in order"
+        raise SetunError(f"{source} {_ENDS}", rule, str(listed)[:40])
+    return tuple(listed)
 
 
 def _regions(listed: object, thing: str) -> tuple[Region, ...]:

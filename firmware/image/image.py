@@ -134,6 +134,8 @@ class Image:
         How a file stores the weights.
     model_hash
         `setun.firmware.image.model_hash`'s, 24 hexadecimal digits.
+    end_tokens
+        Ids that end a text, sorted; what the model computes does not depend on them.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Image:
     tokenizer_json: str | None = None
     packing: str = "2b"
     model_hash: str = ""
+    end_tokens: tuple[int, ...] = ()
 
     @property
     def weights(self) -> int:

@@ -90,6 +90,8 @@ class Reason(IntEnum):
     """The program has an unknown operation: memory is blank or damaged."""
     WATCHDOG = 4
     """A pass over the program did not end."""
+    END_OF_TEXT = 5
+    """The token sampled last ends the text."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.models import architecture as architectures
 from setun.firmware.models.architecture import Architecture, Tensor
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.text_end import end_tokens
 from setun.firmware.models.weight_files import find_weights, unwrapped
 
 JSON_LIMIT = 64 << 20
@@ -37,6 +38,8 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     tokenizer_json: str | None = None
     """Text of tokenizer.json, unchecked; None when the folder has none."""
+    end_tokens: tuple[int, ...] = ()
+    """Ids that end a text, sorted."""
     name: str = ""
     """The model's, for display: its folder's."""
 
@@ -57,10 +60,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         if not folder.is_dir():
             raise SetunError(str(folder), "a checkpoint is a folder", "no folder of that name")
-        architecture, config = parse_config(_read_json(folder / "config.json"))
+        values = _read_json(folder / "config.json")
+        architecture, config = parse_config(values)
         tensors = _load_tensors(folder, architecture, config)
         tokenizer = folder / "tokenizer.json"
         text = _read_text(tokenizer) if tokenizer.exists() else None
+        generation, naming = (
+            _read_json(folder / name) if (folder / name).exists() else {}
+            for name in ("generation_config.json", "tokenizer_config.json")
+        )
+        ends = end_tokens(values, generation, naming, text, config.vocab_size)
     except OSError as error:
         raise SetunError(str(error.filename or folder), "must be readable", error) from error
     return Checkpoint(
@@ -68,6 +77,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         tensors=tensors,
         tokenizer_json=text,
+        end_tokens=ends,
         name=folder.resolve().name,
     )
 

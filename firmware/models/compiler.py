@@ -1,5 +1,7 @@
 """Checkpoint to image: the architecture writes the program, the builder keeps what it needs."""
 
+from dataclasses import replace
+
 from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.program.builder import Builder
@@ -9,4 +11,5 @@ def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
     """The image of `checkpoint`; deterministic. `packing` is how a file stores the weights."""
     builder = Builder(checkpoint.name)
     checkpoint.architecture.write_program(builder, checkpoint.config, checkpoint.tensors)
-    return builder.image(checkpoint.tokenizer_json, packing)
+    image = builder.image(checkpoint.tokenizer_json, packing)
+    return replace(image, end_tokens=checkpoint.end_tokens)

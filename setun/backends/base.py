@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
 
 LOWEST_TEMPERATURE = 1e-3
 SHARPER = "a lower temperature makes unlikely tokens rarer"
@@ -21,12 +22,15 @@ class Sampling:
     top_k, top_p
         Tokens that may be chosen: all of them, 0 and 1. The chip knows no other limit
         (docs/numerics.md says what one would cost) but a `top_k` of 1, which is greedy.
+    ignore_eos
+        Go on behind a token that ends the model's text.
     """
 
     temperature: float = 0.0
     seed: int = 0
     top_k: int = 0
     top_p: float = 1.0
+    ignore_eos: bool = False
 
     def __post_init__(self) -> None:
         if self.temperature != 0.0 and not LOWEST_TEMPERATURE <= self.temperature <= 1000.0:
@@ -43,6 +47,10 @@ class Sampling:
         if self.top_p != 1.0:
             rule = "must be 1 (off), the chip samples from all tokens"
             raise SetunError("top-p", rule, self.top_p, SHARPER)
+
+    def ends(self, image: Image) -> tuple[int, ...]:
+        """Tokens that end a generation."""
+        return () if self.ignore_eos else image.end_tokens
 
     @property
     def inverse_temperature(self) -> float | None:
@@ -70,7 +78,11 @@ class Backend(Protocol):
         """Clock of the chip."""
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
-        """Feed `prompt` to a fresh state, then yield `count` tokens as they come."""
+        """Feed `prompt` to a fresh state, then yield `count` tokens as they come.
+
+        Fewer where the model ends its text before, unless `sampling` ignores that; the token that
+        ends it is the last one.
+        """
 
     def close(self) -> None:
         """Release ports and processes."""

@@ -1,13 +1,15 @@
 """A chip on a serial port that has said what it is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 
 from setun.backends.base import Sampling, check_context
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.link import identity
 from setun.firmware.link.client import ChipClient
+from setun.firmware.link.messages import Reason
 from setun.firmware.link.port import OpenPort, PortGone, open_port
 from setun.firmware.numerics import functions
 
@@ -66,26 +68,42 @@ class ConnectedChip:
         sampling: Sampling,
         context: int = 0,
         waiting: Callable[[], None] = lambda: None,
+        ends: Sequence[int] = (),
     ) -> Iterator[int]:
-        """Begin a generation at once; the tokens as they come. `waiting` as in `ChipClient`."""
+        """Begin a generation at once; the tokens as they come. `waiting` as in `ChipClient`.
+
+        A token of `ends` is the last one; the client's `last_done` says so.
+        """
         check_count(count)
         check_context(context, self.config.contexts)
         inverse = sampling.inverse_temperature
         bits = 0 if inverse is None else int(self.config.vector.to_bits(inverse)[0])
         seed = functions.seed_state(sampling.seed)
         tokens = self.client.generate(count, inverse is None, bits, seed, context, waiting)
-        return self._whole(tokens, context)
+        return self._whole(tokens, context, frozenset(ends))
 
-    def _whole(self, tokens: Iterator[int], context: int) -> Iterator[int]:
+    def _whole(self, tokens: Iterator[int], context: int, ends: Set[int]) -> Iterator[int]:
         finished = False
         try:
-            yield from tokens
+            for number, token in enumerate(tokens, 1):
+                yield token
+                if token in ends:
+                    self._end(tokens, number, context)
             finished = True
         finally:
             if not finished:
                 # The consumer left or the port is gone: the chip should not talk to nobody.
                 with suppress(SetunError):
                     self.client.stop(context)
+
+    def _end(self, tokens: Iterator[int], number: int, context: int) -> None:
+        """Stop the chip behind token `number`; what it has sampled since is passed over."""
+        self.client.stop(context)
+        for _ in tokens:
+            pass
+        done = self.client.last_done
+        if done is not None and done.reason in (Reason.STOPPED, Reason.COUNT):
+            self.client.last_done = replace(done, reason=Reason.END_OF_TEXT, tokens=number)
 
     def close(self) -> None:
         """Release the port."""

@@ -16,10 +16,11 @@ class GoldenBackend:
     clock_hz: int | None = None
 
     def __init__(self, image: Image, numerics: Numerics) -> None:
+        self._image = image
         self.model = GoldenModel(image, numerics)
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
-        model = self.model
+        model, ends = self.model, sampling.ends(self._image)
         model.reset()
         for token in prompt:
             model.feed(token)
@@ -28,6 +29,8 @@ class GoldenBackend:
             token = sampler(model.logits())
             yield token
             model.feed(token)
+            if token in ends:
+                return
 
     def close(self) -> None:
         """Nothing to release."""

@@ -11,6 +11,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out
+from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.formats import Values
 from setun.firmware.program.isa import WORDS
 
@@ -57,7 +58,7 @@ class SerialBackend:
         self.context = context
         self.cycles_per_token: float | None = None
         self.clock_hz: int | None = self.config.clock_hz
-        self._state = image.memory.state_elements
+        self._image = image
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
         yield from self.start(prompt, count, sampling, self.context)
@@ -71,24 +72,26 @@ class SerialBackend:
         self.client.stop(context)
         self.client.reset(context)
         self.client.prompt(prompt, context)
-        return self._counted(self._chip.generate(count, sampling, context), count)
+        ends = sampling.ends(self._image)
+        return self._counted(self._chip.generate(count, sampling, context, ends=ends), count)
 
     def _counted(self, tokens: Iterator[int], count: int) -> Iterator[int]:
         yield from tokens
         done = self.client.last_done
-        if done is None or done.tokens != count:
+        ended = done is not None and done.reason == Reason.END_OF_TEXT
+        if done is None or not (ended or done.tokens == count):
             raise SetunError(
                 "generation",
                 f"must give {count} tokens",
                 f"{done.tokens}, {done.why}" if done else "none",
                 "give a prompt; load the model again if the program is damaged or hangs",
             )
-        self.cycles_per_token = done.cycles / count
+        self.cycles_per_token = done.cycles / done.tokens
 
     def state(self, context: int = 0) -> Values:
         """Recurrent state [elements] of a context as the chip holds it; see `Image.memory`."""
         start = context * self.config.state_stride
-        words = self.client.read(Space.STATE, start, self._state)
+        words = self.client.read(Space.STATE, start, self._image.memory.state_elements)
         return self.config.numerics.state.from_bits(words)
 
     def close(self) -> None:

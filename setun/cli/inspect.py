@@ -25,6 +25,7 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
         "packing": image.packing,
         "numerics": file.numerics.to_dict(),
         "vocab_size": image.vocab_size,
+        "end_tokens": list(image.end_tokens),
         "weights": image.weights,
         "bits_per_weight": 8 * ternary / image.weights,
         "vectors": [asdict(region) for region in image.memory.vectors],

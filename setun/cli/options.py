@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -36,17 +37,18 @@ def numerics_option(command: F) -> F:
 
 
 def sampling_options(temperature: float = 0.0, seed: int = 0) -> Callable[[F], F]:
-    """Add `--temperature`, `--seed`, `--top-k` and `--top-p`, passed as `sampling: Sampling`."""
+    """Add `--temperature`, `--seed`, `--top-k`, `--top-p`, `--ignore-eos`.
+
+    They are passed as `sampling: Sampling`.
+    """
 
     def add(command: F) -> F:
         @functools.wraps(command)
-        def sampled(
-            *args: Any, temperature: float, seed: int, top_k: int, top_p: float, **others: Any
-        ) -> Any:
+        def sampled(*args: Any, **options: Any) -> Any:
             from setun.backends.base import Sampling
 
-            sampling = Sampling(temperature=temperature, seed=seed, top_k=top_k, top_p=top_p)
-            return command(*args, sampling=sampling, **others)
+            own = {field.name: options.pop(field.name) for field in fields(Sampling)}
+            return command(*args, sampling=Sampling(**own), **options)
 
         options = (
             ("--temperature", float, temperature, "0 is greedy."),
@@ -54,7 +56,8 @@ def sampling_options(temperature: float = 0.0, seed: int = 0) -> Callable[[F], F
             ("--top-k", int, 0, "1 is greedy; the chip knows no other limit."),
             ("--top-p", float, 1.0, "The chip knows no other."),
         )
-        wrapped: Any = sampled
+        ignore = "Go on behind a token that ends the model's text."
+        wrapped: Any = click.option("--ignore-eos", is_flag=True, help=ignore)(sampled)
         for name, kind, default, about in reversed(options):
             option = click.option(name, type=kind, default=default, show_default=True, help=about)
             wrapped = option(wrapped)

@@ -7,6 +7,7 @@ import click
 from setun.backends import Backend, Sampling
 from setun.cli.common import emit
 from setun.firmware.image.image import Image
+from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.options import Numerics
 from setun.talk.session import Result, stream
 
@@ -40,6 +41,8 @@ def play(
 def summary(result: Result) -> str:
     """One line about a finished run."""
     parts = [f"{len(result.tokens)} tokens", f"{result.tokens_per_second:.1f} tokens/s"]
+    if result.reason == Reason.END_OF_TEXT.name.lower():
+        parts.append("end of text")
     if result.cycles_per_token:
         parts.append(f"{result.cycles_per_token:.0f} cycles per token")
     if result.chip_tokens_per_second:

@@ -12,6 +12,8 @@ from setun.firmware.models.decoding import StreamDecoder
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.talk.session import Result, prompt_ids
 
+_ENDED = (Reason.COUNT, Reason.STOPPED, Reason.END_OF_TEXT)
+
 
 class Conversation:
     """What a context of the chip has read and said; begins with an empty state.
@@ -77,7 +79,8 @@ class Conversation:
             client.prompt(part, self.context)
             self._read += part
         decoder = StreamDecoder(self._tokenizer, self._read) if self._tokenizer else None
-        for token in self.chip.generate(count, sampling, self.context, self._obey):
+        ends = sampling.ends(self.image)
+        for token in self.chip.generate(count, sampling, self.context, self._obey, ends):
             result.tokens.append(token)
             self._read.append(token)
             result.tokens_per_second = len(result.tokens) / max(time.monotonic() - started, 1e-9)
@@ -97,13 +100,14 @@ class Conversation:
 
     def _conclude(self, result: Result) -> None:
         done = self.chip.client.last_done
-        if done is None or done.reason not in (Reason.COUNT, Reason.STOPPED):
+        if done is None or done.reason not in _ENDED:
             raise SetunError(
                 "generation",
-                "must end by its count or a stop",
+                "must end by its count, its text's end or a stop",
                 done.why if done else "none",
                 f"setun load M --port {self.chip.port} loads the model again",
             )
+        result.reason = Reason(done.reason).name.lower()
         if result.tokens and done.cycles:
             result.cycles_per_token = done.cycles / len(result.tokens)
             result.chip_tokens_per_second = self.chip.config.clock_hz / result.cycles_per_token

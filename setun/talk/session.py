@@ -8,6 +8,7 @@ from typing import Any
 from setun.backends import Backend, GoldenBackend, Sampling
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
+from setun.firmware.link.messages import Reason
 from setun.firmware.models.decoding import StreamDecoder
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
@@ -17,6 +18,7 @@ from setun.firmware.numerics.options import Numerics
 class Result:
     """What a run gave; the keys of `run --json`.
 
+    reason is why it ended: "count", "end_of_text", or "stopped" by who asked.
     tokens_per_second is wall-clock; cycles_per_token and chip_tokens_per_second are the chip's
     own, None where there is no clock.
     """
@@ -27,6 +29,7 @@ class Result:
     tokens_per_second: float = 0.0
     chip_tokens_per_second: float | None = None
     golden_match: bool | None = None
+    reason: str = "stopped"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready contents."""
@@ -101,6 +104,8 @@ def stream(
     if decoder is not None and (rest := decoder.flush()):
         result.text += rest
         yield rest
+    ended = bool(result.tokens) and result.tokens[-1] in sampling.ends(image)
+    result.reason = (Reason.END_OF_TEXT if ended else Reason.COUNT).name.lower()
     result.cycles_per_token = backend.cycles_per_token
     if backend.clock_hz and backend.cycles_per_token:
         result.chip_tokens_per_second = backend.clock_hz / backend.cycles_per_token
