@@ -20,9 +20,12 @@ class CoreKind:
     -------
     name
         Of the core in tables.
+    ends
+        Tokens that the core can know as ends of a text.
     """
 
     name: str
+    ends: int
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse what the core has no units for: SetunError."""
@@ -37,6 +40,7 @@ class ParallelKind(CoreKind):
     """Units side by side, `lanes` elements wide: `setun.hw.core`."""
 
     name = "parallel"
+    ends = 4
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse sizes that are no powers of two."""
@@ -54,6 +58,7 @@ class SmallKind(CoreKind):
     """One number after the other, for the smallest FPGAs: `setun.hw.small`."""
 
     name = "small"
+    ends = 1  # an FPGA of its size is full
     rows = 10  # two bytes of trits
 
     def check(self, config: "ChipConfig") -> None:

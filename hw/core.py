@@ -26,7 +26,12 @@ from setun.hw.vector.sink import Sink
 
 def ties(config: ChipConfig) -> Ties:
     """How the core is tied to the link."""
-    return Ties(counters=len(COUNTERS), contexts=config.contexts, terminal=bool(config.terminal))
+    return Ties(
+        counters=len(COUNTERS),
+        contexts=config.contexts,
+        terminal=bool(config.terminal),
+        ends=config.core.ends,
+    )
 
 
 class Core(wiring.Component):
@@ -102,6 +107,7 @@ class Core(wiring.Component):
             "prompt",
             "prompt_space",
             "generate",
+            "end_tokens",
             "stop",
             "reset_state",
             "token",

@@ -7,7 +7,8 @@ words       hold
 =========== ==================================================================
 0 … 255     the token of that byte
 256 … 511   the byte of that token
-512 … 522   the payload of the GENERATE that answers a line, as on the wire
+512 … 519   the tokens that end a text, two bytes each; a core that knows fewer has the last ones
+520 … 530   behind them on the wire, the rest of the GENERATE that answers a line
 =========== ==================================================================
 
 A chip whose words are all 0 has no model that a terminal could talk to.
@@ -18,16 +19,21 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.core_kinds import CORES
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import seed_state
 
-TOKENS, BYTES, SETTINGS = 0, 256, 512  # where each part begins
+TOKENS, BYTES, ENDS = 0, 256, 512  # where each part begins
 PRESENT = 0x100
 REQUEST = struct.Struct("<HBII")  # count, greedy, 1/T in the vector format, seed
+TOKEN = struct.Struct("<H")
+MAX_ENDS = max(core.ends for core in CORES.values())
+SETTINGS = ENDS + MAX_ENDS * TOKEN.size
 WORDS = SETTINGS + REQUEST.size
+NO_TOKEN = 0xFFFF  # of no model that a terminal can talk to
 ASCII = 128
 # At 0.8 the demo model writes whole scenes and seldom misspells; 240 characters are some six lines.
 COUNT, TEMPERATURE, SEED = 240, 0.8, 1
@@ -62,7 +68,7 @@ def alphabet(image: Image) -> dict[int, int] | None:
 def settings(
     fmt: Format, *, count: int = COUNT, temperature: float = TEMPERATURE, seed: int = SEED
 ) -> bytes:
-    """Payload of the GENERATE of an answer; temperature 0 is greedy."""
+    """What follows the tokens in the GENERATE of an answer; temperature 0 is greedy."""
     inverse = int(fmt.to_bits(1.0 / temperature)[0]) if temperature else 0
     return REQUEST.pack(count, not temperature, inverse, seed_state(seed))
 
@@ -87,5 +93,6 @@ def text_words(image: Image, fmt: Format, request: bytes | None = None) -> NDArr
         words[TOKENS + byte] = PRESENT | token
         words[BYTES + token] = PRESENT | byte
     payload = settings(fmt) if request is None else request
-    words[SETTINGS:] = np.frombuffer(payload, np.uint8)
+    ends = [*image.end_tokens, *MAX_ENDS * [NO_TOKEN]][:MAX_ENDS]
+    words[ENDS:] = np.frombuffer(b"".join(map(TOKEN.pack, ends[::-1])) + payload, np.uint8)
     return words

@@ -54,6 +54,8 @@ class ChipClient:
     ----------
     last_done
         End report of the latest finished generation.
+    knows_ends
+        Whether the chip takes tokens that end a text; found out when some are given.
     transport
         Counters of resent and refused frames.
 
@@ -67,6 +69,7 @@ class ChipClient:
     ) -> None:
         self.transport = Transport(port, timeout, retries)
         self.last_done: Done | None = None
+        self.knows_ends = True
         self._timeout = timeout
         self._patience = patience
 
@@ -175,6 +178,7 @@ class ChipClient:
         seed: int,
         context: int = 0,
         waiting: Callable[[], None] = lambda: None,
+        ends: Sequence[int] = (),
     ) -> Iterator[int]:
         """Start a generation at once; the iterator gives tokens as they come, until DONE.
 
@@ -195,6 +199,9 @@ class ChipClient:
             Whose state goes on, 0–3.
         waiting
             Called every tenth of a second and more often while a token is awaited; may `stop`.
+        ends
+            Tokens that end the text, none or as many as the chip's core knows. A chip of before
+            knows none: `knows_ends` is false then, and the generation goes on behind them.
         """
         limits = {
             "count": (count, 1, 0xFFFF),
@@ -206,10 +213,17 @@ class ChipClient:
                 raise SetunError(name, f"from {low} to {high}", value)
         payload = struct.pack("<HBII", count, int(greedy), inv_temperature_bits, seed)
         command = _of(Command.GENERATE, context)
+        known = struct.pack(f"<{len(ends)}H", *ends)
         # A queue of its own: an iterator left over from before must not take these events.
         events: deque[Frame] = deque()
         self.transport.events[context] = events
-        data = self._command(command, payload)
+        if known and self.knows_ends:
+            try:
+                data = self._command(command, known + payload)
+            except BadArgument:
+                self.knows_ends = False
+        if not (known and self.knows_ends):
+            data = self._command(command, payload)
         return self._tokens(_sized(Command.GENERATE, data, 1)[0], context, events, waiting)
 
     def stop(self, context: int = 0) -> None:
@@ -329,10 +343,15 @@ def _name(command: int) -> str:
     return Command(command & ~CONTEXT).name
 
 
+class BadArgument(SetunError):
+    """The chip does not know such a payload."""
+
+
 def _check_status(command: int, status: int) -> None:
     if status != Status.OK:
         known = status in list(Status)
-        raise SetunError(
+        kind = BadArgument if status == Status.BAD_ARGUMENT else SetunError
+        raise kind(
             f"{_name(command)} command",
             "accepted by the chip",
             Status(status).name.lower().replace("_", " ") if known else f"status {status}",

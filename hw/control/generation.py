@@ -42,6 +42,8 @@ class Contexts:
         A pass with its token met an unknown operation.
     active, begun, stopping
         A generation is under way; its cycles count; it is to end.
+    heeds, ended
+        It ends with the text; the text has ended.
     has_next, next_token
         A sampled token is to be fed, and which.
     left, tokens, cycles
@@ -55,6 +57,7 @@ class Contexts:
         self.fresh, self.fed = registers("fresh", init=1), registers("fed")
         self.faulty = registers("faulty")
         self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
+        self.heeds, self.ended = registers("heeds"), registers("ended")
         self.has_next, self.next_token = registers("has_next"), registers("next_token", TOKEN_BITS)
         self.left, self.tokens = registers("left", 16), registers("tokens", 16)
         self.cycles = registers("cycles", 32)
@@ -68,7 +71,7 @@ class Generation(wiring.Component):
 
     Members
     -------
-    context, prompt, prompt_space, generate, stop, reset_state, token, done
+    context, prompt, prompt_space, generate, end_tokens, stop, reset_state, token, done
         The core's side of the link.
     running, generating, occupied
         Likewise: the core works; a generation of `context` is under way; `context` works.
@@ -99,6 +102,7 @@ class Generation(wiring.Component):
                 "prompt": In(stream.Signature(16)),
                 "prompt_space": Out(8),
                 "generate": In(stream.Signature(GENERATE)),
+                "end_tokens": In(TOKEN_BITS * config.core.ends),
                 "stop": In(1),
                 "reset_state": In(1),
                 "token": Out(stream.Signature(TOKEN)),
@@ -144,7 +148,7 @@ class Generation(wiring.Component):
         has_next, waiting = c.has_next[at], waits[at]
         take = has_next | readable[at]
         wanted = c.active[at] & ~waiting & ~has_next
-        over = c.faulty[at] | ~c.fed[at] | c.stopping[at] | (c.left[at] == 0)
+        over = c.faulty[at] | ~c.fed[at] | c.stopping[at] | c.ended[at] | (c.left[at] == 0)
         m.d.comb += seat.eq(taken)
         given_up = Signal()  # the last pass was
         with m.If(self.sampled):
@@ -223,9 +227,13 @@ class Generation(wiring.Component):
                     m.next = "HUNG"
             with m.State("EMIT"):
                 whose = self.seating.seats[seat].context
+                sample, known = self.sampled_token[seat], self.end_tokens
+                ends = range(len(known) // TOKEN_BITS)
+                last_one = Cat(known.word_select(k, TOKEN_BITS) == sample for k in ends).any()
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     m.d.sync += [
+                        c.ended[whose].eq(last_one & c.heeds[whose]),
                         c.has_next[whose].eq(1),
                         c.next_token[whose].eq(self.sampled_token[seat]),
                         c.left[whose].eq(c.left[whose] - 1),
@@ -256,7 +264,11 @@ class Generation(wiring.Component):
                     Mux(
                         ~c.fed[at],
                         Reason.NO_PROMPT,
-                        Mux(c.left[at] == 0, Reason.COUNT, Reason.STOPPED),
+                        Mux(
+                            c.ended[at],
+                            Reason.END_OF_TEXT,
+                            Mux(c.left[at] == 0, Reason.COUNT, Reason.STOPPED),
+                        ),
                     ),
                 )
             ),
@@ -305,6 +317,8 @@ class Generation(wiring.Component):
                 c.tokens[here].eq(0),
                 c.cycles[here].eq(0),
                 c.stopping[here].eq(0),
+                c.heeds[here].eq(request.ends),
+                c.ended[here].eq(0),
                 c.active[here].eq(1),
             ]
         with m.If(self.stop & c.active[here]):

@@ -11,6 +11,7 @@ from setun.firmware.link.messages import (
     Command,
     Status,
 )
+from setun.hw.link.request import REQUEST_BYTES, request_bytes
 
 
 class CommandCheck(wiring.Component):
@@ -18,7 +19,7 @@ class CommandCheck(wiring.Component):
 
     Parameters
     ----------
-    contexts
+    contexts, ends
         Of the core.
 
     Members
@@ -35,8 +36,8 @@ class CommandCheck(wiring.Component):
     Latency: 0 (combinational).
     """
 
-    def __init__(self, contexts: int = 1) -> None:
-        self.contexts = contexts
+    def __init__(self, contexts: int, ends: int) -> None:
+        self.contexts, self.ends = contexts, ends
         super().__init__(
             {
                 "kind": In(8),
@@ -57,6 +58,7 @@ class CommandCheck(wiring.Component):
         no_room = length[1:] > self.prompt_space
         whole_words = (length[:2] == 1) & (length > 5) & (length <= 5 + 4 * MAX_WORDS)
         tokens = ~length[0] & (length != 0) & (length <= 2 * MAX_PROMPT_TOKENS)
+        asked = (length == REQUEST_BYTES) | (length == request_bytes(self.ends))
         never = Const(0)
         rules = {
             Command.INFO: (length == 0, never),
@@ -65,7 +67,7 @@ class CommandCheck(wiring.Component):
             Command.CRC: (length == 9, working),
             Command.RESET: (length == 0, self.occupied),
             Command.PROMPT: (tokens, self.generating | no_room),
-            Command.GENERATE: (length == 11, self.generating),
+            Command.GENERATE: (asked, self.generating),
             Command.STOP: (length == 0, never),
             Command.COUNTERS: (length == 0, never),
         }

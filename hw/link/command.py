@@ -26,7 +26,7 @@ class CommandProcessor(wiring.Component):
         Bytes of the INFO record in the receiver's memory.
     counters
         Number of 32-bit counters.
-    contexts
+    contexts, ends
         Of the core.
 
     Members
@@ -42,10 +42,10 @@ class CommandProcessor(wiring.Component):
     5 cycles per word written, 7 per word read or summed, on a bus that answers in 1 cycle.
     """
 
-    def __init__(self, info_length: int, counters: int, contexts: int = 1) -> None:
+    def __init__(self, info_length: int, counters: int, contexts: int, ends: int) -> None:
         self.info_length = info_length
         self.counter_count = counters
-        self.contexts = contexts
+        self.contexts, self.ends = contexts, ends
         super().__init__(
             {
                 "head": In(10),
@@ -54,15 +54,15 @@ class CommandProcessor(wiring.Component):
                 "byte": In(8),
                 "error": In(stream.Signature(8)),
                 "o": Out(stream.Signature(ENCODER_INPUT)),
-                **frame_members(counters),
+                **frame_members(counters, ends),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.crc = crc = Crc32()
-        m.submodules.check = check = CommandCheck(self.contexts)
-        m.submodules.request = request = GenerateRequest()
+        m.submodules.check = check = CommandCheck(self.contexts, self.ends)
+        m.submodules.request = request = GenerateRequest(self.ends)
         m.submodules.word = word = ReplyWord(self.counter_count)
         r = Registers(self.contexts)
         repeated = Signal()
@@ -80,7 +80,7 @@ class CommandProcessor(wiring.Component):
         ]
         with m.FSM():
             self._idle(m, r, crc)
-            self._header(m, r, check, repeated)
+            self._header(m, r, check, request, repeated)
             self._memory(m, r, crc)
             self._context(m, r, request)
             reply_states(m, r, crc, self, info=self.info_length, counters=self.counter_count)
@@ -137,6 +137,8 @@ class CommandProcessor(wiring.Component):
             self.prompt.payload.eq(r.shift[16:]),
             self.context.eq(r.kind[4:6]),
             request.byte.eq(self.byte),
+            request.left.eq(r.left),
+            self.end_tokens.eq(request.end_tokens),
         ]
         wiring.connect(m, wiring.flipped(self.generate), request.generate)
 
@@ -164,7 +166,14 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += r.kind.eq(Event.TOKEN | (whose << 4))
                     m.d.sync += r.seq.eq(r.event_numbers[whose])
 
-    def _header(self, m: Module, r: Registers, check: CommandCheck, repeated: Value) -> None:
+    def _header(
+        self,
+        m: Module,
+        r: Registers,
+        check: CommandCheck,
+        request: GenerateRequest,
+        repeated: Value,
+    ) -> None:
         """Length, type and number of a command; whether it is obeyed."""
         with m.State("LENGTH"):
             m.d.comb += r.step.eq(1)
@@ -196,6 +205,7 @@ class CommandProcessor(wiring.Component):
                 with m.Case(Command.PROMPT):
                     m.next = "TOKEN"
                 with m.Case(Command.GENERATE):
+                    m.d.comb += request.begin.eq(1)
                     m.next = "REQUEST"
                 with m.Case(Command.RESET):
                     m.d.comb += self.reset_state.eq(1)

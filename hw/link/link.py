@@ -41,10 +41,12 @@ class Link(wiring.Component):
         Prompt tokens for the context's queue.
     prompt_space : In(8)
         Free entries of that queue now. A PROMPT with more tokens is refused whole.
-    generate : Out(stream of {count: 16, greedy: 1, inv_temperature: 32, seed: 32})
+    generate : Out(stream of {count: 16, greedy: 1, inv_temperature: 32, seed: 32, ends: 1})
         One request, which the core takes at once and begins when the queued prompt is consumed.
         No second one comes before the context's `done`; of one context, the payload stays until
-        then.
+        then. With `ends`, a token of `end_tokens` is its last.
+    end_tokens : Out(16 per token)
+        Tokens that end a text: those of the latest request that had some.
     stop : Out(1)
         Strobe: end the generation, if there is one.
     reset_state : Out(1)
@@ -83,7 +85,7 @@ class Link(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.frames = frames = FrameReceiver(self.config_info, self.ties.terminal)
         m.submodules.processor = processor = CommandProcessor(
-            len(self.config_info), self.ties.counters, self.ties.contexts
+            len(self.config_info), self.ties.counters, self.ties.contexts, self.ties.ends
         )
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
@@ -114,6 +116,7 @@ class Link(wiring.Component):
             processor.counters.eq(self.counters),
             self.stop.eq(processor.stop),
             self.reset_state.eq(processor.reset_state),
+            self.end_tokens.eq(processor.end_tokens),
         ]
         return m
 
@@ -129,7 +132,9 @@ class Link(wiring.Component):
         """The wire between two: frames, and the terminal, which makes frames of its own."""
         m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.ties.shared)
         typing = sharing.typing
-        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal(self.ties.shared))
+        m.submodules.terminal = terminal = ResetInserter(~typing)(
+            Terminal(self.ties.ends, self.ties.shared)
+        )
         wiring.connect(m, receiver.o, sharing.i)
         wiring.connect(m, sharing.frames, frames.i)
         wiring.connect(m, sharing.key, terminal.key)

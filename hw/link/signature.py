@@ -6,9 +6,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.link.messages import MAX_CONTEXTS
+from setun.firmware.program.isa import TOKEN_BITS
 
 BUS_REQUEST = data.StructLayout({"write": 1, "space": 3, "address": 32, "data": 32})
-GENERATE = data.StructLayout({"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32})
+GENERATE = data.StructLayout(
+    {"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32, "ends": 1}
+)
 TOKEN = data.StructLayout({"token": 16, "context": 2})
 DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32, "context": 2})
 
@@ -25,11 +28,14 @@ class Ties:
         Conversations, ≤ 4.
     terminal
         Whether a person at a terminal may take the host's place.
+    ends
+        Tokens that the core can know as ends of a text.
     shared
         Whether others read the memory of the space TEXT too: its words come on request, and the
         core tells the link when a time has passed, see `setun.hw.link.sharing.LineSharing`.
     """
 
+    ends: int
     counters: int = 0
     contexts: int = 1
     terminal: bool = False
@@ -56,10 +62,10 @@ def core_members(ties: Ties) -> dict[str, wiring.Member]:
     members = text_members(ties.shared) if ties.terminal else {}
     if ties.terminal and ties.shared:
         members["strobe"] = In(1)
-    return {**members, **frame_members(ties.counters)}
+    return {**members, **frame_members(ties.counters, ties.ends)}
 
 
-def frame_members(counters: int) -> dict[str, wiring.Member]:
+def frame_members(counters: int, ends: int) -> dict[str, wiring.Member]:
     """Members of `core_members` that commands and events go through."""
     return {
         "bus_req": Out(stream.Signature(BUS_REQUEST)),
@@ -68,6 +74,7 @@ def frame_members(counters: int) -> dict[str, wiring.Member]:
         "prompt": Out(stream.Signature(16)),
         "prompt_space": In(8),
         "generate": Out(stream.Signature(GENERATE)),
+        "end_tokens": Out(TOKEN_BITS * ends),
         "stop": Out(1),
         "reset_state": Out(1),
         "token": In(stream.Signature(TOKEN)),

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.image.terminal_tables import BYTES, REQUEST, SETTINGS
+from setun.firmware.image.terminal_tables import BYTES, WORDS
 from setun.firmware.link.messages import (
     MAX_PROMPT_TOKENS,
     REPLY,
@@ -15,6 +15,7 @@ from setun.firmware.link.messages import (
 )
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.receive import typing_members
+from setun.hw.link.request import request_bytes
 from setun.hw.link.sharing import BACKSPACE, CR, LF
 from setun.hw.link.signature import text_members
 
@@ -40,6 +41,8 @@ class Terminal(wiring.Component):
 
     Parameters
     ----------
+    ends
+        Tokens of a request that end a text.
     shared
         Words of the space TEXT come when its memory has time.
 
@@ -57,8 +60,8 @@ class Terminal(wiring.Component):
         See `setun.firmware.image.terminal_tables` and `setun.hw.link.signature.text_members`.
     """
 
-    def __init__(self, shared: bool = False) -> None:
-        self.shared = shared
+    def __init__(self, ends: int, shared: bool = False) -> None:
+        self.ends, self.shared = ends, shared
         members = {name: member.flip() for name, member in typing_members().items()}
         del members["typing"]
         super().__init__(
@@ -80,7 +83,8 @@ class Terminal(wiring.Component):
         answers = Signal(8)
         command = Signal(Command)
         wait = Signal(range(LOOKUP), init=LOOKUP - 1)
-        left = Signal(4)  # of the bytes that are pushed in a row
+        length = request_bytes(self.ends)
+        left = Signal(range(length))  # of the bytes that are pushed in a row
         char, word = Signal(8), Signal(9)  # the key or token that is looked up; what was found
         out, outs = Signal(24), Signal(2)
         is_newline, present, finish = Signal(), Signal(), Signal()
@@ -187,8 +191,8 @@ class Terminal(wiring.Component):
                 with m.If(command == Command.PROMPT):
                     m.next = "TOKEN"
                 with m.Elif(command == Command.GENERATE):
-                    m.d.sync += left.eq(REQUEST.size - 1)
-                    look(SETTINGS)
+                    m.d.sync += left.eq(length - 1)
+                    look(WORDS - length)
                     m.next = "SETTING"
             with m.State("TOKEN"):
                 m.d.comb += [typed.valid.eq(1), typed.token.data.eq(word[:8])]
@@ -258,7 +262,8 @@ class Terminal(wiring.Component):
                 m.d.sync += kind.eq(item.data)
             with m.If(position == 2), m.Switch(kind):
                 with m.Case(Event.DONE):
-                    m.d.sync += [over.eq(1), refused.eq(item.data >= Reason.NO_PROMPT)]
+                    told = item.data == Reason.END_OF_TEXT
+                    m.d.sync += [over.eq(1), refused.eq((item.data >= Reason.NO_PROMPT) & ~told)]
                 with m.Case(REPLY | Command.PROMPT, REPLY | Command.GENERATE):
                     with m.If(item.data != Status.OK):
                         m.d.sync += [over.eq(1), refused.eq(1)]

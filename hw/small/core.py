@@ -37,7 +37,7 @@ TEXT_BITS = TEXT.bit_length() - 1
 
 def ties(config: ChipConfig) -> Ties:
     """How the core is tied to the link."""
-    return Ties(terminal=bool(config.terminal), shared=True)
+    return Ties(terminal=bool(config.terminal), ends=config.core.ends, shared=True)
 
 
 def contents(config: ChipConfig, layout: MemoryLayout | None) -> dict[str, Contents]:
@@ -129,6 +129,7 @@ class SmallCore(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(generation, name))
         word, request = control.word, self.generate.payload
         m.d.comb += [
+            generation.end_tokens.eq(self.end_tokens),
             generation.stop.eq(self.stop),
             generation.reset_state.eq(self.reset_state),
             self.prompt_space.eq(generation.prompt_space),

@@ -1,6 +1,6 @@
 """One conversation of the small core: prompt tokens in, sampled tokens out, a pass for each."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -75,7 +75,8 @@ class SmallGeneration(wiring.Component):
 
     Members
     -------
-    prompt, prompt_space, generate, stop, reset_state, token, done, running, generating, occupied
+    prompt, prompt_space, generate, end_tokens, stop, reset_state, token, done, running, generating,
+    occupied
         The core's side of the link. What `generate` shows is looked at until `done` is taken.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
@@ -101,6 +102,7 @@ class SmallGeneration(wiring.Component):
                 "prompt": In(stream.Signature(16)),
                 "prompt_space": Out(8),
                 "generate": In(stream.Signature(GENERATE)),
+                "end_tokens": In(TOKEN_BITS * config.core.ends),
                 "stop": In(1),
                 "reset_state": In(1),
                 "token": Out(stream.Signature(TOKEN)),
@@ -133,7 +135,10 @@ class SmallGeneration(wiring.Component):
         fed, faulty, active, begun, stopping = (
             Signal(name=name) for name in ("fed", "faulty", "active", "begun", "stopping")
         )
-        has_next, sampled, complete = Signal(), Signal(), Signal()
+        has_next, sampled, complete, ended = Signal(), Signal(), Signal(), Signal()
+        known = self.end_tokens
+        ends = range(len(known) // TOKEN_BITS)
+        last_one = Cat(known.word_select(k, TOKEN_BITS) == self.sampled_token for k in ends).any()
         tokens, cycles = Signal(16), Signal(32)
         m.d.comb += [
             self.prompt_space.eq(prompts.space),
@@ -150,14 +155,22 @@ class SmallGeneration(wiring.Component):
                 Mux(
                     faulty,
                     Reason.FAULT,
-                    Mux(~fed, Reason.NO_PROMPT, Mux(complete, Reason.COUNT, Reason.STOPPED)),
+                    Mux(
+                        ~fed,
+                        Reason.NO_PROMPT,
+                        Mux(
+                            ended,
+                            Reason.END_OF_TEXT,
+                            Mux(complete, Reason.COUNT, Reason.STOPPED),
+                        ),
+                    ),
                 )
             ),
         ]
         with m.If(begun & ~self.token.valid & ~self.done.valid):
             m.d.sync += cycles.eq(cycles + 1)
         with m.If(self.load_seed):
-            m.d.sync += [active.eq(1), stopping.eq(0), tokens.eq(0), cycles.eq(0)]
+            m.d.sync += [active.eq(1), stopping.eq(0), ended.eq(0), tokens.eq(0), cycles.eq(0)]
         with m.Elif(self.stop):
             m.d.sync += stopping.eq(1)
         with m.If(self.sampled):
@@ -171,7 +184,7 @@ class SmallGeneration(wiring.Component):
                     m.next = "FEEDING"
                 with m.Elif(active & ~prompts.waiting):
                     m.d.sync += begun.eq(1)
-                    with m.If(faulty | ~fed | stopping | complete):
+                    with m.If(faulty | ~fed | stopping | ended | complete):
                         m.next = "DONE"
                     with m.Else():
                         m.d.comb += self.run_head.eq(1)
@@ -193,6 +206,7 @@ class SmallGeneration(wiring.Component):
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     m.d.sync += [has_next.eq(1), tokens.eq(tokens + 1)]
+                    m.d.sync += ended.eq(last_one & request.ends)
                     m.next = "CHOOSE"
             with m.State("HUNG"):
                 m.d.comb += self.give_up.eq(1)

@@ -72,15 +72,19 @@ class ConnectedChip:
     ) -> Iterator[int]:
         """Begin a generation at once; the tokens as they come. `waiting` as in `ChipClient`.
 
-        A token of `ends` is the last one; the client's `last_done` says so.
+        A token of `ends` is the last one; the client's `last_done` says so. The chip ends there
+        itself, but for tokens that its core has no place for.
         """
         check_count(count)
         check_context(context, self.config.contexts)
         inverse = sampling.inverse_temperature
         bits = 0 if inverse is None else int(self.config.vector.to_bits(inverse)[0])
         seed = functions.seed_state(sampling.seed)
-        tokens = self.client.generate(count, inverse is None, bits, seed, context, waiting)
-        return self._whole(tokens, context, frozenset(ends))
+        places = self.config.core.ends
+        told = [*ends, *places * list(ends[-1:])][:places]
+        tokens = self.client.generate(count, inverse is None, bits, seed, context, waiting, told)
+        known = told if self.client.knows_ends else ()
+        return self._whole(tokens, context, frozenset(ends).difference(known))
 
     def _whole(self, tokens: Iterator[int], context: int, ends: Set[int]) -> Iterator[int]:
         finished = False

@@ -60,7 +60,7 @@ def test_which_tokens_end_a_text(files: dict[str, Any], found: tuple[int, ...]) 
 
 @pytest.mark.parametrize("wrong", ["</s>", 2.0, True, [2, "x"], {"id": 2}])
 def test_what_is_no_id_is_refused(wrong: object) -> None:
-    with pytest.raises(SetunError, match=r"config\.json eos_token_id: must be a token id or a list"):
+    with pytest.raises(SetunError, match=r"config\.json eos_token_id: must be a token id or"):
         ends(config=wrong)
     with pytest.raises(SetunError, match=r"generation_config\.json eos_token_id: must be"):
         ends(generation=wrong)

@@ -1,6 +1,8 @@
 """Backends: the same tokens everywhere, models swapped over the link, broken loads and ports."""
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, lay_out, requirements
 from setun.firmware.link import identity
-from setun.firmware.link.messages import MAX_INFO
+from setun.firmware.link.messages import MAX_INFO, Reason
 from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.program.isa import WORDS
 from setun.hw.emit.resources import block_ram, check_block_ram
@@ -71,6 +73,27 @@ def test_chip_equals_golden_state_included(
         assert tokens(chip, prompt, 12, sampling) == tokens(golden, prompt, 12, sampling)
         assert np.array_equal(chip.state(), golden.model.state)
     assert chip.cycles_per_token and chip.cycles_per_token > 0
+
+
+def test_a_text_ends_on_the_chip_too(images: dict[str, Image], config: ChipConfig) -> None:
+    """Its state has read no token behind the end; of five ends the core knows four."""
+    prompt = [40, 41]
+    said = tokens(GoldenBackend(images["a"], NUMERICS), prompt, 12, Sampling(ignore_eos=True))
+    end = next(token for token in said[2:] if token not in said[:2])
+    with contextlib.closing(SimulatedBackend(images["a"], config)) as chip:
+        for ends in ((end,), (250, 251, 252, 253, end)):
+            image = replace(images["a"], end_tokens=ends)
+            chip._serial._image = image
+            golden = GoldenBackend(image, NUMERICS)
+            expected = tokens(golden, prompt, 12, Sampling())
+            assert expected == said[: said.index(end) + 1]
+            assert tokens(chip, prompt, 12, Sampling()) == expected
+            done = chip._serial.client.last_done
+            assert done is not None and done.reason == Reason.END_OF_TEXT
+            assert done.tokens == len(expected) and chip._serial.client.knows_ends
+            if len(ends) == 1:
+                assert np.array_equal(chip.state(), golden.model.state)
+            assert tokens(chip, prompt, 12, Sampling(ignore_eos=True)) == said
 
 
 def test_contexts_apart_and_a_host_that_went_away(

@@ -66,7 +66,7 @@ class GoldenScreen:
     def __init__(self, image: Image, config: ChipConfig) -> None:
         self.image, self.config = image, config
         words = text.text_words(image, config.vector)
-        self.tokens, self.bytes = words[: text.BYTES], words[text.BYTES : text.SETTINGS]
+        self.tokens, self.bytes = words[: text.BYTES], words[text.BYTES : text.ENDS]
         payload = words[text.SETTINGS :].astype(np.uint8).tobytes()
         self.count, self.greedy, _, self.seed = text.REQUEST.unpack(payload)
         self.answers = 0

@@ -96,6 +96,15 @@ def test_blank_chip_is_loaded_over_the_link() -> None:
                 client.write(space, 7, marks)
                 np.testing.assert_array_equal(client.read(space, 7, 5), marks)
             chips.check_generation(client, MODEL, small, 4, None)
+            client.reset()
+            client.prompt(chips.tokens_of(MODEL, 2))
+            said = list(client.generate(4, True, 0, 1))
+            client.reset()
+            client.prompt(chips.tokens_of(MODEL, 2))
+            ended = list(client.generate(4, True, 0, 1, ends=[said[1]]))
+            assert ended == said[: said.index(said[1]) + 1]
+            assert client.last_done.reason == Reason.END_OF_TEXT
+            assert list(client.generate(4 - len(ended), True, 0, 1)) == said[len(ended) :]
         finally:
             port.close()
 

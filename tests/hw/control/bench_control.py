@@ -182,6 +182,7 @@ def begin(dut: Any, program: Sequence[Instruction] | None = None, wire: float = 
         "sampled_token",
         "stored",
         "context",
+        "end_tokens",
         "program_data",
     ):
         getattr(dut, port).value = 0
@@ -321,6 +322,42 @@ async def stop(dut: Any) -> None:
     await world.strobe("stop", where)
     await world.ask(2, where)
     assert (await world.finish(where))["reason"] == Reason.COUNT
+
+
+@cocotb.test()
+async def end_of_text(dut: Any) -> None:
+    """A token that ends the text is the last, and has been fed; who asked for none goes on."""
+    await context.start(dut)
+    world = begin(dut)
+    where, other = some_context(world, "end_of_text"), world.config.contexts - 1
+    for place, last in enumerate((3, 2 * 3, 10, 13)):  # the units sample 1, 2, 3 …
+        before = world.next_token
+        known = [0xFFFF] * 4
+        known[place] = before + last
+        dut.end_tokens.value = sum(token << (16 * k) for k, token in enumerate(known))
+        await world.prompt([9], where)
+        # The last one that the count allows, too; and not another, whatever is known.
+        await world.ask(last if place == 1 else 60_000, where, ends=1)
+        done = await world.finish(where)
+        assert (done["reason"], done["tokens"]) == (Reason.END_OF_TEXT, last), (place, done)
+        await world.quiet()
+        assert world.next_token == before + last
+        dut.end_tokens.value = before + last + 1
+        await world.ask(2, where)
+        done = await world.finish(where)
+        assert (done["reason"], done["tokens"]) == (Reason.COUNT, 2), (place, done)
+    await world.quiet()
+    assert world.seen.bodies == 4 + len(world.seen.tokens(where))
+    if other != where:
+        # Two at once: the one ends, the other goes on to its count.
+        dut.end_tokens.value = sum((world.next_token + k) << (16 * (k - 1)) for k in (1, 2, 3, 4))
+        await world.prompt([1], where)
+        await world.prompt([1], other)
+        await world.ask(20, where, ends=1)
+        await world.ask(20, other)
+        ended, whole = await world.finish(where), await world.finish(other)
+        assert (ended["reason"], whole["reason"]) == (Reason.END_OF_TEXT, Reason.COUNT)
+        assert ended["tokens"] < 4 and whole["tokens"] == 20
 
 
 @cocotb.test()

@@ -236,8 +236,16 @@ class World:
         self._address(where)
         await self.prompts.send(tokens)
 
-    async def ask(self, count: int, where: int = 0, greedy: int = 1, seed: int = 77) -> None:
-        asked = {"count": count, "greedy": greedy, "inv_temperature": 0x155 + where, "seed": seed}
+    async def ask(
+        self, count: int, where: int = 0, greedy: int = 1, seed: int = 77, ends: int = 0
+    ) -> None:
+        asked = {
+            "count": count,
+            "greedy": greedy,
+            "inv_temperature": 0x155 + where,
+            "seed": seed,
+            "ends": ends,
+        }
         self._address(where)
         await self.generate.send([asked])
 

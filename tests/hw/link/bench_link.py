@@ -12,8 +12,8 @@ from cocotb.task import bridge
 from bench import context
 from hw.link.line import Line, SimulatedPort
 from hw.link.raw import Raw, begin
-from hw.link.toy import COUNTERS, INFO, QUEUE, ToyModel
-from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Status, encode_frame
+from hw.link.toy import COUNTERS, INFO, PLACES, QUEUE, ToyModel, ends_with
+from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Reason, Status, encode_frame
 from setun.firmware.link.frames import cobs_encode
 
 
@@ -43,6 +43,24 @@ async def client(dut: Any) -> None:
             assert list(chip.generate(*asked)) == model.generate(*asked)
             assert chip.last_done is not None and chip.last_done.reason == 0
             assert 20 <= chip.last_done.cycles
+        texts = set()
+        for _ in range(6):
+            asked = (30, False, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
+            ends = [int(t) for t in rng.integers(0, 1 << 16, PLACES)]
+            expected = model.generate(*asked, ends)
+            assert list(chip.generate(*asked, ends=ends)) == expected
+            whole = not any(ends_with(expected[-1], end) for end in ends)
+            assert chip.last_done.reason == (Reason.COUNT if whole else Reason.END_OF_TEXT)
+            assert chip.last_done.tokens == len(expected) and chip.knows_ends
+            texts.add(whole)
+            # The next one heeds none, though the chip still knows them.
+            assert list(chip.generate(*asked)) == model.generate(*asked)
+        assert False in texts
+        sampled = chip.counters()[3]
+        # A number of tokens that the chip has no room for: it goes on.
+        assert list(chip.generate(4, True, 0, 0, ends=[1])) == model.generate(4, True, 0, 0)
+        assert not chip.knows_ends
+        assert chip.counters()[3] == sampled + 4
         chip.reset()
         model.state = 0
         iterator = chip.generate(65535, True, 1, 2)
@@ -53,7 +71,7 @@ async def client(dut: Any) -> None:
         assert first + rest == expected
         assert chip.last_done.reason == 1 and chip.last_done.tokens == len(expected)
         counters = chip.counters()
-        assert counters == [1, 1, 200, 40 + len(expected), 3, 0]
+        assert counters == [1, 1, 200, 44 + sampled - 40 + len(expected), 16, 0]
         assert len(counters) == COUNTERS
 
     await bridge(session)()
@@ -134,6 +152,7 @@ async def statuses(dut: Any) -> None:
         (Command.PROMPT, b"abc"),
         (Command.PROMPT, bytes(130)),
         (Command.GENERATE, bytes(11)),
+        (Command.GENERATE, bytes(12) + b"\x01" + bytes(10)),
         (Command.GENERATE, b"\x01\x00\x02" + bytes(8)),
         (Command.GENERATE, b"\x01\x00\x01" + bytes(7)),
     ]

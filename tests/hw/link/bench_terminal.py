@@ -7,7 +7,7 @@ import cocotb
 
 from bench import context
 from hw.link.line import Line
-from hw.link.person import ENDS, Screen
+from hw.link.person import NEWLINES, Screen
 from hw.link.raw import Raw, begin
 from hw.link.toy import INFO, ToyModel
 from setun.firmware.link import Command, Event, Status, encode_frame
@@ -54,7 +54,7 @@ async def lines(dut: Any) -> None:
             keys += bytes((8,)) * (length + 5)
         if number == 0:
             keys[:0] = b"\r"
-        for byte in bytes(keys) + rng.choice(ENDS):
+        for byte in bytes(keys) + rng.choice(NEWLINES):
             expected = seen.key(byte)
             line.post(bytes((byte,)))
             await shows(line, expected)

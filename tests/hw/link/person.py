@@ -2,12 +2,23 @@
 
 import random
 
-from hw.link.toy import ToyModel
-from setun.firmware.image.terminal_tables import BYTES, PRESENT, REQUEST, SETTINGS, TOKENS, WORDS
+from hw.link.toy import PLACES, ToyModel
+from setun.firmware.image.terminal_tables import (
+    BYTES,
+    ENDS,
+    MAX_ENDS,
+    NO_TOKEN,
+    PRESENT,
+    REQUEST,
+    SETTINGS,
+    TOKEN,
+    TOKENS,
+    WORDS,
+)
 from setun.hw.link.terminal import LONGEST
 
 BELL, ERASE = b"\a", b"\b \b"
-ENDS = (b"\r", b"\n", b"\r\n")
+NEWLINES = (b"\r", b"\n", b"\r\n")
 
 
 def text_words(count: int, seed: int, *, whole: bool = False, newline: bool = True) -> list[int]:
@@ -25,6 +36,9 @@ def text_words(count: int, seed: int, *, whole: bool = False, newline: bool = Tr
         if typed or whole:
             words[BYTES + token] = PRESENT | (byte if typed or byte not in (0, 10) else 0x7E)
     words[SETTINGS:] = REQUEST.pack(count, 0, rng.randrange(1 << 18), rng.randrange(1 << 32))
+    unending = count == 0xFFFF
+    ends = [NO_TOKEN if unending else rng.randrange(NO_TOKEN) for _ in range(MAX_ENDS)]
+    words[ENDS:SETTINGS] = b"".join(map(TOKEN.pack, ends))
     return words
 
 
@@ -44,11 +58,12 @@ class Screen:
         byte = bytes((word & 0xFF,)) if word & PRESENT else b""
         return b"\r\n" if byte == b"\n" else byte
 
-    def request(self) -> tuple[int, bool, int, int]:
+    def request(self) -> tuple[int, bool, int, int, list[int]]:
         payload = bytearray(word & 0xFF for word in self.words[SETTINGS:])
+        known = bytes(word & 0xFF for word in self.words[SETTINGS - PLACES * TOKEN.size : SETTINGS])
         payload[-1] ^= self.answers & 0xFF
         count, greedy, inverse, seed = REQUEST.unpack(bytes(payload))
-        return count, bool(greedy), inverse, seed
+        return count, bool(greedy), inverse, seed, [end for (end,) in TOKEN.iter_unpack(known)]
 
     def answer(self, count: int | None = None) -> bytes:
         """The text of `count` tokens, as many as the settings say by default."""

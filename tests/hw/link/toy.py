@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from setun.firmware.image.terminal_tables import NO_TOKEN
+from setun.firmware.link.messages import Reason
 from setun.hw.link import Link
 from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import DONE, GENERATE, TOKEN, Ties
@@ -16,12 +18,22 @@ from setun.hw.small.pulse import Pulse
 INFO = bytes(range(1, 100)) + bytes(30)
 COUNTERS = 6
 QUEUE = 96
+PLACES = 3  # for tokens that end a text
 SPACES = 2
 WORDS = 512
 
 
 def rotate(state: int) -> int:
     return (state << 1 | state >> 15) & 0xFFFF
+
+
+def fold(bits: int) -> int:
+    return (bits ^ bits >> 5 ^ bits >> 10 ^ bits >> 15) & 31
+
+
+def ends_with(token: int, end: int) -> bool:
+    """Whether the toy takes `token` for one that ends a text: each 32nd, all bits count."""
+    return end != NO_TOKEN and fold(token) == fold(end)
 
 
 class ToyModel:
@@ -34,12 +46,21 @@ class ToyModel:
         for token in tokens:
             self.state = rotate(self.state) ^ token
 
-    def generate(self, count: int, greedy: bool, inv_temperature: int, seed: int) -> list[int]:
+    def generate(
+        self,
+        count: int,
+        greedy: bool,
+        inv_temperature: int,
+        seed: int,
+        ends: Sequence[int] = (),
+    ) -> list[int]:
         key = inv_temperature ^ inv_temperature >> 16 ^ seed ^ seed >> 16 ^ greedy
         tokens = []
         for index in range(count):
             self.state = rotate(self.state) ^ (key & 0xFFFF) ^ index
             tokens.append(self.state)
+            if any(ends_with(self.state, end) for end in ends):
+                break
         return tokens
 
 
@@ -56,6 +77,7 @@ class ToyContext(wiring.Component):
     prompt: In(stream.Signature(16))
     prompt_space: Out(8)
     generate: In(stream.Signature(GENERATE))
+    end_tokens: In(16 * PLACES)
     stop: In(1)
     reset_state: In(1)
     token: Out(stream.Signature(TOKEN))
@@ -74,7 +96,7 @@ class ToyContext(wiring.Component):
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=16, depth=QUEUE)
         state, index, key, left = Signal(16), Signal(16), Signal(16), Signal(16)
         cycles = Signal(32)
-        begun, stopped = Signal(), Signal()
+        begun, stopped, heeds, ended = Signal(), Signal(), Signal(), Signal()
         offered, finished = self.token.valid, self.done.valid
         turned = Cat(state[15], state[:15])
         takes = self.here & self.generate.valid
@@ -89,7 +111,7 @@ class ToyContext(wiring.Component):
             self.generate.ready.eq(~self.generating),
             self.token.payload.token.eq(state),
             self.token.payload.context.eq(self.context),
-            self.done.payload.reason.eq(stopped),
+            self.done.payload.reason.eq(Mux(ended, Reason.END_OF_TEXT, stopped)),
             self.done.payload.tokens.eq(index),
             self.done.payload.cycles.eq(cycles),
             self.done.payload.context.eq(self.context),
@@ -106,6 +128,8 @@ class ToyContext(wiring.Component):
             m.d.sync += [
                 self.generating.eq(1),
                 stopped.eq(0),
+                ended.eq(0),
+                heeds.eq(asked.ends),
                 cycles.eq(0),
                 index.eq(0),
                 left.eq(asked.count),
@@ -127,7 +151,9 @@ class ToyContext(wiring.Component):
             with m.If(offered):
                 with m.If(self.token.ready):
                     m.d.sync += [offered.eq(0), index.eq(index + 1), left.eq(left - 1)]
-            with m.Elif((left == 0) | stopped):
+                    with m.If(heeds & self._ends(state)):
+                        m.d.sync += [left.eq(0), ended.eq(1)]
+            with m.Elif((left == 0) | stopped | ended):
                 m.d.sync += finished.eq(1)
             with m.Elif(noise[4]):
                 m.d.sync += [offered.eq(1), state.eq(turned ^ key ^ index)]
@@ -136,6 +162,13 @@ class ToyContext(wiring.Component):
         with m.If(self.here & self.reset_state):
             m.d.sync += state.eq(0)
         return m
+
+    def _ends(self, state: Signal) -> Value:
+        def fold(bits: Any) -> Value:
+            return bits[:5] ^ bits[5:10] ^ bits[10:15] ^ bits[15]
+
+        ends = [self.end_tokens.word_select(k, 16) for k in range(PLACES)]
+        return Cat((end != NO_TOKEN) & (fold(end) == fold(state)) for end in ends).any()
 
 
 class ToyChip(wiring.Component):
@@ -154,7 +187,13 @@ class ToyChip(wiring.Component):
         self.divisor = divisor
         self.contexts = contexts
         self.text = text
-        self.ties = Ties(counters=COUNTERS, contexts=contexts, terminal=bool(text), shared=shared)
+        self.ties = Ties(
+            counters=COUNTERS,
+            contexts=contexts,
+            terminal=bool(text),
+            ends=PLACES,
+            shared=shared,
+        )
         super().__init__()
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -179,6 +218,7 @@ class ToyChip(wiring.Component):
                 toy.prompt.payload.eq(link.prompt.payload),
                 toy.generate.valid.eq(link.generate.valid),
                 toy.generate.payload.eq(link.generate.payload),
+                toy.end_tokens.eq(link.end_tokens),
                 toy.stop.eq(link.stop),
                 toy.reset_state.eq(link.reset_state),
             ]
