@@ -136,7 +136,7 @@ def test_a_new_memory_is_an_entry_a_layer(monkeypatch: pytest.MonkeyPatch) -> No
     assert identity.decode(identity.encode(config)) == config
     assert config.weight_port == 128 and config.shares_weights
     assert Chip(config).memory.rdata.shape().width == 128
-    assert "memory__araddr" in chip_ports(config)
+    assert "m_axi_araddr" in chip_ports(config)
     held = kinds.memory_gateware(config).capacity(config)
     assert models.memory_model(config).words(config) == (128, held * 8 // 128)
     board = boards.get("ulx3s-85f")

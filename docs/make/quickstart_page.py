@@ -110,7 +110,7 @@ def _verilog(board: Board) -> str:
             _console(f"$ setun build --board {board.name} --model {board.model} -o {OUT}", "…"),
             f"leaves `{OUT}/setun.v` (top module `setun`), `{OUT}/ports.json` and "
             f"`{OUT}/weights.bin`. Connect clock, reset, the UART's two pins and the AXI4 master "
-            "`axi__…`, whose address 0 is where the weights begin. The chip starts blank: once it "
+            "`m_axi_…`, whose address 0 is where the weights begin. The chip starts blank: once it "
             "answers, `setun load shakespeare` writes weights and program, and `setun stream` "
             "talks to it. [Memories](memories.md#axi4) has the bus, [link](link.md) the UART.",
         ]

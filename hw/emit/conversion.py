@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,16 @@ _PLACE = re.compile(
     r"(?P<tail>  end\n)",
     re.MULTILINE,
 )
+_NO_BITS = re.compile(r"^ *(wire|reg) \[-1:0\] [^;]*;\n", re.MULTILINE)
 Words = tuple[int, Sequence[int]]  # width, contents
 Ports = dict[str, tuple[Value, PortDirection]]
 
 
-def to_verilog(component: Component, name: str) -> str:
+def to_verilog(component: Component, name: str, prefixes: Mapping[str, str] | None = None) -> str:
     """Verilog of a component as top module `name`, its members as ports; deterministic.
+
+    A port is named by its path, parts joined by two underscores; what a member has inside begins
+    with its prefix instead where `prefixes` has one.
 
     Modules that differ in nothing but their place are written once, under the path of the first;
     names and paths of instances are those of the design. A module with a memory is never shared:
@@ -45,7 +49,7 @@ def to_verilog(component: Component, name: str) -> str:
     """
     with _collector_paused():
         fragment = Fragment.get(component, None)
-        ports = _ports(component) | _clocks(fragment)
+        ports = _ports(component, prefixes or {}) | _clocks(fragment)
         netlist = build_netlist(fragment, ports=ports, name=name)
         design = _Design(netlist)
         text = design.rtlil()
@@ -69,7 +73,7 @@ def verilog_of(text: str, *passes: str) -> str:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise YosysError(done.stderr.strip())
-        return (folder / "design.v").read_text("utf-8")
+        return _NO_BITS.sub("", (folder / "design.v").read_text("utf-8"))
 
 
 @contextmanager
@@ -102,9 +106,16 @@ def _clocks(fragment: Fragment) -> Ports:
     return found
 
 
-def _ports(component: Component) -> Ports:
+def port_name(path: Sequence[str | int], prefixes: Mapping[str, str]) -> str:
+    """Name of the port at a path in a component's signature; see `to_verilog`."""
+    first, *rest = map(str, path)
+    begin = prefixes.get(first, f"{first}__") if rest else first
+    return begin + "__".join(rest)
+
+
+def _ports(component: Component, prefixes: Mapping[str, str]) -> Ports:
     return {
-        "__".join(map(str, path)): (
+        port_name(path, prefixes): (
             Value.cast(value),
             PortDirection.Input if member.flow == In else PortDirection.Output,
         )

@@ -8,12 +8,26 @@ from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.array.rows import FAST, needs_fast_clock
 from setun.hw.chip import Chip
 from setun.hw.cores import core_gateware
-from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.conversion import port_name, to_verilog
 from setun.hw.memory.contents import Contents
 from setun.hw.memory.external import memory_pins
+from setun.hw.memory.kinds import memory_gateware
 from setun.hw.technology import GENERIC, Technology
 
 TOP = "setun"
+MEMORY = "memory"  # the chip's member with the pins of an external memory
+
+WAIVED = {
+    "CASEINCOMPLETE": "what no case names keeps the value that was assigned before",
+    "CMPCONST": "a unit of any size may compare with the last number that there is",
+    "DECLFILENAME": "one file has all modules",
+    "PROCASSINIT": "registers begin with the value of their reset",
+    "UNUSEDSIGNAL": "fields of structures have names of their own",
+    "VARHIDDEN": "a signal may be called like the instance that it is in",
+    "WIDTHEXPAND": "a constant is as wide as its value",
+    "WIDTHTRUNC": "! of a vector is whether all of it is 0",
+}
+"""Warnings of Verilator's -Wall that the Verilog turns off, and why they do no harm."""
 
 _PINS = {
     "clk": "input, 1 bit: clock; every register uses its rising edge",
@@ -33,8 +47,13 @@ def chip_ports(config: ChipConfig, technology: Technology = GENERIC) -> dict[str
     for name, member in memory_pins(config).members.items():
         way = "output" if member.flow is Out else "input"
         bits = Shape.cast(member.shape).width
-        ports[f"memory__{name}"] = f"{way}, {bits} bit: {config.memory}"
+        port = port_name([MEMORY, name], _prefixes(config))
+        ports[port] = f"{way}, {bits} bit: {config.memory}"
     return ports
+
+
+def _prefixes(config: ChipConfig) -> dict[str, str]:
+    return {MEMORY: memory_gateware(config).prefix}
 
 
 def chip_verilog(
@@ -42,9 +61,13 @@ def chip_verilog(
 ) -> str:
     """Verilog of the whole chip, top module `setun`, ports `chip_ports`; deterministic.
 
+    Verilator's -Wall is silent, but for `WAIVED`, which are turned off at its head.
+
     With a memory layout its block RAM starts with that model; without, the chip starts blank.
     """
-    return to_verilog(Chip(config, layout, technology), TOP)
+    text = to_verilog(Chip(config, layout, technology), TOP, _prefixes(config))
+    waived = (f"/* verilator lint_off {name} */ // {why}\n" for name, why in WAIVED.items())
+    return "".join([*waived, text])
 
 
 def memory_contents(config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:

@@ -76,7 +76,8 @@ class Terminal(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        key, typed = self.key.payload, self.typed
+        key = self.key.payload
+        typed, datum, end = Signal(), Signal(8), Signal()  # parts of `typed`
         fresh = Signal(init=1)  # the line begins a conversation
         count = Signal(range(LONGEST + 1))  # characters of the line
         answering, behind_cr, ending = Signal(), Signal(), Signal()
@@ -99,6 +100,9 @@ class Terminal(wiring.Component):
         m.d.comb += [
             present.eq(word[8]),
             is_newline.eq(char == LF),
+            self.typed.valid.eq(typed),
+            self.typed.token.data.eq(datum),
+            self.typed.token.end.eq(end),
             self.o.payload.eq(out[:8]),
             self.kept.eq(Mux(count == 1, 0, count << 1)),
         ]
@@ -182,10 +186,10 @@ class Terminal(wiring.Component):
             # A frame: its type, a number, its payload, a CRC that nobody looks at. Numbers may all
             # be the same: no PROMPT or GENERATE follows one of its kind.
             with m.State("KIND"):
-                m.d.comb += [typed.valid.eq(1), typed.token.data.eq(command)]
+                m.d.comb += [typed.eq(1), datum.eq(command)]
                 m.next = "NUMBER"
             with m.State("NUMBER"):
-                m.d.comb += typed.valid.eq(1)
+                m.d.comb += typed.eq(1)
                 m.d.sync += left.eq(PADS - 1)
                 m.next = "PAD"
                 with m.If(command == Command.PROMPT):
@@ -195,10 +199,10 @@ class Terminal(wiring.Component):
                     look(WORDS - length)
                     m.next = "SETTING"
             with m.State("TOKEN"):
-                m.d.comb += [typed.valid.eq(1), typed.token.data.eq(word[:8])]
+                m.d.comb += [typed.eq(1), datum.eq(word[:8])]
                 m.next = "TOKEN HIGH"
             with m.State("TOKEN HIGH"):
-                m.d.comb += typed.valid.eq(1)
+                m.d.comb += typed.eq(1)
                 m.d.sync += [count.eq(count + 1), left.eq(PADS - 1)]
                 m.next = "SAY"
                 with m.If(ending):
@@ -206,22 +210,22 @@ class Terminal(wiring.Component):
             with m.State("SETTING"):
                 await_word()
                 with m.If(there):
-                    m.d.comb += [typed.valid.eq(1), typed.token.data.eq(word[:8])]
+                    m.d.comb += [typed.eq(1), datum.eq(word[:8])]
                     # Each answer has its own noise: the seed's last byte differs.
                     with m.If(left == 0):
-                        m.d.comb += typed.token.data.eq(word[:8] ^ answers)
+                        m.d.comb += datum.eq(word[:8] ^ answers)
                         m.d.sync += left.eq(PADS - 1)
                         m.next = "PAD"
                     with m.Else():
                         m.d.sync += left.eq(left - 1)
                         look(self.text_address + 1)
             with m.State("PAD"):
-                m.d.comb += typed.valid.eq(1)
+                m.d.comb += typed.eq(1)
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
                     m.next = "END"
             with m.State("END"):
-                m.d.comb += [typed.valid.eq(1), typed.token.end.eq(1)]
+                m.d.comb += [typed.eq(1), end.eq(1)]
                 m.next = "KIND"
                 with m.Switch(command):
                     with m.Case(Command.PROMPT):

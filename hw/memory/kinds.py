@@ -28,6 +28,8 @@ class MemoryGateware:
 
     Members
     -------
+    prefix
+        With which the names of its pins begin in Verilog.
     pads
         What a board calls the pins that lead to it, "" for none: families know pads by this name.
     patience
@@ -36,6 +38,7 @@ class MemoryGateware:
         Beats of a request at most, and those that the queue in front of the array bridges.
     """
 
+    prefix = "memory__"
     pads = ""
     patience = 0
     burst, latency = BURST, LATENCY
@@ -146,6 +149,7 @@ class Qspi(PartMemory):
 class Axi4(MemoryGateware):
     """Whatever answers at an AXI4 port; it shows as much as the configuration uses."""
 
+    prefix = "m_axi_"  # Vivado makes an interface of ports that are called so
     patience = 24  # other masters
 
     def capacity(self, config: ChipConfig) -> int:

@@ -154,7 +154,7 @@ class Store(wiring.Component):
             read, write = mem.read_port(), mem.write_port()
             outputs.append(read.data)
             # The bus reaches beyond the memory: what it writes there must not wrap around.
-            here = (write_address >= start) & (write_address < end)
+            here = _within(write_address, start, end)
             m.d.comb += [
                 write.en.eq(enable & here),
                 write.data.eq(data),
@@ -165,7 +165,7 @@ class Store(wiring.Component):
                 # One address for both ports and never both at once: a single-port block.
                 m.d.comb += [write.addr.eq(address - start), read.en.eq(~write.en)]
             if len(parts) > 1:
-                with m.If((address >= start) & (address < end)):
+                with m.If(_within(address, start, end)):
                     m.d.sync += selected.eq(k)
             start = end
         if len(parts) == 1:
@@ -175,3 +175,8 @@ class Store(wiring.Component):
             for k, output in enumerate(outputs):
                 with m.Case(k):
                     m.d.comb += self.read_data.eq(output)
+
+
+def _within(address: Value, start: int, end: int) -> Value:
+    below = address < end
+    return below & (address >= start) if start else below

@@ -139,7 +139,7 @@ class SmallGeneration(wiring.Component):
         known = self.end_tokens
         ends = range(len(known) // TOKEN_BITS)
         last_one = Cat(known.word_select(k, TOKEN_BITS) == self.sampled_token for k in ends).any()
-        tokens, cycles = Signal(16), Signal(32)
+        tokens, cycles, reason = Signal(16), Signal(32), Signal(Reason)
         m.d.comb += [
             self.prompt_space.eq(prompts.space),
             prompts.clear.eq(self.give_up),
@@ -151,7 +151,8 @@ class SmallGeneration(wiring.Component):
             self.token.payload.token.eq(self.sampled_token),
             done.tokens.eq(tokens),
             done.cycles.eq(cycles),
-            done.reason.eq(
+            done.reason.eq(reason),
+            reason.eq(
                 Mux(
                     faulty,
                     Reason.FAULT,
@@ -214,7 +215,7 @@ class SmallGeneration(wiring.Component):
                 with m.If(self.idle):
                     m.next = "GIVEN UP"
             with m.State("GIVEN UP"):
-                m.d.comb += [self.done.valid.eq(active), done.reason.eq(Reason.WATCHDOG)]
+                m.d.comb += [self.done.valid.eq(active), reason.eq(Reason.WATCHDOG)]
                 with m.If(self.done.ready | ~active):
                     m.d.sync += [active.eq(0), begun.eq(0)]
                     m.next = "CHOOSE"

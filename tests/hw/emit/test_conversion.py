@@ -122,7 +122,8 @@ def unfolded(texts: dict[str, str], top: str) -> Any:
 
 
 def assert_same_hardware(text: str, reference: str, top: str) -> None:
-    """Equal but for the modules that are written once."""
+    """Equal but for the modules that are written once, and wires of no bits."""
+    reference = re.sub(r"^ *wire \[-1:0\] .*\n", "", reference, flags=re.MULTILINE)
     assert contents(text) == contents(reference)
     ours, theirs = (unfolded(modules(externalise_memories(t)[0]), top) for t in (text, reference))
     assert ours == theirs
