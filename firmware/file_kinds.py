@@ -2,12 +2,13 @@
 
 from setun.firmware.errors import SetunError
 
+_POINTER = (
+    b"version https://git-lfs.github.com/spec/",
+    "a Git LFS pointer, not the file itself",
+    "in the repository's folder: git lfs install, then git lfs pull",
+)
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs.github.com/spec/",
-        "a Git LFS pointer, not the file itself",
-        "in the repository's folder: git lfs install, then git lfs pull",
-    ),
+    _POINTER,
     (b"<!doctype html", "a web page", "download the file itself, not the page about it"),
     (b"<html", "a web page", "download the file itself, not the page about it"),
     (b"GGUF", "a GGUF file", "take the safetensors that it was made from"),
@@ -27,7 +28,16 @@ def refuse_other_kind(source: str, rule: str, data: bytes) -> None:
     SetunError
         `source` breaks `rule`: what it is, and what helps.
     """
+    _refuse(source, rule, data, _KINDS)
+
+
+def refuse_pointer(source: str, rule: str, data: bytes) -> None:
+    """`refuse_other_kind` for a text, which anything else may be."""
+    _refuse(source, rule, data, (_POINTER,))
+
+
+def _refuse(source: str, rule: str, data: bytes, kinds: tuple[tuple[bytes, str, str], ...]) -> None:
     head = data[:LENGTH].lstrip().lower()
-    for start, kind, fix in _KINDS:
+    for start, kind, fix in kinds:
         if head.startswith(start.lower()):
             raise SetunError(source, rule, kind, fix)

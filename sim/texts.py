@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
+from setun.firmware.file_kinds import refuse_pointer
 from setun.firmware.models.tokenizer import Tokenizer
 
 TOKENS = 20_480
@@ -24,7 +25,9 @@ HELD_OUT = 0.9
 def read_text(path: Path, held_out: bool) -> str:
     """A UTF-8 text, or the last tenth of it; SetunError where it is none."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
+        refuse_pointer(str(path), "must be UTF-8 text", data)
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise SetunError(str(path), "must be readable", error.strerror or error) from error
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError, nearest
+from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.noise import NOISE_BITS
 
@@ -237,7 +238,9 @@ def from_file(path: Path) -> Numerics:
             )
         if path.stat().st_size > FILE_LIMIT:
             raise SetunError(f"numerics {path}", f"has at most {FILE_LIMIT} bytes")
-        options = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        data = path.read_bytes()
+        refuse_other_kind(f"numerics {path}", "must be a TOML file", data)
+        options = tomllib.loads(data.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SetunError(f"numerics {path}", "must be a TOML file", error) from error
     return Numerics.from_dict(options, str(path))

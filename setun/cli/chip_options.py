@@ -10,6 +10,7 @@ import click
 from setun.cli.options import numerics_option
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.numerics.options import CHOICES, Numerics
@@ -54,7 +55,9 @@ def chosen_options(
     values: dict[str, Any] = {}
     if config_file is not None:
         try:
-            values = tomllib.loads(config_file.read_text("utf-8-sig"))
+            data = config_file.read_bytes()
+            refuse_other_kind(f"configuration {config_file}", "must be a TOML file", data)
+            values = tomllib.loads(data.decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise SetunError(f"configuration {config_file}", "must be a TOML file", error) from None
     if numerics is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from setun.cli.common import bar, check_written, emit, json_option
 from setun.cli.options import numerics_option
 from setun.firmware.errors import SetunError
+from setun.firmware.file_kinds import LENGTH, refuse_other_kind
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.outputs import write_output
 from setun.models.load import Model, open_model
@@ -31,7 +32,9 @@ def read_ids(path: Path, vocabulary: int) -> NDArray[np.int64]:
         outside the vocabulary.
     """
     with path.open("rb") as file:
-        magic = file.read(len(NPY))
+        head = file.read(LENGTH)
+    refuse_other_kind(str(path), "must be a .npy file", head)
+    magic = head[: len(NPY)]
     if magic != NPY:
         raise SetunError(str(path), "must be a .npy file", f"starts with {magic.hex() or '-'}")
     try:
