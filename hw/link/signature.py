@@ -35,10 +35,10 @@ class Ties:
         core tells the link when a time has passed, see `setun.hw.link.sharing.LineSharing`.
     """
 
-    ends: int
     counters: int = 0
     contexts: int = 1
     terminal: bool = False
+    ends: int = 0
     shared: bool = False
 
     def __post_init__(self) -> None:
