@@ -79,7 +79,7 @@ class DmaProof(Proof):
             m.d.sync += old.eq(owed + offered - i.valid)
         with m.Elif(i.valid & (old != 0)):
             m.d.sync += old.eq(old - 1)
-        m.d.comb += Assume(~i.valid | (owed != 0))
+        m.d.comb += [Assume(~i.valid | (owed != 0)), Assume(dma.first < dma.bursts)]
 
         address, beats = read.payload.address, read.payload.beats
         self.held(m, Assert, read.valid, read.ready, address, beats)

@@ -19,7 +19,7 @@ def queue_shape(beat: int, weight_bits: int, depth: int) -> tuple[int, int]:
 
 
 class WeightDma(wiring.Component):
-    """Reads a memory from its start, ahead of its reader, and cuts the beats into weight words.
+    """Reads a memory front to back, ahead of its reader, and cuts the beats into weight words.
 
     Weight words lie packed: word k takes the bytes from k * `weight_bits` / 8 on, whatever the
     beats are. The queue stands on the wider side of the gearbox, so that after a pause it
@@ -40,8 +40,10 @@ class WeightDma(wiring.Component):
     Members
     -------
     restart : In(1)
-        Begin again at word 0, in any cycle: what is queued goes, and so do the beats still on
-        their way, however many restarts before have left them. Nothing is read before the first.
+        Begin again, in any cycle: what is queued goes, and so do the beats still on their way,
+        however many restarts before have left them. Nothing is read before the first.
+    first : In
+        Burst that a restart begins at, below those of the memory.
     hold : In(1)
         Somebody else wants the memory: requests on their way are finished, no other begins.
     quiet : Out(1)
@@ -90,6 +92,7 @@ class WeightDma(wiring.Component):
         super().__init__(
             {
                 "restart": In(1),
+                "first": In(range(max(self.bursts, 2))),
                 "hold": In(1),
                 "quiet": Out(1),
                 "read": Out(stream.Signature(read_request((self.total - 1).bit_length()))),
@@ -154,5 +157,5 @@ class WeightDma(wiring.Component):
         spent = asked * self.beat_cost
         m.d.sync += self.room.eq(self.room - spent + Mux(taken, self.word_cost, 0))
         with m.If(self.restart):
-            m.d.sync += [running.eq(1), following.eq(0), self.room.eq(self.most)]
+            m.d.sync += [running.eq(1), following.eq(self.first), self.room.eq(self.most)]
         return asked

@@ -1,0 +1,218 @@
+"""Model reader: everything that a token wants of a model in an external memory."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.firmware.image.records import INSTRUCTION_BITS, unit_bits
+from setun.hw.memory.controllers.dma import WeightDma
+from setun.hw.memory.controllers.gearbox import Gearbox
+from setun.hw.memory.spaces import weights_bus
+from setun.hw.memory.stream.arbiter import ReadArbiter
+from setun.hw.memory.stream.row_reader import RowReader, row_command
+from setun.hw.memory.stream.unit_store import UnitStore
+from setun.hw.memory.stream.unpacker import Semaphore, Unpacker
+
+WORDS = 16  # weight words in front of the array, what distributed RAM holds anyway
+LOOKAHEAD = 16  # instructions that may wait for the sequencer
+
+
+def store_members(store: UnitStore) -> dict[str, wiring.Member]:
+    """How a unit reads its numbers: `address`, `data` a cycle later; blocks as of `Semaphore`."""
+    return {
+        "address": In(store.signature.members["read_address"].shape),
+        "data": Out(store.signature.members["read_data"].shape),
+        "ready": Out(1),
+        "begun": In(1),
+        "freed": In(1),
+    }
+
+
+class ModelReader(wiring.Component):
+    """Reads the records of a token front to back, and embedding rows beside them.
+
+    At the first token after a load, the records at the memory's start are read; they end with a
+    TOKEN record, which says where each token's records begin.
+
+    Parameters
+    ----------
+    controller
+        A controller of `setun.hw.memory.controllers.port`.
+    beat, capacity
+        Bits of its beat, and bytes that belong to the model.
+    weight_bits
+        Bits of a weight word.
+    gains, gates
+        Stores of gains and gates; see `UnitStore`.
+    burst, depth
+        Of the stream's `WeightDma`, in beats.
+
+    Members
+    -------
+    restart : In(1)
+        A token begins.
+    changed : In(1)
+        Strobe: the memory is being written; it is read from its start again.
+    fault : Out(1)
+        What was read is no model.
+    weights : Out(stream of `weight_bits`)
+        Weight words in order.
+    instructions : Out(stream of 128 bits)
+        Instructions in order, from the token's first on.
+    gains, gates : Out
+        See `store_members`. Where they stay on the chip `ready` is high.
+    row : In(stream of `row_command`), o : Out(stream of `beat` bits)
+        Rows of an embedding.
+    weights_req, weights_rsp
+        The link's access, see `setun.hw.memory.spaces.weights_bus`.
+    """
+
+    def __init__(
+        self,
+        controller: Any,
+        *,
+        beat: int,
+        capacity: int,
+        weight_bits: int,
+        gains: UnitStore,
+        gates: UnitStore,
+        burst: int,
+        depth: int,
+    ) -> None:
+        self.controller, self.gain_store, self.gate_store = controller, gains, gates
+        self.unit = unit_bits(beat)
+        self.burst = min(burst, controller.burst)
+        self.dma = WeightDma(
+            beat=beat, capacity=capacity, weight_bits=self.unit, burst=self.burst, depth=depth
+        )
+        self.address_bits = (self.dma.total - 1).bit_length()
+        self.rows = RowReader(beat, self.address_bits, self.burst)
+        self.gearbox = Gearbox(self.unit, weight_bits)
+        super().__init__(
+            {
+                "restart": In(1),
+                "changed": In(1),
+                "fault": Out(1),
+                "weights": Out(stream.Signature(weight_bits)),
+                "instructions": Out(stream.Signature(INSTRUCTION_BITS)),
+                "gains": Out(wiring.Signature(store_members(gains))),
+                "gates": Out(wiring.Signature(store_members(gates))),
+                "row": In(stream.Signature(row_command(self.address_bits))),
+                "o": Out(stream.Signature(beat)),
+                **{name: member.flip() for name, member in weights_bus().items()},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.controller = memory = self.controller
+        m.submodules.dma = dma = self.dma
+        m.submodules.rows = rows = self.rows
+        m.submodules.arbiter = arbiter = ReadArbiter(dma.beat, self.address_bits)
+        wiring.connect(m, rows.read, arbiter.first)
+        wiring.connect(m, dma.read, arbiter.second)
+        wiring.connect(m, arbiter.to_first, rows.i)
+        wiring.connect(m, arbiter.to_second, dma.i)
+        wiring.connect(m, memory.o, arbiter.i)
+        m.d.comb += [
+            memory.read.valid.eq(arbiter.read.valid),
+            memory.read.payload.address.eq(arbiter.read.payload.address),
+            memory.read.payload.beats.eq(arbiter.read.payload.beats),
+            arbiter.read.ready.eq(memory.read.ready),
+        ]
+        wiring.connect(m, wiring.flipped(self.row), rows.command)
+        wiring.connect(m, wiring.flipped(self.o), rows.o)
+        self._records(m)
+        self._link(m)
+        return m
+
+    def _records(self, m: Module) -> None:
+        """The stream, taken apart: weights, instructions, gains and gates."""
+        dma = self.dma
+        booted, first = Signal(), Signal.like(dma.first)
+        gains_kept, gates_kept = Signal(), Signal()
+        again = Signal()  # the stream begins anew: a token, or what lies behind the boot records
+        anew = ResetInserter(again)
+        m.submodules.unpacker = unpacker = anew(Unpacker(self.unit))
+        m.submodules.gearbox = gearbox = anew(self.gearbox)
+        m.submodules.words = words = anew(
+            fifo.SyncFIFOBuffered(width=len(self.weights.payload), depth=WORDS)
+        )
+        m.submodules.program = program = anew(
+            fifo.SyncFIFOBuffered(width=INSTRUCTION_BITS, depth=LOOKAHEAD)
+        )
+        m.d.comb += [
+            again.eq(self.restart | unpacker.token),
+            dma.restart.eq(again),
+            dma.first.eq(Mux(unpacker.token, unpacker.first, Mux(booted, first, 0))),
+            unpacker.resident.eq(~booted),
+            self.fault.eq(unpacker.fault),
+            words.w_data.eq(gearbox.o.payload),
+            words.w_en.eq(gearbox.o.valid),
+            gearbox.o.ready.eq(words.w_rdy),
+            self.weights.payload.eq(words.r_data),
+            self.weights.valid.eq(words.r_rdy),
+            words.r_en.eq(self.weights.ready),
+            program.w_data.eq(unpacker.instructions.payload),
+            program.w_en.eq(unpacker.instructions.valid),
+            unpacker.instructions.ready.eq(program.w_rdy),
+            self.instructions.payload.eq(program.r_data),
+            self.instructions.valid.eq(program.r_rdy),
+            program.r_en.eq(self.instructions.ready),
+        ]
+        wiring.connect(m, dma.o, unpacker.i)
+        wiring.connect(m, unpacker.weights, gearbox.i)
+        with m.If(unpacker.token):
+            m.d.sync += [
+                booted.eq(1),
+                first.eq(unpacker.first),
+                gains_kept.eq(unpacker.gains_kept),
+                gates_kept.eq(unpacker.gates_kept),
+            ]
+        with m.If(self.changed):
+            m.d.sync += [booted.eq(0), gains_kept.eq(0), gates_kept.eq(0)]
+
+        for name, store, kept in (
+            ("gains", self.gain_store, gains_kept),
+            ("gates", self.gate_store, gates_kept),
+        ):
+            m.submodules[name] = store
+            m.submodules[f"{name}_blocks"] = blocks = anew(Semaphore())
+            side = getattr(self, name)
+            m.d.comb += [
+                store.write.eq(unpacker.write & (unpacker.written.gates == (name == "gates"))),
+                store.write_address.eq(unpacker.written.address),
+                store.data.eq(unpacker.written.data),
+                store.read_address.eq(side.address),
+                side.data.eq(store.read_data),
+                side.ready.eq(blocks.ready | kept),
+                getattr(unpacker, f"{name}_room").eq(blocks.room),
+                blocks.came.eq(getattr(unpacker, f"{name}_came")),
+                blocks.begun.eq(side.begun & ~kept),
+                blocks.freed.eq(side.freed & ~kept),
+            ]
+
+    def _link(self, m: Module) -> None:
+        """The link's turn comes when nothing is read, and lasts until its word has come."""
+        memory, request, reading = self.controller, self.weights_req, Signal()
+        hold, turn = Signal(), Signal()
+        m.d.comb += [
+            hold.eq(request.valid | reading),
+            self.dma.hold.eq(hold),
+            self.rows.hold.eq(hold),
+            turn.eq(self.dma.quiet & self.rows.quiet & ~reading),
+            memory.bus_req.valid.eq(request.valid & turn),
+            request.ready.eq(memory.bus_req.ready & turn),
+            memory.bus_req.payload.write.eq(request.payload.write),
+            memory.bus_req.payload.address.eq(request.payload.address),
+            memory.bus_req.payload.data.eq(request.payload.data),
+            self.weights_rsp.valid.eq(memory.bus_rsp.valid),
+            self.weights_rsp.payload.eq(memory.bus_rsp.payload),
+            memory.bus_rsp.ready.eq(self.weights_rsp.ready),
+        ]
+        with m.If(request.valid & request.ready):
+            m.d.sync += reading.eq(~request.payload.write)
+        with m.Elif(self.weights_rsp.valid & self.weights_rsp.ready):
+            m.d.sync += reading.eq(0)

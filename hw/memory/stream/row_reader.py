@@ -1,0 +1,96 @@
+"""Reads rows of an external memory beside its stream: embedding rows, one token's at a time."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.hw.memory.controllers.port import read_request
+from setun.hw.memory.controllers.queue import CreditQueue
+
+
+def row_command(address_bits: int) -> data.StructLayout:
+    """A row of `beats` (1 to 65,535) beats from beat `address` on."""
+    return data.StructLayout({"address": address_bits, "beats": 16})
+
+
+class RowReader(wiring.Component):
+    """Rows by burst, one row after the other.
+
+    Parameters
+    ----------
+    beat
+        Bits of a beat.
+    address_bits
+        Of a beat's number in the memory.
+    burst
+        Beats of a request at most, a power of two; none crosses a multiple of it.
+
+    Members
+    -------
+    command : In(stream of `row_command`)
+        Rows to read, in order; taken when all of the row is asked for.
+    hold : In(1), quiet : Out(1)
+        Somebody else wants the memory: no request begins; none is on its way.
+    read : Out(stream of `read_request`), i : In(stream of `beat` bits)
+        To `read` and `o` of a controller. A request is made when its beats have room here, so
+        `i.ready` is always high.
+    o : Out(stream of `beat` bits)
+        Beats of all rows, in order.
+
+    Throughput: two bursts in the latency of the memory. Latency: 1 cycle from the command to the
+    request, 2 from a beat to `o`.
+    """
+
+    def __init__(self, beat: int, address_bits: int, burst: int) -> None:
+        if burst & (burst - 1):
+            raise ValueError(f"burst must be a power of two: {burst}")
+        self.burst = burst
+        self.queue = CreditQueue(beat, 2 * burst)
+        super().__init__(
+            {
+                "command": In(stream.Signature(row_command(address_bits))),
+                "hold": In(1),
+                "quiet": Out(1),
+                "read": Out(stream.Signature(read_request(address_bits))),
+                "i": In(stream.Signature(beat)),
+                "o": Out(stream.Signature(beat)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.queue = queue = self.queue
+        wiring.connect(m, wiring.flipped(self.i), queue.i)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        command, request = self.command.payload, self.read.payload
+        done = Signal(16)  # beats of the row asked for
+        room = Signal(range(2 * self.burst + 1), init=2 * self.burst)
+        pending = Signal.like(room, init=0)
+        at = Signal.like(command.address)
+        beats, to_boundary = Signal(range(self.burst + 1)), Signal(range(self.burst + 1))
+        left = Signal(16)
+        waits, issue = Signal(), Signal()
+        m.d.comb += [
+            at.eq(command.address + done),
+            left.eq(command.beats - done),
+            to_boundary.eq(self.burst - at[: self.burst.bit_length() - 1]),
+            beats.eq(Mux(left < to_boundary, left, to_boundary)),
+            waits.eq(self.read.valid & ~self.read.ready),
+            issue.eq(self.command.valid & ~waits & ~self.hold & (room >= self.burst)),
+            self.command.ready.eq(issue & (left <= to_boundary)),
+            self.quiet.eq((pending == 0) & ~self.read.valid),
+        ]
+        with m.If(~waits):
+            m.d.sync += self.read.valid.eq(issue)
+        with m.If(issue):
+            m.d.sync += [
+                request.address.eq(at),
+                request.beats.eq(beats),
+                done.eq(Mux(self.command.ready, 0, done + beats)),
+            ]
+        asked = Mux(issue, beats, 0)
+        m.d.sync += [
+            room.eq(room - asked + (self.o.valid & self.o.ready)),
+            pending.eq(pending + asked - self.i.valid),
+        ]
+        return m
