@@ -179,7 +179,7 @@ def test_model_reader(beat: int, weight_bits: int, lanes: int, kept: bool) -> No
     about["address_bits"] = reader.address_bits
     run_bench(
         Bench(reader, outside),
-        "hw.memory.bench_model_reader",
+        "hw.memory.stream.bench_model_reader",
         parameters={
             "model": about,
             "beat": beat,
