@@ -150,29 +150,33 @@ def _program(image: Image, config: ChipConfig) -> list[Words]:
     return encoded
 
 
-def _weights(image: Image, config: ChipConfig) -> Words:
+def packed_words(matrix: Matrix, config: ChipConfig) -> NDArray[np.uint8]:
+    """A matrix's weight words in the array's order, uint8 [words, bytes of a word]."""
     p, q = config.columns, config.rows
-    words = []
-    for matrix in image.matrices:
-        padded = np.zeros((aligned(matrix.rows, q), aligned(matrix.columns, p)), np.int8)
-        padded[: matrix.rows, : matrix.columns] = matrix.codes()
-        groups = padded.reshape(-1, q, padded.shape[1] // p, p)
-        for start in range(0, len(groups), config.panel):
-            blocks = groups[start : start + config.panel].transpose(2, 0, 1, 3)
-            words.append(blocks.reshape(-1, p * q))
-    codes = np.concatenate(words)
+    padded = np.zeros((aligned(matrix.rows, q), aligned(matrix.columns, p)), np.int8)
+    padded[: matrix.rows, : matrix.columns] = matrix.codes()
+    groups = padded.reshape(-1, q, padded.shape[1] // p, p)
+    codes = np.concatenate(
+        [
+            groups[start : start + config.panel].transpose(2, 0, 1, 3).reshape(-1, p * q)
+            for start in range(0, len(groups), config.panel)
+        ]
+    )
     if config.packing == "2b":
-        packed = pack_2b(codes.ravel()).reshape(len(codes), -1)
-    else:
-        parts = codes.reshape(len(codes) * config.pump, -1)
-        whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
-        whole[:, : parts.shape[1]] = parts
-        packed = pack_trits(whole.ravel()).reshape(len(codes), -1)
+        return pack_2b(codes.ravel()).reshape(len(codes), -1)
+    parts = codes.reshape(len(codes) * config.pump, -1)
+    whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
+    whole[:, : parts.shape[1]] = parts
+    return pack_trits(whole.ravel()).reshape(len(codes), -1)
+
+
+def _weights(image: Image, config: ChipConfig) -> Words:
+    packed = np.concatenate([packed_words(m, config) for m in image.matrices])
     if config.external:
         joined = np.zeros(aligned(packed.size, 4), np.uint8)
         joined[: packed.size] = packed.ravel()
         return joined.view("<u4").astype(np.uint32)
-    stride = np.zeros((len(codes), 4 * weight_stride(config)), np.uint8)
+    stride = np.zeros((len(packed), 4 * weight_stride(config)), np.uint8)
     stride[:, : packed.shape[1]] = packed
     return stride.reshape(-1).view("<u4").astype(np.uint32)
 

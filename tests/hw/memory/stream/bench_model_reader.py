@@ -4,10 +4,10 @@ from collections import deque
 from typing import Any
 
 import cocotb
-from bench import context
-from bench.streams import StreamSink, StreamSource
 from cocotb.triggers import FallingEdge, ReadOnly
 
+from bench import context
+from bench.streams import StreamSink, StreamSource
 from setun.firmware.image.records import INSTRUCTION_BITS
 
 

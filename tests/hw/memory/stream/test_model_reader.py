@@ -7,8 +7,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from bench.runner import run_bench
 
+from bench.runner import run_bench
 from setun.firmware.image.records import Kind, header, record, unit_bits, units_of
 from setun.hw.memory.controllers.port import MAX_BEATS, controller_members, read_request
 from setun.hw.memory.stream.model_reader import ModelReader
