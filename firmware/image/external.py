@@ -32,7 +32,8 @@ from setun.firmware.image.records import (
     units_of,
 )
 from setun.firmware.image.stream_order import AHEAD, Item, Piece, stream_order
-from setun.firmware.program.isa import Instruction, Kernel, Op, Table
+from setun.firmware.program.isa import Instruction, Op, Table
+from setun.firmware.program.kernels import Port
 
 BURST = 32
 """Beats: what a token's first request is aligned to."""
@@ -116,7 +117,7 @@ class ExternalModel:
         sizes = {
             k: self._padded(i.n)
             for k, i in enumerate(self.image.program)
-            if i.op is Op.MATVEC and i.kernel is Kernel.MLGRU
+            if i.op is Op.MATVEC and Port.GATES in i.kernel.reads
         }
         return _blocks(
             sizes, self.config.lanes, self.unit, RESIDENT_PAIRS // (2 * self.config.lanes)
@@ -234,14 +235,14 @@ class ExternalModel:
         """A record of the gains or gates of instruction `user`."""
         i, v = self.image.program[user], self.config.lanes
         if kind is Kind.GAINS:
-            numbers = np.zeros((self._padded(i.n), 2), np.float32)
+            pairs = np.zeros((self._padded(i.n), 2), np.float32)
             start = int(i.constants)
-            numbers[: i.n] = self.image.tables[Table.CONSTANTS][start : start + i.n]
-            numbers = numbers.reshape(-1, v, 2).transpose(0, 2, 1)
+            pairs[: i.n] = self.image.tables[Table.CONSTANTS][start : start + i.n]
+            numbers = pairs.reshape(-1, v, 2).transpose(0, 2, 1).ravel()
         else:
             numbers = np.zeros(self._padded(i.n), np.float32)
             numbers[: i.n] = self.image.tables[Table.GATES][i.dst : i.dst + i.n]
-        payload = self.config.vector.to_bits(numbers.ravel()).astype("<u4").view(np.uint8)
+        payload = self.config.vector.to_bits(numbers).astype("<u4").view(np.uint8)
         at = blocks.users[user] * blocks.word * CONTAINER * 8 // self.unit
         head = header(kind, units_of(payload.size, self.unit), at)
         return record(head, payload, self.unit)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from setun.firmware.program.isa import Instruction, Kernel, Op
+from setun.firmware.program.isa import Instruction, Op
+from setun.firmware.program.kernels import Port
 
 LOOKAHEAD = 16
 """Instructions that wait in front of the sequencer at most."""
@@ -54,7 +55,7 @@ def stream_order(
         Piece.GATES: [
             k
             for k, i in enumerate(program)
-            if i.op is Op.MATVEC and i.kernel is Kernel.MLGRU and gates
+            if i.op is Op.MATVEC and Port.GATES in i.kernel.reads and gates
         ],
     }
     given = dict.fromkeys(blocks, 0)

@@ -13,7 +13,8 @@ from setun.firmware.image.external import BURST, ExternalModel
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import packed_words, sized_for
 from setun.firmware.image.records import Kind
-from setun.firmware.program.isa import Kernel, Op, Table
+from setun.firmware.program.isa import Op, Table
+from setun.firmware.program.kernels import MLGRU
 from setun.models.random import random_image
 
 CHIPS = {
@@ -106,7 +107,7 @@ def test_records_hold_the_model(
             got = got.reshape(-1, 2, v).transpose(0, 2, 1).reshape(-1, 2)[: i.n]
             start = int(original.constants)
             assert (got == fmt.round(image.tables[Table.CONSTANTS][start : start + i.n])).all()
-        if i.op is Op.MATVEC and i.kernel is Kernel.MLGRU:
+        if i.op is Op.MATVEC and i.kernel is MLGRU:
             if waiting[Kind.GATES]:
                 write(Kind.GATES, *waiting[Kind.GATES].pop(0))
             want = fmt.round(image.tables[Table.GATES][i.dst : i.dst + i.n])

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.image.stream_order import AHEAD, LOOKAHEAD, Item, Piece, stream_order
-from setun.firmware.program.isa import Instruction, Kernel, Op
+from setun.firmware.program.isa import Instruction, Op
+from setun.firmware.program.kernels import ADD, COPY, MLGRU
 from setun.models.random import random_image
 
 
@@ -22,8 +23,8 @@ def programs(draw: st.DrawFn) -> list[Instruction]:
             program.append(Instruction(op=Op.QUANTISE, stream=feeds and k == 0))
         matvecs = many + draw(st.integers(0, 2))
         for k in range(matvecs):
-            kernel = draw(st.sampled_from([Kernel.COPY, Kernel.MLGRU, Kernel.ADD]))
-            feeds = k == matvecs - 1 and kernel is not Kernel.MLGRU and draw(st.booleans())
+            kernel = draw(st.sampled_from([COPY, MLGRU, ADD]))
+            feeds = k == matvecs - 1 and kernel is not MLGRU and draw(st.booleans())
             program.append(Instruction(op=Op.MATVEC, kernel=kernel, feeds=feeds))
     if feeds:
         program.append(Instruction(op=Op.QUANTISE, stream=True))
@@ -60,7 +61,7 @@ class Chip:
         if item.piece is Piece.WEIGHTS:
             self.busy.remove(item.first)
             self.done.append(item.first)
-            if self.program[item.first].kernel is Kernel.MLGRU and not self.kept[Piece.GATES]:
+            if self.program[item.first].kernel is MLGRU and not self.kept[Piece.GATES]:
                 self.held[Piece.GATES] -= 1
         elif item.piece is not Piece.INSTRUCTIONS:
             self.held[item.piece] += 1
@@ -90,7 +91,7 @@ class Chip:
                 self.held[Piece.GAINS] -= 1
             self.done.append(at)
         elif op.op is Op.MATVEC:
-            if op.kernel is Kernel.MLGRU:
+            if op.kernel is MLGRU:
                 if not self._block(Piece.GATES, at):
                     return False
                 if not self.kept[Piece.GATES]:
