@@ -16,6 +16,8 @@ PACKINGS = ("2b", "1.6b")
 FLASH = 1 << 24  # bytes that a flash's addresses reach
 SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
+MOST_BYTES = 1 << 34  # of an external memory: the link counts 32-bit words in 32 bits
+GRAIN = 64  # bytes: the widest beat
 # Squares of as many, below 17 * 2**28 each with L-Mul, add up to 47 bits; and (1,6,9) holds sums of
 # up to 32,768 codes, however chunks are rounded.
 MOST_COLUMNS = 30_720
@@ -49,12 +51,15 @@ class ChipConfig:
         Byte of the flash where the weights begin, behind the FPGA's own image: whole sectors.
     numerics
         Arithmetic: formats and algorithms. Its options stand beside the others in files.
-    weight_words
-        Words (columns x rows weights each) of weight memory, or those to use of an external one.
+    weight_words, instructions
+        Words (columns x rows weights each) of weight memory, and depth of program memory, on the
+        chip. A chip that streams its model has neither.
     constant_pairs
-        Pairs (outer gain, gain) of constant memory; embedding rows take half a pair an element.
-    instructions
-        Depth of program memory.
+        Pairs (outer gain, gain) of constant memory; embedding rows take half a pair an element. Of
+        a chip that streams its model, what it holds of the gains.
+    memory_bytes, gate_elements
+        Of a chip that streams its model: bytes of the external memory that a model may take, and
+        what it holds of the gates.
     contexts
         Conversations that the chip holds, and tokens that one pass over the model carries: 1, 2
         or 4.
@@ -80,6 +85,8 @@ class ChipConfig:
     weight_words: int = 5120
     constant_pairs: int = 12288
     instructions: int = 128
+    memory_bytes: int = 1 << 17
+    gate_elements: int = 1024
     contexts: int = 1
     vector_elements: int = 512
     state_elements: int = 768
@@ -120,12 +127,16 @@ class ChipConfig:
             "weight_words",
             "constant_pairs",
             "instructions",
+            "gate_elements",
             "vector_elements",
             "state_elements",
             "max_columns",
         ):
             if not 1 <= getattr(self, name) <= 1 << 24:
                 raise SetunError(name, "must be from 1 to 16777216", getattr(self, name))
+        if not GRAIN <= self.memory_bytes <= MOST_BYTES or self.memory_bytes % GRAIN:
+            rule = f"must be a multiple of {GRAIN} up to {MOST_BYTES}"
+            raise SetunError("memory_bytes", rule, self.memory_bytes)
         if self.max_columns > MOST_COLUMNS:
             rule = f"must be at most {MOST_COLUMNS}: sums of squares have 47 bits"
             raise SetunError("max_columns", rule, self.max_columns)
@@ -174,6 +185,11 @@ class ChipConfig:
         return self.memory_kind.external
 
     @property
+    def streams(self) -> bool:
+        """Whether the whole model lies in the external memory, and is read once a token."""
+        return self.external and self.core.streams
+
+    @property
     def shares_weights(self) -> bool:
         """Whether the tokens of a pass share each weight word, or each reads the weights again."""
         return self.memory_kind.shares_weights
@@ -210,7 +226,7 @@ class ChipConfig:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of `weight_words` in an external memory, in whole beats and 32-bit words."""
+        """Bytes of `weight_words` side by side, in whole beats and 32-bit words."""
         unit = max(self.beat, 32)
         return -(-self.weight_words * self.weight_bits // unit) * unit // 8
 
@@ -230,8 +246,13 @@ class ChipConfig:
         return -(-self.max_columns // self.columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready contents, with the options of `Numerics` beside the others."""
-        return {name: getattr(self, name) for name in _OWN} | self.numerics.to_dict()
+        """JSON-ready contents, with the options of `Numerics` beside the others.
+
+        Sizes of memories that the chip has not are left out.
+        """
+        lacking = ("weight_words", "instructions") if self.streams else _STREAMING
+        own = {name: getattr(self, name) for name in _OWN if name not in lacking}
+        return own | self.numerics.to_dict()
 
     def to_toml(self) -> str:
         """The configuration as a TOML file that `from_dict` reads back."""
@@ -272,4 +293,5 @@ class ChipConfig:
         return hashlib.sha256(text.encode()).digest()[:8]
 
 
+_STREAMING = ("memory_bytes", "gate_elements")
 _OWN = [name for name in ChipConfig.__dataclass_fields__ if name != "numerics"]

@@ -22,10 +22,13 @@ class CoreKind:
         Of the core in tables.
     ends
         Tokens that the core can know as ends of a text.
+    streams
+        Whether it reads a model whole from a memory outside; else weights alone.
     """
 
     name: str
     ends: int
+    streams = False
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse what the core has no units for: SetunError."""
@@ -41,6 +44,7 @@ class ParallelKind(CoreKind):
 
     name = "parallel"
     ends = 4
+    streams = True
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse sizes that are no powers of two."""

@@ -10,15 +10,20 @@ from setun.firmware.config import ChipConfig
 from setun.hw.instruction import shape
 from setun.hw.seats import number
 
-CONSTANT_WORDS = unsigned(24)  # an address in constant memory
+CONSTANT_WORDS = unsigned(24)  # an address in constant memory, or among gains or gates
 WEIGHT_WORDS = unsigned(24)  # of a matrix
 
 
 def embed_command(config: ChipConfig) -> data.StructLayout:
-    """EMBED for one seat: first constant word of the row, its vector words, where they go."""
+    """EMBED for one seat: where the row begins, its vector words, where they go.
+
+    `first` is a constant word, or a beat of an external memory; there the row has `beats`.
+    """
+    beats = {"beats": unsigned(16)} if config.streams else {}
     return data.StructLayout(
         {
-            "first": CONSTANT_WORDS,
+            "first": shape("constants") if config.streams else CONSTANT_WORDS,
+            **beats,
             "words": shape("n"),
             "destination": shape("dst"),
             "seat": number(config.contexts),
@@ -51,9 +56,11 @@ def weights_command() -> Shape:
 
 
 def sink_command(config: ChipConfig) -> data.StructLayout:
-    """MATVEC as the sink sees it."""
+    """MATVEC as the sink sees it; gates lie at `gates` if the model is streamed."""
+    gates = {"gates": CONSTANT_WORDS} if config.streams else {}
     return data.StructLayout(
         {
+            **gates,
             "rows": shape("n"),
             "kernel": shape("kernel"),
             "keep": shape("keep"),

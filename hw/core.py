@@ -12,10 +12,11 @@ from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import LEAD, WeightReader, lead
 from setun.hw.control import watchdog
+from setun.hw.control.fetch import ProgramFetch
 from setun.hw.control.generation import COUNTERS, Generation
 from setun.hw.control.sequencer import Sequencer
 from setun.hw.link.signature import Ties, core_members
-from setun.hw.memory.external import ExternalWeights, memory_pins
+from setun.hw.memory.external import ExternalMemory, memory_pins
 from setun.hw.memory.spaces import Memories
 from setun.hw.technology import GENERIC, Technology
 from setun.hw.vector.noise import StateGenerators
@@ -73,7 +74,7 @@ class Core(wiring.Component):
         self.config, self.technology = config, technology
         self.patience = watchdog.patience(config) if patience is None else patience
         self.layout = layout
-        self.outside = ExternalWeights(config, technology, round_trip) if config.external else None
+        self.outside = ExternalMemory(config, technology, round_trip) if config.streams else None
         link = core_members(ties(config))
         members = {name: member.flip() for name, member in link.items()}
         if self.outside:
@@ -99,7 +100,11 @@ class Core(wiring.Component):
         m.submodules.sink, m.submodules.sampler = map(restart, (sink, sampler))
         m.submodules.generation = generation = Generation(c)
         m.d.comb += [dog.busy.eq(generation.passing), generation.hung.eq(dog.hung)]
-        self._weights(m, memories, sequencer, array, restart)
+        if self.outside:
+            self._streamed(m, memories, sequencer, array, quantiser, sink, dog.hung)
+            m.d.comb += self.outside.seating.eq(generation.seating)
+        else:
+            self._inside(m, memories, sequencer, array, quantiser, sink, restart)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)
         wiring.connect(m, wiring.flipped(self.bus_rsp), memories.bus_rsp)
         for name in (
@@ -137,22 +142,15 @@ class Core(wiring.Component):
         wiring.connect(m, quantiser.scale, sink.scale)
         wiring.connect(m, array.o, sink.groups)
         wiring.connect(m, sink.logits, sampler.logits)
-        wiring.connect(m, sequencer.embed, memories.embed)
 
         # Memory ports.
         m.d.comb += [
-            sequencer.program_data.eq(memories.program.read_data),
-            memories.program.read_address.eq(sequencer.program_address),
-            memories.constant_address.eq(quantiser.constant_address),
-            quantiser.constant_data.eq(memories.constants.read_data),
             memories.vector_quantiser.read_address.eq(quantiser.vector_address),
             quantiser.vector_data.eq(memories.vector_quantiser.read_data),
             memories.vector_sink.read_address.eq(sink.vector_address),
             sink.vector_data.eq(memories.vector_sink.read_data),
             memories.state.read_address.eq(sink.state_address),
-            memories.gates.read_address.eq(sink.gate_address),
             sink.state_data.eq(memories.state.read_data),
-            sink.gate_data.eq(memories.gates.read_data),
             memories.write_vector.eq(sink.write_vector),
             memories.write_state.eq(sink.write_state),
             memories.vector_write.eq(sink.vector_write),
@@ -230,37 +228,83 @@ class Core(wiring.Component):
             m.d.comb += self.counters[k].eq(count)
         return m
 
-    def _weights(
+    def _streamed(
         self,
         m: Module,
         memories: Memories,
         sequencer: Sequencer,
         array: TernaryArray,
+        quantiser: Quantiser,
+        sink: Sink,
+        hung: Value,
+    ) -> None:
+        """Instructions, weights and constants from one external memory."""
+        m.submodules.outside = outside = self.outside
+        assert outside is not None
+        wiring.connect(m, memories.weights_req, outside.weights_req)
+        wiring.connect(m, memories.weights_rsp, outside.weights_rsp)
+        wiring.connect(m, wiring.flipped(self.memory), outside.memory)
+        wiring.connect(m, sequencer.embed, outside.embed)
+        wiring.connect(m, outside.weights, array.weights)
+        m.d.comb += [
+            outside.restart.eq(sequencer.restart_weights),
+            outside.changed.eq(memories.writing),
+            outside.hung.eq(hung),
+            sequencer.instructions.payload.eq(outside.instructions.payload),
+            sequencer.instructions.valid.eq(outside.instructions.valid),
+            outside.instructions.ready.eq(sequencer.instructions.ready),
+            sequencer.broken.eq(outside.fault),
+            sequencer.weights.ready.eq(1),  # a token reads the whole model once
+            sequencer.gains_ready.eq(outside.gains.ready),
+            sequencer.gates_ready.eq(outside.gates.ready),
+            outside.gains.begun.eq(sequencer.gains_begun),
+            outside.gates.begun.eq(sequencer.gates_begun),
+            outside.gains.freed.eq(quantiser.command.valid & quantiser.command.ready),
+            outside.gates.freed.eq(sink.gates_freed),
+            outside.gains.address.eq(quantiser.constant_address),
+            quantiser.constant_data.eq(outside.gains.data),
+            outside.gates.address.eq(sink.gate_address),
+            sink.gate_data.eq(outside.gates.data),
+            memories.copy.eq(outside.write),
+            memories.copy_address.eq(outside.address),
+            memories.copy_data.eq(outside.data),
+        ]
+
+    def _inside(
+        self,
+        m: Module,
+        memories: Memories,
+        sequencer: Sequencer,
+        array: TernaryArray,
+        quantiser: Quantiser,
+        sink: Sink,
         restart: Callable[[Any], Any],
     ) -> None:
-        """Weight words from wherever they lie, unpacked, to the array."""
-        reader: Any
-        if self.outside:
-            m.submodules.outside = reader = self.outside
-            wiring.connect(m, memories.weights_req, reader.weights_req)
-            wiring.connect(m, memories.weights_rsp, reader.weights_rsp)
-            wiring.connect(m, wiring.flipped(self.memory), reader.memory)
-            m.d.comb += sequencer.weights.ready.eq(1)  # a token reads the whole model once
-        else:
-            assert memories.weights is not None
-            store = memories.weights
-            assert store.latency == LEAD - 1
-            reader = WeightReader(self.config, store.depth, store.width)
-            m.submodules.reader = restart(reader)
-            queue = fifo.SyncFIFOBuffered(width=len(reader.command.payload), depth=4)
-            m.submodules.weights_queue = restart(queue)
-            self._through(m, sequencer.weights, queue, reader.command)
-            m.d.comb += [
-                reader.last.eq(array.last),
-                reader.data.eq(store.read_data),
-                store.read_address.eq(reader.address),
-            ]
+        """Instructions, weights and constants from block RAM."""
+        m.submodules.fetch = fetch = restart(ProgramFetch(self.config))
+        wiring.connect(m, fetch.o, sequencer.instructions)
+        wiring.connect(m, sequencer.embed, memories.embed)
+        store = memories.weights
+        assert store is not None and store.latency == LEAD - 1
+        reader = WeightReader(self.config, store.depth, store.width)
+        m.submodules.reader = restart(reader)
+        queue = fifo.SyncFIFOBuffered(width=len(reader.command.payload), depth=4)
+        m.submodules.weights_queue = restart(queue)
+        self._through(m, sequencer.weights, queue, reader.command)
         m.d.comb += [
+            fetch.idle.eq(sequencer.idle),
+            fetch.run_body.eq(sequencer.run_body),
+            fetch.run_head.eq(sequencer.run_head),
+            fetch.body_ended.eq(sequencer.body_ended),
+            fetch.data.eq(memories.program.read_data),
+            memories.program.read_address.eq(fetch.address),
+            memories.constant_address.eq(quantiser.constant_address),
+            quantiser.constant_data.eq(memories.constants.read_data),
+            memories.gates.read_address.eq(sink.gate_address),
+            sink.gate_data.eq(memories.gates.read_data),
+            reader.last.eq(array.last),
+            reader.data.eq(store.read_data),
+            store.read_address.eq(reader.address),
             reader.restart.eq(sequencer.restart_weights),
             array.weights.payload.eq(reader.o.payload),  # what is longer is padding
             array.weights.valid.eq(reader.o.valid),

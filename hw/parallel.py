@@ -7,7 +7,7 @@ from setun.hw.core import Core, ties
 from setun.hw.link.signature import Ties
 from setun.hw.memory.blocks import Ram, segments
 from setun.hw.memory.contents import Contents, filled
-from setun.hw.memory.external import check_capacity, queue_ram
+from setun.hw.memory.external import check_capacity, gain_store, gate_store, queue_ram
 from setun.hw.memory.kinds import memory_gateware
 from setun.hw.memory.spaces import shapes, slot_depth
 from setun.hw.technology import Technology
@@ -50,8 +50,7 @@ class ParallelGateware:
         """The stores, segment by segment, and what is inside of the memory's controller."""
         found = {}
         for space, shape in shapes(config).items():
-            outside = config.external and space is Space.WEIGHTS
-            if outside or space not in layout.spaces:
+            if space not in layout.spaces:
                 continue
             name = space.name.lower()
             words = shape.words(layout.spaces[space])
@@ -61,19 +60,19 @@ class ParallelGateware:
                 found[f"memories.{name}.{name}{k}"] = filled(shape.width, depth, part)
                 start += depth
         inside = memory_gateware(config).contents(config, layout)
-        return found | {f"outside.controller.{name}": held for name, held in inside.items()}
+        return found | {f"outside.reader.controller.{name}": held for name, held in inside.items()}
 
     def rams(self, config: ChipConfig) -> dict[str, list[Ram]]:
         """The stores, segment by segment, queues, slots and tables."""
         found = {}
         for space, shape in shapes(config).items():
-            if space is Space.WEIGHTS and config.external:
-                continue
             parts = [Ram(depth, shape.width) for depth in segments(shape.depth, shape.width)]
             found[space.name.lower()] = (2 if space is Space.VECTOR else 1) * parts
         found["slots"] = [Ram(slot_depth(config), 8 * config.columns)]
-        if config.external:
+        if config.streams:
             found["queue"] = [Ram(*queue_ram(config))]
+            for name, store in (("gains", gain_store(config)), ("gates", gate_store(config))):
+                found[name] = [Ram(*shape) for shape in store.shapes]
         found["products"] = [Ram(*products_shape(config))]
         found["sigmoid"] = config.lanes * [BLOCK]
         reciprocals = not (config.numerics.fp8 or config.numerics.lmul)

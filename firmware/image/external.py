@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import matrix_words, packed_words
+from setun.firmware.image.array_words import matrix_words, packed_words
+from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.records import (
+    BURST,
     INSTRUCTION_BITS,
     Kind,
     header,
@@ -35,10 +36,10 @@ from setun.firmware.image.stream_order import AHEAD, Item, Piece, stream_order
 from setun.firmware.program.isa import Instruction, Op, Table
 from setun.firmware.program.kernels import Port
 
-BURST = 32
-"""Beats: what a token's first request is aligned to."""
 CONTAINER = 4
 """Bytes of a number in an external memory."""
+HASH_BYTES = 12
+"""Of a model's hash, `Image.model_hash`."""
 RESIDENT_PAIRS = 8192
 """Gains stay on the chip where it needs no more pairs for all of them."""
 
@@ -102,6 +103,11 @@ class ExternalModel:
     def unit(self) -> int:
         """Bits of a unit."""
         return unit_bits(self.config.beat)
+
+    @property
+    def beginning(self) -> int:
+        """Bytes of the record that names the model."""
+        return (1 + units_of(HASH_BYTES, self.unit)) * self.unit // 8
 
     def gains(self) -> Blocks:
         """Blocks of pairs; a word is V outer gains and V gains."""
@@ -201,6 +207,27 @@ class ExternalModel:
         rows = len(self.image.tables[Table.EMBEDDING]) * self.row_beats * self.config.beat // 8
         return -(-(self.first_row() * self.config.beat // 8 + rows) // align) * align
 
+    def token_bits(self) -> int:
+        """Bits that a token reads: its records and a row of the embedding."""
+        records = self.first_row() * self.config.beat - 8 * self.front().size
+        return records + self.row_beats * self.config.beat
+
+    def requirements(self) -> dict[str, int]:
+        """What the chip must have for it, by option name."""
+        lanes = self.config.lanes
+        return {
+            "memory_bytes": self.size(),
+            "constant_pairs": max(1, self.gains().words) * lanes,
+            "gate_elements": max(1, self.gates().words) * lanes,
+        }
+
+    def words(self) -> NDArray[np.uint32]:
+        """The whole memory as the link addresses it, 32 bits a word."""
+        parts = np.concatenate(list(self.contents()))
+        joined = np.zeros(aligned(parts.size, CONTAINER), np.uint8)
+        joined[: parts.size] = parts
+        return joined.view("<u4")
+
     def contents(self) -> Iterator[Bytes]:
         """The whole memory from address 0, part by part."""
         first_row = self.first_row()
@@ -283,3 +310,13 @@ class _Weights:
         self.read = self.given + self.held.size
         self.ends.append(self.read)
         return True
+
+
+def told_hash(words: NDArray[np.uint32], unit: int) -> str | None:
+    """The hash of the model in a memory that begins with `words`; None if it holds no model.
+
+    `words` are those of the header's unit and `HASH_BYTES` at least; `unit` its bits.
+    """
+    if int(words[0]) & 0xF != Kind.MODEL:
+        return None
+    return words.astype("<u4").tobytes()[unit // 8 :][:HASH_BYTES].hex()

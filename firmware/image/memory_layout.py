@@ -5,7 +5,8 @@ space     index one 32-bit word of the link's address space holds
 ========= ===== ==============================================================
 program   0     a quarter of an instruction
 weights   1     32 bits of a weight word; words start at powers of two, but
-                follow each other byte by byte in an external memory
+                follow each other byte by byte in single-port RAM; or of an
+                external memory
 constants 2     one number: V outer gains, then V gains, and so on; embedding
                 rows lie behind them, element after element
 state     3     one number of the recurrent state; contexts lie
@@ -15,11 +16,9 @@ vector    5     one number of vector memory (for debugging)
 text      6     a byte of `setun.firmware.image.terminal_tables`: the terminal's tables
 ========= ===== ==============================================================
 
-A weight word holds `rows` x `columns` codes: row-major, first row and column in the lowest bits;
-`ChipConfig.pump` parts of equal size, each in whole bytes.
-Matrices follow each other in execution order, padded with zeros to whole words. A matrix is cut
-into panels of `ChipConfig.panel` row groups, a panel into blocks of `columns` columns; within a
-block the groups follow each other.
+Matrices follow each other in execution order, in words of `setun.firmware.image.array_words`. Of a
+chip that streams its model the space of weights is the whole external memory
+(`setun.firmware.image.external`), and there is neither program, constants nor gates.
 """
 
 from dataclasses import dataclass, replace
@@ -30,11 +29,12 @@ from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.image import Image, Matrix, aligned
+from setun.firmware.image.array_words import matrix_words, packed_words, weight_words
+from setun.firmware.image.external import ExternalModel
+from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.terminal_tables import text_words
-from setun.firmware.numerics.ternary import pack_2b, pack_trits
 from setun.firmware.program import machine
-from setun.firmware.program.isa import Table
+from setun.firmware.program.isa import WORDS, Table
 
 Words = NDArray[np.uint32]
 
@@ -55,11 +55,21 @@ class Space(IntEnum):
 class MemoryLayout:
     """Contents of the loadable spaces as the link addresses them: uint32, from address 0.
 
-    `sector` is of a flash behind the space of weights: words that are erased together.
+    sector
+        Of a flash behind the space of weights: words that are erased together.
+    beginning
+        Words of the program, or of an external memory, without which the chip refuses to run, the
+        model's hash among them.
     """
 
     spaces: dict[Space, Words]
     sector: int = 0
+    beginning: int = WORDS
+
+    @property
+    def first(self) -> Space:
+        """The space that has the beginning."""
+        return Space.PROGRAM if Space.PROGRAM in self.spaces else Space.WEIGHTS
 
 
 def weight_stride(config: ChipConfig) -> int:
@@ -69,32 +79,29 @@ def weight_stride(config: ChipConfig) -> int:
 
 
 def bound_cycles(image: Image, config: ChipConfig) -> int:
-    """Cycles that a token's weights take at the memory's full rate: nothing can be faster."""
+    """Cycles that all a token must read takes at the memory's full rate: nothing can be faster."""
+    if config.streams:
+        return -(-ExternalModel(image, config).token_bits() // config.weight_port)
     return -(-weight_words(image, config) * config.weight_bits // config.weight_port)
-
-
-def weight_words(image: Image, config: ChipConfig) -> int:
-    """Weight words that `image` takes, padding included."""
-    return sum(matrix_words(m, config) for m in image.matrices)
-
-
-def matrix_words(matrix: Matrix, config: ChipConfig) -> int:
-    """Weight words of one matrix, padding included."""
-    return -(-matrix.rows // config.rows) * -(-matrix.columns // config.columns)
 
 
 def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
     """What `image` needs of each sized resource of a chip with these lanes, by option name."""
+    columns = max(m.columns for m in image.matrices)
+    needed = {
+        "vector_elements": image.memory.vector_elements,
+        "state_elements": max(1, image.memory.state_elements),  # a chip has some
+        "max_columns": aligned(columns, config.columns),
+    }
+    if config.streams:
+        return ExternalModel(image, config).requirements() | needed
     vocabulary, width = image.tables[Table.EMBEDDING].shape
     pairs = len(image.tables[Table.CONSTANTS]) + vocabulary * aligned(width) // 2
-    columns = max(m.columns for m in image.matrices)
     return {
         "weight_words": weight_words(image, config),
         "constant_pairs": pairs,
         "instructions": len(image.program),
-        "vector_elements": image.memory.vector_elements,
-        "state_elements": max(1, image.memory.state_elements),  # a chip has some
-        "max_columns": aligned(columns, config.columns),
+        **needed,
     }
 
 
@@ -123,19 +130,21 @@ def check_fit(image: Image, config: ChipConfig) -> None:
 def lay_out(image: Image, config: ChipConfig) -> MemoryLayout:
     """Memory contents of `image` for `config`; refuses what does not fit. Deterministic."""
     check_fit(image, config)
-    program = _program(image, config)
     # Written for other models too: what was there before would be another model's.
     text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
+    if config.streams:
+        model, sector = ExternalModel(image, config), config.memory_kind.sector // 4
+        words = {Space.WEIGHTS: model.words(), **text}
+        return MemoryLayout(words, sector, sector or model.beginning // 4)
     gates = image.tables.get(Table.GATES)
     return MemoryLayout(
         {
-            Space.PROGRAM: np.concatenate(program).astype(np.uint32),
+            Space.PROGRAM: np.concatenate(_program(image, config)).astype(np.uint32),
             Space.WEIGHTS: _weights(image, config),
             Space.CONSTANTS: _constants(image, config),
             **({} if gates is None else {Space.GATES: config.vector.to_bits(gates)}),
             **text,
-        },
-        config.memory_kind.sector // 4,
+        }
     )
 
 
@@ -148,26 +157,6 @@ def _program(image: Image, config: ChipConfig) -> list[Words]:
             instruction = replace(instruction, constants=matrix_words(step.matrix, config))
         encoded.append(instruction.adapted(config.numerics).encode(config.vector))
     return encoded
-
-
-def packed_words(matrix: Matrix, config: ChipConfig) -> NDArray[np.uint8]:
-    """A matrix's weight words in the array's order, uint8 [words, bytes of a word]."""
-    p, q = config.columns, config.rows
-    padded = np.zeros((aligned(matrix.rows, q), aligned(matrix.columns, p)), np.int8)
-    padded[: matrix.rows, : matrix.columns] = matrix.codes()
-    groups = padded.reshape(-1, q, padded.shape[1] // p, p)
-    codes = np.concatenate(
-        [
-            groups[start : start + config.panel].transpose(2, 0, 1, 3).reshape(-1, p * q)
-            for start in range(0, len(groups), config.panel)
-        ]
-    )
-    if config.packing == "2b":
-        return pack_2b(codes.ravel()).reshape(len(codes), -1)
-    parts = codes.reshape(len(codes) * config.pump, -1)
-    whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
-    whole[:, : parts.shape[1]] = parts
-    return pack_trits(whole.ravel()).reshape(len(codes), -1)
 
 
 def _weights(image: Image, config: ChipConfig) -> Words:

@@ -10,8 +10,8 @@ bits   field   meaning
 3:0    kind    see `Kind`; 0 is no record, so blank memory is no model
 4      kept    `TOKEN`: gains stay on the chip, none comes with a token
 5      kept    `TOKEN`: gates likewise
-31:8   address of the store's units that are written (`GAINS`, `GATES`); burst that
-               a token's records begin at (`TOKEN`); else 0
+31:8   address of the store's units that are written (`GAINS`, `GATES`); the `BURST`
+               of beats that a token's records begin at (`TOKEN`); else 0
 63:32  units   of the payload behind the header
 ====== ======= ==================================================================
 
@@ -25,6 +25,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+BURST = 32
+"""Beats: what a token's first request is aligned to."""
 HEADER_BITS = 64
 INSTRUCTION_BITS = 128
 

@@ -8,22 +8,32 @@ from setun.firmware.memory_kinds import KINDS
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import CHOICES, Numerics
 
-# A chip with a terminal says so by its version; the record is the same.
-VERSION, WITH_TERMINAL = 5, 6
-INSTRUCTION_SETS = {VERSION: 1, WITH_TERMINAL: 1}
+# What a chip has beside the record's fields, it says by the record's version.
+_WITH_TERMINAL, _STREAMS = 1, 2  # on top of
+_FIRST = 5
+INSTRUCTION_SETS = {5: 1, 6: 1, 7: 1, 8: 1}
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
-_RECORD = struct.Struct("<B8s7B6B11I16s")
+_START, _END = "<B8s7B6B", "3I5I16s"
+_SIZES = "3I", ("weight_words", "constant_pairs", "instructions")
+_SIZES_STREAMING = "QII", ("memory_bytes", "constant_pairs", "gate_elements")
+
+
+def _record(version: int) -> tuple[struct.Struct, tuple[str, ...]]:
+    """The record of a version, and which sizes it begins with."""
+    fields, names = _SIZES_STREAMING if (version - _FIRST) & _STREAMS else _SIZES
+    return struct.Struct(_START + fields + _END), names
 
 
 def encode(config: ChipConfig) -> bytes:
     """The INFO record of a chip built from `config`."""
     c, n = config, config.numerics
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
-    version = WITH_TERMINAL if c.terminal else VERSION
-    return _RECORD.pack(
+    version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
+    record, sizes = _record(version)
+    return record.pack(
         version,
         c.digest,
         c.columns,
@@ -37,9 +47,7 @@ def encode(config: ChipConfig) -> bytes:
         c.vector.mantissa,
         *choices,
         n.state.mantissa,
-        c.weight_words,
-        c.constant_pairs,
-        c.instructions,
+        *(getattr(c, name) for name in sizes),
         c.vector_elements,
         c.state_elements,
         c.max_columns,
@@ -54,15 +62,18 @@ def encode(config: ChipConfig) -> bytes:
 
 def decode(record: bytes) -> ChipConfig:
     """The configuration a chip reports; refuses records of other versions or damaged ones."""
-    if len(record) != _RECORD.size or record[0] not in (VERSION, WITH_TERMINAL):
+    version = record[0] if record else 0
+    layout, sizes = _record(version)
+    if version not in INSTRUCTION_SETS or len(record) != layout.size:
         raise SetunError(
             "chip",
-            f"must report an INFO record of version {VERSION} or {WITH_TERMINAL}",
-            f"{len(record)} bytes, version {record[0] if record else 'none'}",
+            f"must report an INFO record of version {min(INSTRUCTION_SETS)} to "
+            f"{max(INSTRUCTION_SETS)}",
+            f"{len(record)} bytes, version {version or 'none'}",
             "use the Setun release that built the bitstream",
         )
     (
-        version,
+        _,
         digest,
         columns,
         rows,
@@ -75,9 +86,9 @@ def decode(record: bytes) -> ChipConfig:
         mantissa,
         *chosen,
         state_mantissa,
-        weights,
-        pairs,
-        instructions,
+        first,
+        second,
+        third,
         vector,
         state,
         longest,
@@ -87,7 +98,7 @@ def decode(record: bytes) -> ChipConfig:
         chunk,
         seed,
         part,
-    ) = _RECORD.unpack(record)
+    ) = layout.unpack(record)
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(KINDS):
@@ -113,17 +124,22 @@ def decode(record: bytes) -> ChipConfig:
             **options,
         ),
         contexts=contexts,
-        weight_words=weights,
-        constant_pairs=pairs,
-        instructions=instructions,
+        **dict(zip(sizes, (first, second, third), strict=True)),
         vector_elements=vector,
         state_elements=state,
         max_columns=longest,
         clock_hz=clock,
         baud=baud,
         flash_base=base,
-        terminal=int(version == WITH_TERMINAL),
+        terminal=(version - _FIRST) & _WITH_TERMINAL,
     )
+    if config.streams != bool((version - _FIRST) & _STREAMS):
+        raise SetunError(
+            "chip",
+            f"must read its whole model from {config.memory_kind.place}",
+            f"INFO record of version {version}, of a chip that reads weights alone",
+            "use the Setun release that built the bitstream, or build it again",
+        )
     if config.digest != digest:
         raise SetunError("chip", "must report a record that agrees with its own hash", digest.hex())
     return config

@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import PLACES, TOKEN_BITS, WORD_BITS, WORDS, Op
+from setun.firmware.program.isa import PLACES, TOKEN_BITS, Op
+from setun.firmware.program.kernels import Port
 from setun.firmware.program.registry import Registry
 from setun.hw.commands import (
     array_command,
@@ -30,13 +31,11 @@ class _Work:
     """What the sequencer keeps while it runs."""
 
     i: Any  # of `layout`: the instruction that is executed
-    behind: Signal  # address of the word behind it
-    head: Signal  # of the word behind the body's END
     in_body: Signal
     outstanding: Signal  # matvecs that are not stored yet
     dispatched: Signal
     seat: Signal  # whose row is embedded
-    row: Signal  # token * pairs a row, so far
+    row: Signal  # token * what lies between rows, so far
     multiplicand: Signal
     multiplier: Signal
 
@@ -46,7 +45,7 @@ EXECUTES: Registry[Op, Callable[["Sequencer", Module, _Work], None]] = Registry(
 
 
 class Sequencer(wiring.Component):
-    """Fetches instructions and hands them to the units; straight-line, in order.
+    """Hands instructions to the units; straight-line, in order.
 
     Members
     -------
@@ -59,8 +58,13 @@ class Sequencer(wiring.Component):
         Strobe at the start of a body.
     last : In
         Highest seat of the pass.
-    program_address : Out, program_data : In(32)
-        Program in words, data one cycle later.
+    instructions : In(stream of `setun.hw.instruction.layout`)
+        In order of execution.
+    body_ended : Out(1)
+        Strobe: the body's END is executed.
+    broken : In(1), gains_ready, gates_ready : In(1), gains_begun, gates_begun : Out(1)
+        Of a streamed model alone: no more instructions come; the next block of numbers is there;
+        strobes, a command that reads it is handed out.
     embed : Out(stream of `embed_command`)
         Copy of an embedding row, seat after seat; accepted when the copy is complete.
     token : In(TOKEN_BITS per seat)
@@ -74,21 +78,24 @@ class Sequencer(wiring.Component):
     eps_outer, eps_inner : Out(fmt.width)
 
     A QUANTISE with `sync` and an END wait until every dispatched matvec is stored. Two cycles
-    per instruction plus the waits; the next one is fetched meanwhile, which takes five.
+    per instruction plus the waits.
     """
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
         w = config.vector.width
+        blocks = {"gains_ready": In(1), "gates_ready": In(1), "broken": In(1)}
+        blocks |= {"gains_begun": Out(1), "gates_begun": Out(1)}
         super().__init__(
             {
+                **(blocks if config.streams else {}),
                 "run_body": In(1),
                 "run_head": In(1),
                 "idle": Out(1),
                 "fault": Out(1),
                 "restart_weights": Out(1),
-                "program_address": Out(range(WORDS * config.instructions)),
-                "program_data": In(32),
+                "instructions": In(stream.Signature(layout())),
+                "body_ended": Out(1),
                 "last": In(number(config.contexts)),
                 "embed": Out(stream.Signature(embed_command(config))),
                 "token": In(data.ArrayLayout(TOKEN_BITS, config.contexts)),
@@ -108,14 +115,8 @@ class Sequencer(wiring.Component):
         m = Module()
         c = self.config
         i = Signal(layout())
-        coming = Signal(layout())  # the next instruction, fetched while this one waits
-        counter = Signal.like(self.program_address)
-        part = Signal(range(WORDS + 2))
-        complete = part == WORDS + 1
         work = _Work(
             i=i,
-            behind=Signal.like(self.program_address, name="behind"),
-            head=Signal.like(self.program_address, name="head"),
             in_body=Signal(name="in_body"),
             outstanding=Signal(range(OUTSTANDING + 1), name="outstanding"),
             dispatched=Signal(name="dispatched"),
@@ -125,34 +126,31 @@ class Sequencer(wiring.Component):
             multiplier=Signal(TOKEN_BITS, name="multiplier"),
         )
         following = Signal.like(work.seat)
-        m.d.comb += [following.eq(work.seat + 1), self.program_address.eq(counter)]
+        m.d.comb += following.eq(work.seat + 1)
         self._commands(m, work)
         m.d.sync += work.outstanding.eq(work.outstanding + work.dispatched - self.stored)
 
-        # Words come in a cycle after they are asked for, the first to the lowest bits.
-        with m.If(~complete & ~self.idle):
-            m.d.sync += part.eq(part + 1)
-            with m.If(part != WORDS):
-                m.d.sync += counter.eq(counter + 1)
-            with m.If(part != 0):
-                m.d.sync += coming.eq(Cat(coming.as_value()[WORD_BITS:], self.program_data))
-
+        coming = self.instructions.payload
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)
-                m.d.sync += part.eq(0)
                 with m.If(self.run_body):
                     m.d.comb += self.restart_weights.eq(1)
-                    m.d.sync += [counter.eq(0), work.in_body.eq(1)]
+                    m.d.sync += work.in_body.eq(1)
                     m.next = "FETCH"
                 with m.Elif(self.run_head):
-                    m.d.sync += [counter.eq(work.head), work.in_body.eq(0)]
+                    m.d.sync += work.in_body.eq(0)
                     m.next = "FETCH"
-            with m.State("FETCH"), m.If(complete):
-                m.d.sync += [i.eq(coming), part.eq(0), work.behind.eq(counter)]
-                m.next = "EXECUTE"
-                with m.If(unknown(coming.op, coming)):
-                    m.next = "FAULT"
+            with m.State("FETCH"):
+                m.d.comb += self.instructions.ready.eq(1)
+                with m.If(self.instructions.valid):
+                    m.d.sync += i.eq(coming)
+                    m.next = "EXECUTE"
+                    with m.If(unknown(coming.op, coming)):
+                        m.next = "FAULT"
+                if c.streams:
+                    with m.Elif(self.broken):
+                        m.next = "FAULT"
             with m.State("EXECUTE"), m.Switch(i.op):
                 for op in Op:
                     with m.Case(op):
@@ -160,7 +158,7 @@ class Sequencer(wiring.Component):
             with m.State("FAULT"):
                 m.d.comb += self.fault.eq(1)
                 m.next = "IDLE"
-            # row = token * pairs a row, one bit a cycle: no multiplier for one product.
+            # row = token * distance of rows, one bit a cycle: no multiplier for one product.
             with m.State("ROW"):
                 m.d.sync += [
                     work.row.eq(work.row + Mux(work.multiplier[0], work.multiplicand, 0)),
@@ -185,9 +183,17 @@ class Sequencer(wiring.Component):
         c, i = self.config, work.i
         lane_bits, row_bits = ceil_log2(c.lanes), ceil_log2(c.rows)
         w = c.vector.width
+        first = i.constants + work.row  # a beat of the external memory, or a pair
+        if c.streams:
+            m.d.comb += [
+                self.embed.payload.beats.eq(i.immediate),
+                self.sink.payload.gates.eq(i.constants >> lane_bits),
+            ]
+        else:
+            first = first >> lane_bits
         m.d.comb += [
             self.sample_count.eq(i.n),
-            self.embed.payload.first.eq((i.constants + work.row) >> lane_bits),
+            self.embed.payload.first.eq(first),
             self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
             self.embed.payload.destination.eq(i.dst >> lane_bits),
             self.embed.payload.seat.eq(work.seat),
@@ -235,6 +241,11 @@ def _embed(sequencer: Sequencer, m: Module, work: _Work) -> None:
 def _quantise(sequencer: Sequencer, m: Module, work: _Work) -> None:
     command = sequencer.quantise
     m.d.comb += command.valid.eq((work.outstanding == 0) | ~work.i.sync)
+    if sequencer.config.streams:
+        m.d.comb += command.valid.eq(
+            ((work.outstanding == 0) | ~work.i.sync) & sequencer.gains_ready
+        )
+        m.d.comb += sequencer.gains_begun.eq(command.valid & command.ready)
     with m.If(command.valid & command.ready):
         m.next = "FETCH"
 
@@ -242,9 +253,17 @@ def _quantise(sequencer: Sequencer, m: Module, work: _Work) -> None:
 @EXECUTES(Op.MATVEC)
 def _matvec(sequencer: Sequencer, m: Module, work: _Work) -> None:
     commands = sequencer.array, sequencer.sink, sequencer.weights
-    free = Signal(name="all_free")
+    free, block = Signal(name="all_free"), Signal(name="block_ready", init=1)
+    if sequencer.config.streams:
+        gated = among(work.i.kernel, lambda k: Port.GATES in k.reads)
+        m.d.comb += [
+            block.eq(~gated | sequencer.gates_ready),
+            sequencer.gates_begun.eq(free & gated),
+        ]
     m.d.comb += [
-        free.eq(Cat(each.ready for each in commands).all() & (work.outstanding != OUTSTANDING)),
+        free.eq(
+            Cat(each.ready for each in commands).all() & (work.outstanding != OUTSTANDING) & block
+        ),
         work.dispatched.eq(free),
         *(each.valid.eq(free) for each in commands),
         sequencer.sample_start.eq(free & among(work.i.kernel, lambda k: k.samples)),
@@ -256,6 +275,5 @@ def _matvec(sequencer: Sequencer, m: Module, work: _Work) -> None:
 @EXECUTES(Op.END)
 def _end(sequencer: Sequencer, m: Module, work: _Work) -> None:
     with m.If(work.outstanding == 0):
-        with m.If(work.in_body):
-            m.d.sync += work.head.eq(work.behind)
+        m.d.comb += sequencer.body_ended.eq(work.in_body)
         m.next = "IDLE"

@@ -23,7 +23,10 @@ def patience(config: ChipConfig) -> int:
     """
     c = config
     word = max(-(-c.weight_bits // c.weight_port), c.columns // c.lanes + c.rows // c.lanes + 8)
-    healthy = c.contexts * c.weight_words * word + 256 * c.instructions
+    words, instructions = c.weight_words, c.instructions
+    if c.streams:  # more than both, and nothing is read for each seat
+        words, instructions = 2 * 8 * c.memory_bytes // c.weight_bits, 0
+    healthy = c.contexts * words * word + 256 * instructions
     waits = memory_gateware(c).patience
     return max(LEAST, waits, ceil_log2(MARGIN * healthy))
 

@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from setun.firmware.image.memory_layout import MemoryLayout, Space
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Initial words of one memory of the Verilog, all of its depth."""
+    """Initial words of one memory of the Verilog, all of its depth.
+
+    Those of a memory outside block RAM are bytes, uint8 [depth, width / 8], lowest first.
+    """
 
     width: int
-    words: Sequence[int]
+    words: Sequence[int] | NDArray[np.uint8]
 
 
 def filled(width: int, depth: int, words: Sequence[int]) -> Contents:
@@ -21,7 +27,7 @@ def filled(width: int, depth: int, words: Sequence[int]) -> Contents:
 
 def weight_contents(layout: MemoryLayout, width: int, depth: int) -> Contents:
     """`depth` words of `width` bits of a memory outside block RAM, zeros behind the weights."""
-    raw = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-    size = width // 8
-    words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
-    return filled(width, depth, words)
+    held = layout.spaces[Space.WEIGHTS].astype("<u4", copy=False).view(np.uint8)
+    words = np.zeros(depth * width // 8, np.uint8)
+    words[: held.size] = held
+    return Contents(width, words.reshape(depth, width // 8))

@@ -1,27 +1,31 @@
-"""Weights outside block RAM: a memory controller, and the DMA that reads a model through it."""
+"""Memory outside the core: a whole model, read once a token."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, ResetInserter, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.hw.memory.controllers.dma import LEAST_QUEUE, WeightDma, queue_shape
+from setun.firmware.image.records import unit_bits
+from setun.hw.memory.controllers.dma import LEAST_QUEUE, queue_shape
 from setun.hw.memory.kinds import memory_gateware
-from setun.hw.memory.spaces import weights_bus
+from setun.hw.memory.stream.embedding import EmbeddingCopier
+from setun.hw.memory.stream.model_reader import ModelReader
+from setun.hw.memory.stream.unit_store import UnitStore
 from setun.hw.technology import GENERIC, Technology
 
 
 def check_capacity(config: ChipConfig) -> None:
-    """Refuse a configuration with more weights than its external memory holds."""
+    """Refuse a configuration whose model may take more than its external memory holds."""
     if not config.external:
         return
     holds = memory_gateware(config).capacity(config)
-    if config.weight_bytes > holds:
+    used = config.memory_bytes if config.streams else config.weight_bytes
+    if used > holds:
         raise SetunError(
-            "weights",
+            "model" if config.streams else "weights",
             f"must fit the {config.memory} memory of {holds} bytes",
-            config.weight_bytes,
+            used,
             "choose a smaller model, packing 1.6b, or another part or memory",
         )
 
@@ -34,37 +38,47 @@ def queueing(config: ChipConfig) -> tuple[int, int]:
 
 def queue_ram(config: ChipConfig) -> tuple[int, int]:
     """Words and bits of block RAM that the queue takes; none where distributed RAM holds it."""
-    words, bits = queue_shape(config.beat, config.weight_bits, queueing(config)[1])
+    words, bits = queue_shape(config.beat, unit_bits(config.beat), queueing(config)[1])
     return (0, bits) if words <= LEAST_QUEUE else (words, bits)
 
 
+def gain_store(config: ChipConfig) -> UnitStore:
+    """Store of the gains: V outer gains and V gains a word."""
+    words = -(-config.constant_pairs // config.lanes)
+    return UnitStore(unit_bits(config.beat), 2 * config.lanes, config.vector.width, words)
+
+
+def gate_store(config: ChipConfig) -> UnitStore:
+    """Store of the gates, V a word."""
+    words = -(-config.gate_elements // config.lanes)
+    return UnitStore(unit_bits(config.beat), config.lanes, config.vector.width, words)
+
+
 def memory_pins(config: ChipConfig) -> wiring.Signature:
-    """Pins of the chip towards its weight memory, as the controller drives them; none if inside."""
+    """Pins of the chip towards its memory, as the controller drives them; none if inside."""
     return memory_gateware(config).pins(config)
 
 
-class ExternalWeights(wiring.Component):
-    """Streams the model's weight words from an external memory, in order.
+class ExternalMemory(wiring.Component):
+    """A model in an external memory: `ModelReader`, the copier of embedding rows, pins.
 
     Parameters
     ----------
     config
-        The chip; `weight_bytes` of the memory are read, no further.
+        The chip; `memory_bytes` of the memory are read, no further.
     technology
         Cells of a memory inside the FPGA.
 
     Members
     -------
-    restart : In(1)
-        Begin again at word 0.
-    o : Out(stream of weight_bits)
-        Words in order.
-    weights_req, weights_rsp
-        The link's access; see `setun.hw.memory.spaces.weights_bus`. Waits until nothing is read.
+    hung : In(1)
+        What is under way is given up.
+    embed, seating, write, address, data
+        See `EmbeddingCopier`.
     memory : Out
         Pins of the memory: `memory_pins`.
 
-    Throughput: a beat of the memory per cycle, less what the controller says.
+    The others are those of `ModelReader`, documented there, but for its rows.
     """
 
     def __init__(
@@ -74,56 +88,35 @@ class ExternalWeights(wiring.Component):
         self.config = config
         self.gateware = memory_gateware(config)
         self.controller = self.gateware.controller(config, technology, round_trip)
-        members = {name: member.flip() for name, member in weights_bus().items()}
-        super().__init__(
-            {
-                "restart": In(1),
-                "o": Out(stream.Signature(config.weight_bits)),
-                **members,
-                "memory": Out(memory_pins(config)),
-            }
+        burst, depth = queueing(config)
+        self.reader = ModelReader(
+            self.controller,
+            beat=config.beat,
+            capacity=config.memory_bytes,
+            weight_bits=config.weight_bits,
+            gains=gain_store(config),
+            gates=gate_store(config),
+            burst=burst,
+            depth=depth,
         )
+        self.copier = EmbeddingCopier(config, config.beat, self.reader.address_bits)
+        read = {n: m for n, m in self.reader.signature.members.items() if n not in ("row", "o")}
+        copied = {n: m for n, m in self.copier.signature.members.items() if n not in ("row", "i")}
+        self.passed = tuple((self.reader, n) for n in read), tuple((self.copier, n) for n in copied)
+        super().__init__({**read, **copied, "hung": In(1), "memory": Out(memory_pins(config))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        c = self.config
-        m.submodules.controller = memory = self.controller
-        burst, depth = queueing(c)
-        m.submodules.dma = dma = WeightDma(
-            beat=c.beat,
-            capacity=c.weight_bytes,
-            weight_bits=c.weight_bits,
-            burst=min(burst, memory.burst),
-            depth=depth,
-        )
-        self.gateware.connect(m, wiring.flipped(self.memory), memory)
-        wiring.connect(m, memory.o, dma.i)
-        wiring.connect(m, wiring.flipped(self.o), dma.o)
-        m.d.comb += [
-            dma.restart.eq(self.restart),
-            memory.read.valid.eq(dma.read.valid),
-            memory.read.payload.address.eq(dma.read.payload.address),
-            memory.read.payload.beats.eq(dma.read.payload.beats),
-            dma.read.ready.eq(memory.read.ready),
-        ]
-
-        # The link's turn comes when the DMA is quiet, and lasts until its word has come.
-        request, reading = self.weights_req, Signal()
-        turn = Signal()
-        m.d.comb += [
-            dma.hold.eq(request.valid | reading),
-            turn.eq(dma.quiet & ~reading),
-            memory.bus_req.valid.eq(request.valid & turn),
-            request.ready.eq(memory.bus_req.ready & turn),
-            memory.bus_req.payload.write.eq(request.payload.write),
-            memory.bus_req.payload.address.eq(request.payload.address),
-            memory.bus_req.payload.data.eq(request.payload.data),
-            self.weights_rsp.valid.eq(memory.bus_rsp.valid),
-            self.weights_rsp.payload.eq(memory.bus_rsp.payload),
-            memory.bus_rsp.ready.eq(self.weights_rsp.ready),
-        ]
-        with m.If(request.valid & request.ready):
-            m.d.sync += reading.eq(~request.payload.write)
-        with m.Elif(self.weights_rsp.valid & self.weights_rsp.ready):
-            m.d.sync += reading.eq(0)
+        m.submodules.reader = reader = self.reader
+        m.submodules.copier = copier = ResetInserter(self.hung | self.restart)(self.copier)
+        self.gateware.connect(m, wiring.flipped(self.memory), self.controller)
+        wiring.connect(m, copier.row, reader.row)
+        wiring.connect(m, reader.o, copier.i)
+        for unit, name in (*self.passed[0], *self.passed[1]):
+            mine, theirs = getattr(self, name), getattr(unit, name)
+            member = self.signature.members[name]
+            if isinstance(mine, Value) or not member.is_signature:
+                m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
+            else:
+                wiring.connect(m, wiring.flipped(mine), theirs)
         return m

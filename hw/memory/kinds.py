@@ -48,8 +48,8 @@ class MemoryGateware:
         raise SetunError("part", "must be of a memory that has parts", config.memory)
 
     def capacity(self, config: ChipConfig) -> int:
-        """Bytes of weights that it holds; as much as the chip uses where nothing limits it."""
-        return config.weight_bytes
+        """Bytes that it holds; as much as the chip uses where nothing limits it."""
+        return config.memory_bytes
 
     def pins(self, config: ChipConfig) -> wiring.Signature:
         """Pins of the chip that lead to it, as the controller drives them."""
@@ -153,7 +153,7 @@ class Axi4(MemoryGateware):
     patience = 24  # other masters
 
     def capacity(self, config: ChipConfig) -> int:
-        return -(-config.weight_bytes // BOUNDARY) * BOUNDARY
+        return -(-config.memory_bytes // BOUNDARY) * BOUNDARY
 
     def pins(self, config: ChipConfig) -> wiring.Signature:
         return axi4(config.beat, ADDRESS_BITS)

@@ -14,7 +14,7 @@ from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image import terminal_tables as text
 from setun.firmware.image.memory_layout import MemoryLayout, Space
 from setun.firmware.program.isa import WORDS
-from setun.hw.commands import embed_command
+from setun.hw.commands import CONSTANT_WORDS, embed_command
 from setun.hw.instruction import shape
 from setun.hw.link.signature import BUS_REQUEST
 from setun.hw.memory.store import BUS_LATENCY, Store
@@ -49,15 +49,18 @@ class Shape:
 
 
 def shapes(config: ChipConfig) -> dict[Space, Shape]:
-    """The spaces of a chip."""
+    """The spaces of a chip that lie in block RAM."""
     c, w, v = config, config.vector.width, config.lanes
     piece = min(32, c.weight_bits)
-    return {
+    model = {
         Space.PROGRAM: Shape(32, 1, WORDS * c.instructions),
         Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
         Space.CONSTANTS: Shape(w, 2 * v, -(-c.constant_pairs // v)),
-        Space.STATE: Shape(config.numerics.state.width, v, several(c.state_words, c.contexts)),
         Space.GATES: Shape(w, v, c.state_words),
+    }
+    return {
+        **({} if c.streams else model),
+        Space.STATE: Shape(config.numerics.state.width, v, several(c.state_words, c.contexts)),
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
         **({Space.TEXT: Shape(9, 1, TEXT_WORDS)} if c.terminal else {}),
     }
@@ -98,7 +101,7 @@ class SlotMemory(wiring.Component):
 
 
 def weights_bus() -> dict[str, wiring.Member]:
-    """The link's port of an external weight memory, 32-bit words by number; writes are silent."""
+    """The link's port of an external memory, 32-bit words by number; writes are silent."""
     request = data.StructLayout({"write": 1, "address": 32, "data": 32})
     return {
         "weights_req": Out(stream.Signature(request)),
@@ -115,21 +118,24 @@ class Memories(wiring.Component):
         The link's memory port; one request at a time, reads answered after `BUS_LATENCY` + 1
         cycles.
     weights_req, weights_rsp
-        Of an external weight memory: where requests for its space go.
+        Of an external memory: where requests for its space go.
     writing : Out(1)
         Strobe: the link writes.
     seating : In
         Who sits where; see `setun.hw.seats.pass_layout`.
-    constant_address : In(24)
+    constant_address : In
         Quantiser's read address, unless an embedding is being copied.
     embed : In(stream of `embed_command`)
         Copies an embedding row to vector memory: two vector words a constant word, one a cycle.
+    copy, copy_address, copy_data : In
+        Instead of these two, if the model is streamed: a word of an embedding row.
     write_vector, write_state, vector_write, state_write, write_data, state_word : In
         The sink's write ports.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
     `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory), `text`. There
-    are no `weights` if they lie outside the chip, and no `text` without a terminal.
+    are none of the first three and no `gates` if the model is streamed, no `text` without a
+    terminal.
     """
 
     def __init__(self, config: ChipConfig, layout: MemoryLayout | None) -> None:
@@ -151,22 +157,32 @@ class Memories(wiring.Component):
                 far=far,
             )
 
-        self.program = store(Space.PROGRAM)
-        self.weights = None if config.external else store(Space.WEIGHTS, far=True)
-        self.constants = store(Space.CONSTANTS)
-        self.gates = store(Space.GATES)
+        self.weights: Store | None = None
+        if not config.streams:
+            self.program = store(Space.PROGRAM)
+            self.weights = store(Space.WEIGHTS, far=True)
+            self.constants = store(Space.CONSTANTS)
+            self.gates = store(Space.GATES)
         self.state = store(Space.STATE, writable=True)
         self.vector_sink = store(Space.VECTOR, writable=True)
         self.vector_quantiser = store(Space.VECTOR, "vector_copy", writable=True)
         self.text = store(Space.TEXT, far=True) if config.terminal else None
+        inside = {
+            "constant_address": In(CONSTANT_WORDS),
+            "embed": In(stream.Signature(embed_command(config))),
+        }
+        outside = {
+            **weights_bus(),
+            "copy": In(1),
+            "copy_address": In(shape("src")),
+            "copy_data": In(w * v),
+        }
         super().__init__(
             {
                 "bus_req": In(stream.Signature(BUS_REQUEST)),
                 "bus_rsp": Out(stream.Signature(32)),
-                **({} if self.weights else weights_bus()),
+                **(outside if config.streams else inside),
                 "writing": Out(1),
-                "constant_address": In(24),
-                "embed": In(stream.Signature(embed_command(config))),
                 "seating": In(pass_layout(config)),
                 "write_vector": In(1),
                 "write_state": In(1),
@@ -187,15 +203,16 @@ class Memories(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        stores = {
-            Space.PROGRAM: self.program,
-            **({Space.WEIGHTS: self.weights} if self.weights else {}),
-            Space.CONSTANTS: self.constants,
-            Space.STATE: self.state,
-            Space.GATES: self.gates,
-            Space.VECTOR: self.vector_sink,
-            **({Space.TEXT: self.text} if self.text else {}),
-        }
+        stores: dict[Space, Store] = {Space.STATE: self.state, Space.VECTOR: self.vector_sink}
+        if self.weights is not None:
+            stores |= {
+                Space.PROGRAM: self.program,
+                Space.WEIGHTS: self.weights,
+                Space.CONSTANTS: self.constants,
+                Space.GATES: self.gates,
+            }
+        if self.text:
+            stores[Space.TEXT] = self.text
         for space, store in stores.items():
             m.submodules[space.name.lower()] = store
         m.submodules.vector_copy = self.vector_quantiser
@@ -240,11 +257,14 @@ class Memories(wiring.Component):
             with m.Default():
                 m.d.sync += answer.eq(0)
 
-        self._copier(m)
+        if self.config.streams:
+            self._write_ports(m, self.copy, self.copy_address, self.copy_data)
+        else:
+            self._copier(m)
         return m
 
     def _outside(self, m: Module, outside: Value, waited: Value) -> None:
-        """Requests for an external weight memory, `outside` while one is offered or under way."""
+        """Requests for an external memory, `outside` while one is offered or under way."""
         request = self.bus_req.payload
         offered, reading = Signal(), Signal()
         m.d.comb += [
@@ -272,7 +292,7 @@ class Memories(wiring.Component):
                 m.d.sync += reading.eq(0)
 
     def _copier(self, m: Module) -> None:
-        """Vector memory's write port: the sink's, or the copy of an embedding row."""
+        """Embedding rows of constant memory to vector memory."""
         w, v = self.config.vector.width, self.config.lanes
         row = self.embed.payload
         read, copied = Signal(shape("n")), Signal(shape("n"))
@@ -297,11 +317,15 @@ class Memories(wiring.Component):
         target = within(
             row.destination + copied, self.config.vector_words, workspace, workspaces(self.config)
         )
+        self._write_ports(m, valid, target, embedded)
+
+    def _write_ports(self, m: Module, copy: Value, address: Value, embedded: Value) -> None:
+        """Of vector memory: the sink's, or the copy of an embedding row; of the state."""
         for store in (self.vector_sink, self.vector_quantiser):
             m.d.comb += [
-                store.write_enable.eq(self.write_vector | valid),
-                store.write_address.eq(Mux(valid, target, self.vector_write)),
-                store.write_data.eq(Mux(valid, embedded, self.write_data)),
+                store.write_enable.eq(self.write_vector | copy),
+                store.write_address.eq(Mux(copy, address, self.vector_write)),
+                store.write_data.eq(Mux(copy, embedded, self.write_data)),
             ]
         m.d.comb += [
             self.state.write_enable.eq(self.write_state),

@@ -114,13 +114,13 @@ class SmallCore(wiring.Component):
         m.submodules.sums = sums = RowSums(c, self.technology)
         m.submodules.candidates = candidates = Candidates(c)
         m.submodules.deadline = deadline = Deadline()
-        found = self.contents
+        found = {name: (held.width, list(held.words)) for name, held in self.contents.items()}
         m.submodules.pulse = self.pulse
-        weights = SingleStore(WEIGHT_BLOCKS, self.technology, found["weights_store"].words)
-        constants = SingleStore(1, self.technology, found["constants_store"].words)
+        weights = SingleStore(WEIGHT_BLOCKS, self.technology, found["weights_store"][1])
+        constants = SingleStore(1, self.technology, found["constants_store"][1])
         numbers, program = (
-            Store(held.width, len(held.words), held.words)
-            for held in (found["numbers_store"], found["program_store"])
+            Store(width, len(words), words)
+            for width, words in (found["numbers_store"], found["program_store"])
         )
         m.submodules.weights_store, m.submodules.constants_store = weights, constants
         m.submodules.numbers_store, m.submodules.program_store = numbers, program

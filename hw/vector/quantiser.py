@@ -16,7 +16,7 @@ from setun.hw.arith import (
     block_square,
     multiplier,
 )
-from setun.hw.commands import quantise_command
+from setun.hw.commands import CONSTANT_WORDS, quantise_command
 from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed, tree, tree_latency
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
@@ -84,7 +84,7 @@ class Quantiser(wiring.Component):
                 "seating": In(pass_layout(config)),
                 "vector_address": Out(shape("src")),
                 "vector_data": In(data.ArrayLayout(w, v)),
-                "constant_address": Out(24),
+                "constant_address": Out(CONSTANT_WORDS),
                 "constant_data": In(data.ArrayLayout(w, 2 * v)),
                 "listening": Out(1),
                 "coming": In(coming_layout(config)),

@@ -17,7 +17,7 @@ from setun.firmware.numerics.noise import state_noise
 from setun.firmware.program import kernels
 from setun.firmware.program.kernels import Port
 from setun.hw.arith import PRODUCT_LATENCY, FloatFromInt, multiplier
-from setun.hw.commands import sink_command
+from setun.hw.commands import CONSTANT_WORDS, sink_command
 from setun.hw.instruction import among, shape
 from setun.hw.pipeline import delayed
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
@@ -64,7 +64,10 @@ class Sink(wiring.Component):
     vector_address, state_address : Out, vector_data, state_data, gate_data : In
         Read ports, data one cycle later.
     gate_address : Out
-        Of the gates: the state's address, the same for all contexts.
+        Of the gates: the state's address, the same for all contexts; of a streamed model, that of
+        the command.
+    gates_freed : Out(1)
+        Of a streamed model alone. Strobe: a command's gates have been read.
     write_vector, write_state : Out(1), vector_write, state_write, write_data, state_word : Out
         Write ports of both memories: strobes, addresses, words.
     generators : In(32 bits per seat)
@@ -101,6 +104,7 @@ class Sink(wiring.Component):
         super().__init__(
             {
                 **(random if config.numerics.stochastic else {}),
+                **({"gates_freed": Out(1)} if config.streams else {}),
                 "command": In(stream.Signature(sink_command(config))),
                 "seating": In(pass_layout(config)),
                 "groups": In(
@@ -109,7 +113,7 @@ class Sink(wiring.Component):
                 "scale": In(stream.Signature(w)),
                 "vector_address": Out(shape("src")),
                 "state_address": Out(shape("dst")),
-                "gate_address": Out(shape("dst")),
+                "gate_address": Out(CONSTANT_WORDS if config.streams else shape("dst")),
                 "vector_data": In(words),
                 "state_data": In(states),
                 "gate_data": In(words),
@@ -173,6 +177,9 @@ class Sink(wiring.Component):
             self.groups.ready.eq(issue & at.breaks),
             self.command.ready.eq(finished),
         ]
+        if c.streams:
+            reads = among(command.kernel, lambda k: Port.GATES in k.reads)
+            m.d.comb += self.gates_freed.eq(finished & reads)
         sums = Signal(data.ArrayLayout(signed(self.sum_width), v))
         part = at.word[: ceil_log2(c.rows // v)]
         m.d.sync += sums.eq(self.groups.payload.as_value().word_select(part, v * self.sum_width))
@@ -305,14 +312,14 @@ class Sink(wiring.Component):
         c, fmt = self.config, self.config.vector
         command, seat = self.command.payload, self.seating.seats[at.seat]
         # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
-        gate = Signal(shape("dst"))
+        state = Signal(shape("dst"))
         m.d.comb += [
             self.vector_address.eq(
                 within(command.source + at.word, c.vector_words, seat.workspace, workspaces(c))
             ),
-            gate.eq(command.destination + at.word),
-            self.gate_address.eq(gate),
-            self.state_address.eq(within(gate, c.state_words, seat.context, c.contexts)),
+            state.eq(command.destination + at.word),
+            self.gate_address.eq(command.gates + at.word if c.streams else state),
+            self.state_address.eq(within(state, c.state_words, seat.context, c.contexts)),
         ]
         fresh = delayed(m, seat.fresh, 1, "fresh")
         late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
@@ -324,7 +331,7 @@ class Sink(wiring.Component):
             )
             m.submodules[f"scale{k}"] = multiply = multiplier(c.numerics)
             m.submodules[f"lane{k}"] = lane = self.lanes[k]
-            state = Mux(fresh, 0, self.state_data[k])
+            kept = Mux(fresh, 0, self.state_data[k])
             m.d.comb += [
                 convert.a.eq(sums[k]),
                 multiply.a.eq(convert.o),
@@ -332,7 +339,7 @@ class Sink(wiring.Component):
                 lane.kernel.eq(kernel),
                 lane.y.eq(multiply.o),
                 lane.a.eq(delayed(m, self.vector_data[k], 1, f"a{k}")),
-                lane.h.eq(delayed(m, state, 1 + wait, f"h{k}")),
+                lane.h.eq(delayed(m, kept, 1 + wait, f"h{k}")),
                 lane.c.eq(delayed(m, self.gate_data[k], 1 + wait, f"c{k}")),
                 self.write_data[k].eq(lane.o),
                 self.state_word[k].eq(lane.state),

@@ -13,7 +13,6 @@ from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.formats import Values
-from setun.firmware.program.isa import WORDS
 
 
 class SerialBackend:
@@ -46,8 +45,8 @@ class SerialBackend:
             check_context(context, self.config.contexts)
             began = layout is not None
             layout = layout or lay_out(image, self.config)
-            first = self.client.read(Space.PROGRAM, 0, WORDS)
-            there = np.array_equal(first, layout.spaces[Space.PROGRAM][:WORDS])
+            begins = layout.spaces[layout.first][: layout.beginning]
+            there = np.array_equal(self.client.read(layout.first, 0, len(begins)), begins)
             if there and self.config.external and not began:
                 there = holds(self.client, Space.WEIGHTS, layout.spaces[Space.WEIGHTS])
             if not there:

@@ -12,7 +12,7 @@ from setun.backends.base import Sampling, check_context
 from setun.backends.serial import SerialBackend
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, lay_out
+from setun.firmware.image.memory_layout import Space, bound_cycles, lay_out
 from setun.firmware.link.baud import MIN_DIVISOR
 from setun.firmware.numerics.formats import Values
 from setun.hw.emit.verilog import TOP
@@ -25,6 +25,7 @@ SIMULATED_BAUD = 12_000_000  # four cycles a bit: the simulation spends its time
 # Most tokens a second: all but the array take most of the time, and a host that speaks frames needs
 # no terminal (`setun run --backend sim --set terminal=1` has it).
 SIMULATED_CHIP = {"rows": 16, "terminal": 0}
+IDLE_CYCLES, SILENT_TOKENS = 2_000_000, 64  # for which the simulation keeps its full speed
 PATIENCE = 900.0  # seconds; a large model's token is millions of cycles
 
 
@@ -93,7 +94,14 @@ class SimulatedBackend:
             blank_verilog(config), TOP, config.divisor, waves=waves is not None, progress=progress
         )
         files = {name: memory_file(c.words, c.width) for name, c in contents.items()}
-        self.chip = SimulatedChip(executable, memories=files, waves=waves)
+        token = bound_cycles(image, config)
+        self.chip = SimulatedChip(
+            executable,
+            memories=files,
+            waves=waves,
+            # A prompt is taken in silently.
+            idle_cycles=max(IDLE_CYCLES, SILENT_TOKENS * token),
+        )
         try:
             self._serial = SerialBackend(
                 image,

@@ -34,7 +34,7 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
     image = load_model(model)
     with closing(ConnectedChip(port or find_port(baud), baud or usual_rates())) as chip:
         layout = lay_out(image, chip.config)
-        before = loaded_hash(chip.client)
+        before = loaded_hash(chip.client, chip.config)
         there = before == image.model_hash and not differing(chip.client, layout, weights=True)
         if not there:
             total = sum(len(words) for words in layout.spaces.values())

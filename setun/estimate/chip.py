@@ -8,7 +8,7 @@ from setun.estimate.cores import core_estimate
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import weight_stride
+from setun.firmware.image.memory_layout import requirements, weight_stride
 from setun.firmware.link.frames import OVERHEAD
 from setun.firmware.link.messages import MAX_WORDS
 from setun.firmware.program.isa import WORDS
@@ -30,8 +30,11 @@ def memory_fits(config: ChipConfig) -> bool:
 def load_seconds(image: Image, config: ChipConfig) -> float:
     """Seconds that the model takes over the UART: its frames, one after the other."""
     c = config
-    weights = c.weight_bytes // 4 if c.external else c.weight_words * weight_stride(c)
-    words = weights + WORDS * len(image.program) + 2 * c.constant_pairs + c.state_elements
+    if c.streams:
+        words = requirements(image, c)["memory_bytes"] // 4
+    else:
+        weights = c.weight_bytes // 4 if c.external else c.weight_words * weight_stride(c)
+        words = weights + WORDS * len(image.program) + 2 * c.constant_pairs + c.state_elements
     frames = -(-words // MAX_WORDS)
     return (4 * words + FRAME_BYTES * frames) * BITS / c.baud
 

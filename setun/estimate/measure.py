@@ -18,7 +18,7 @@ from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.memory_kinds import KINDS
 from setun.hw.fpga.flow.unit import FAMILY, unit_cells
-from setun.hw.memory.external import ExternalWeights
+from setun.hw.memory.external import ExternalMemory
 from setun.hw.memory.spaces import Memories
 from setun.programs import parser, run, step
 
@@ -32,7 +32,7 @@ def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
     found = {
         **units(config),
         "memories": lambda: Memories(config, None),
-        "outside": lambda: ExternalWeights(config, FAMILY.technology),
+        "outside": lambda: ExternalMemory(config, FAMILY.technology),
     }
     return {name: found[name] for name in OPTIONS if name != "outside" or config.external}
 

@@ -10,30 +10,39 @@ from setun.firmware.models.architecture import HGRN_BIT, Architecture
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 
-# (hidden, layers, intermediate) by name; the second is two layers of the MatMul-free LM's 370M.
-SHAPES = {"random-13m": (512, 4, 1408), "random-370m-2l": (1024, 2, 2816)}
+# (hidden, layers, intermediate, vocabulary) by name: the MatMul-free LM's sizes, whole and cut.
+SHAPES = {
+    "random-13m": (512, 4, 1408, 64),
+    "random-370m-2l": (1024, 2, 2816, 64),
+    "random-370m": (1024, 24, 2816, 32_000),
+    "random-1.3b-3l": (2048, 3, 5632, 32_000),
+    "random-1.3b": (2048, 24, 5632, 32_000),
+    "random-2.7b-3l": (2560, 3, 6912, 32_000),
+    "random-2.7b": (2560, 32, 6912, 32_000),
+}
 VOCABULARY = 64
 _SIZES = re.compile(r"random-([1-9]\d{1,3})x([1-9]\d?)")
 
 
-def shape(name: str) -> tuple[int, int, int] | None:
-    """(hidden, layers, intermediate) of `SHAPES` or of random-HIDDENxLAYERS; None of others.
+def shape(name: str) -> tuple[int, int, int, int] | None:
+    """As in `SHAPES`, of those or of random-HIDDENxLAYERS; None of other names.
 
     The latter have 8/3 * hidden intermediate elements, in multiples of 64.
     """
     if sizes := _SIZES.fullmatch(name):
         hidden, layers = int(sizes[1]), int(sizes[2])
-        return hidden, layers, -(-8 * hidden // (3 * 64)) * 64
+        return hidden, layers, -(-8 * hidden // (3 * 64)) * 64, VOCABULARY
     return SHAPES.get(name)
 
 
 def random_image(
     model: str | tuple[int, int, int], seed: int = 1, architecture: Architecture = HGRN_BIT
 ) -> Image:
-    """The image of a random model: a name that `shape` knows, or another shape as there."""
-    found = shape(model) if isinstance(model, str) else model
+    """The image of a random model: a name that `shape` knows, or (hidden, layers, intermediate)."""
+    found = shape(model) if isinstance(model, str) else (*model, VOCABULARY)
     assert found is not None, model
-    config = architecture.sized(VOCABULARY, *found)
+    *sizes, vocabulary = found
+    config = architecture.sized(vocabulary, *sizes)
     name = model if isinstance(model, str) else "random"
     return compile_checkpoint(random_checkpoint(architecture, config, seed, name))
 

@@ -35,7 +35,7 @@ def model_on(chip: ConnectedChip, wanted: str | None = None) -> Image:
         The chip holds no model, another than `wanted`, one that is not shipped while none is
         wanted, or only parts of it.
     """
-    found = loaded_hash(chip.client)
+    found = loaded_hash(chip.client, chip.config)
     put = f"setun load {wanted or 'M'} --port {chip.port} puts it there"
     if found is None:
         raise SetunError(

@@ -40,7 +40,7 @@ class Sdram(MemoryModel):
     """An SDR SDRAM as large as the chip needs it."""
 
     def words(self, config: ChipConfig) -> tuple[int, int]:
-        return config.beat, config.weight_bytes * 8 // config.beat
+        return config.beat, config.memory_bytes * 8 // config.beat
 
     def component(self, config: ChipConfig) -> SdramModel:
         part, (_, depth) = memory_gateware(config).part(config), self.words(config)
@@ -51,7 +51,7 @@ class Qspi(MemoryModel):
     """A quad SPI flash: whole sectors."""
 
     def words(self, config: ChipConfig) -> tuple[int, int]:
-        sectors = -(-config.weight_bytes // SECTOR)
+        sectors = -(-config.memory_bytes // SECTOR)
         return FLASH_WORD, sectors * SECTOR * 8 // FLASH_WORD
 
     def component(self, config: ChipConfig) -> FlashModel:

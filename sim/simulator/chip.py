@@ -18,6 +18,7 @@ from setun.firmware.outputs import check_output
 from setun.sim.simulator.memories import Memory, check_memory_file, find_memory
 
 START_SECONDS = 30.0
+READ_RATE = 4e6  # bytes of memory files a second, at least
 STATUS_SECONDS = 10.0
 CLOSE_SECONDS = 10.0
 
@@ -101,7 +102,8 @@ class SimulatedChip:
             self._folder.cleanup()
             raise
         try:
-            self.port = self._answer("port", START_SECONDS)
+            held = sum(file.stat().st_size for file in folder.iterdir())
+            self.port = self._answer("port", START_SECONDS + held / READ_RATE)
         except BaseException:
             self.close()
             raise

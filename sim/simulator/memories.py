@@ -4,8 +4,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from setun.firmware.errors import SetunError
 
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+_IS_DIGIT = np.isin(np.arange(256), [*b"0123456789abcdefABCDEF"])
 _NAME = r"(\\\S+(?= )|[A-Za-z_][\w$]*)"
 _MODULE = re.compile(rf"\s*module {_NAME}")
 _MEMORY = re.compile(rf"\s*reg (?:signed )?(?:\[(\d+):0\] )?{_NAME} ?\[(\d+):(\d+)\];")
@@ -41,11 +46,18 @@ class Memory:
         return {"name": self.name, "width": self.width, "depth": self.depth, "file": self.file}
 
 
-def memory_file(words: Iterable[int], width: int) -> bytes:
+def memory_file(words: Iterable[int] | NDArray[np.uint8], width: int) -> bytes:
     """Contents of a memory file: one hexadecimal word a line, from address 0.
 
-    ``words`` are taken modulo 2 to the ``width``, so signed values may be given.
+    ``words`` are taken modulo 2 to the ``width``, so signed values may be given; or they are bytes,
+    uint8 [words, ``width`` / 8], lowest first.
     """
+    if isinstance(words, np.ndarray):
+        lines = np.empty((len(words), width // 4 + 1), np.uint8)
+        lines[:, -1] = ord("\n")
+        for k, byte in enumerate(words.T[::-1]):
+            lines[:, 2 * k], lines[:, 2 * k + 1] = _DIGITS[byte >> 4], _DIGITS[byte & 15]
+        return lines.tobytes()
     digits = (width + 3) // 4
     mask = (1 << width) - 1
     return "".join(f"{word & mask:0{digits}x}\n" for word in words).encode()
@@ -59,6 +71,8 @@ def check_memory_file(data: bytes, memory: Memory) -> None:
     SetunError
         When a word is not hexadecimal or too wide, or when there are too many or too few.
     """
+    if _uniform(data, memory):
+        return
     words = data.split()
     if len(words) != memory.depth:
         raise SetunError(memory.name, f"needs {memory.depth} words", len(words))
@@ -71,6 +85,15 @@ def check_memory_file(data: bytes, memory: Memory) -> None:
             raise SetunError(
                 memory.name, f"word {index} must be hexadecimal, {memory.width} bits", found
             )
+
+
+def _uniform(data: bytes, memory: Memory) -> bool:
+    """Whether these are as many words of whole digits as the memory has, each in a line."""
+    digits = memory.width // 4
+    if memory.width % 4 or len(data) != memory.depth * (digits + 1):
+        return False
+    lines = np.frombuffer(data, np.uint8).reshape(memory.depth, digits + 1)
+    return bool((lines[:, -1] == ord("\n")).all() and _IS_DIGIT[lines[:, :-1]].all())
 
 
 def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, list[Memory]]:

@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import LEAD, WeightReader, decode_trits, lead, unpack_weights
+from setun.hw.control.fetch import ProgramFetch
 from setun.hw.control.generation import Generation
 from setun.hw.control.sequencer import Sequencer
 from setun.hw.memory.spaces import SlotMemory
@@ -184,28 +185,47 @@ class Unpackers(wiring.Component):
 
 
 class ControlHarness(wiring.Component):
-    """`Generation` and `Sequencer` joined as in the core; the bench plays every other unit.
+    """`Generation`, `Sequencer` and `ProgramFetch` joined as in the core; the bench plays the rest.
 
-    Members: those of both but the ports between them; `run_body` and `run_head` are shown.
+    Members: those of the first two but the ports between them; `run_body` and `run_head` are shown;
+    `program_address : Out`, `program_data : In(32)`.
     """
 
-    BETWEEN = ("run_body", "run_head", "idle", "fault", "last", "body_token")
+    BETWEEN = (
+        *("run_body", "run_head", "idle", "fault", "last", "body_token"),
+        *("instructions", "body_ended"),
+    )
 
     def __init__(self, config: ChipConfig) -> None:
         self.sequencer, self.generation = Sequencer(config), Generation(config)
+        self.fetch = ProgramFetch(config)
         self.shared = {
             name: member
             for unit in (self.sequencer, self.generation)
             for name, member in unit.signature.members.items()
             if name not in self.BETWEEN and not (unit is self.sequencer and name == "token")
         }
-        super().__init__({**self.shared, "run_body": Out(1), "run_head": Out(1)})
+        program = {
+            "program_address": self.fetch.signature.members["address"],
+            "program_data": self.fetch.signature.members["data"],
+        }
+        super().__init__({**self.shared, **program, "run_body": Out(1), "run_head": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sequencer, generation = self.sequencer, self.generation
         m.submodules.sequencer = ResetInserter(self.hung)(sequencer)
         m.submodules.generation = generation
+        m.submodules.fetch = fetch = ResetInserter(self.hung)(self.fetch)
+        wiring.connect(m, fetch.o, sequencer.instructions)
+        m.d.comb += [
+            fetch.idle.eq(sequencer.idle),
+            fetch.run_body.eq(generation.run_body),
+            fetch.run_head.eq(generation.run_head),
+            fetch.body_ended.eq(sequencer.body_ended),
+            self.program_address.eq(fetch.address),
+            fetch.data.eq(self.program_data),
+        ]
         for name, member in self.shared.items():
             inner = name in generation.signature.members
             mine, unit = getattr(self, name), getattr(generation if inner else sequencer, name)

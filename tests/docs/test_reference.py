@@ -1,7 +1,6 @@
 """The reference pages' tables against the code: numbers, names, types, none missing."""
 
 import re
-import struct
 
 import pytest
 
@@ -24,7 +23,7 @@ from setun.hw.control.generation import COUNTERS
 from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
 
 LINK, REGISTERS = "link.md", "registers.md"
-SIZES = {"u8": 1, "u16": 2, "u32": 4}
+SIZES = {"u64": 8, "u8": 1, "u16": 2, "u32": 4}
 
 
 def rows(page: str, *heading: str) -> list[list[str]]:
@@ -97,47 +96,70 @@ def test_commands_and_events_of_contexts_say_so() -> None:
     assert spaces and int(spaces[1]) == SPACES - 1 and max(Space) < SPACES
 
 
-def test_the_info_record_is_the_codes() -> None:
+SIZED = "weight_words, constant_pairs, instructions"
+
+
+def info(streams: bool) -> list[list[str]]:
+    """Rows of the INFO record's fields."""
     found = rows(REGISTERS, "field", "type")
+    if not streams:
+        return found
+    (at,) = (k for k, row in enumerate(found) if row[0] == SIZED)
+    return found[:at] + rows(REGISTERS, "size", "type") + found[at + 1 :]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_info_record_is_the_codes(streams: bool) -> None:
+    found = info(streams)
     names = [name for row in found for name in row[0].split(", ")]
     assert len(names) == len(set(names))
     types = [row[1].removesuffix(" each") for row in found for _ in row[0].split(", ")]
     sizes = [SIZES[t] if t in SIZES else int(t.split()[0]) for t in types]
-    letters = {1: "B", 4: "I"}
-    layout = "".join(letters.get(size, f"{size}s") for size in sizes)
-    flat = re.sub(r"(\d+)([BI])", lambda m: int(m[1]) * m[2], identity._RECORD.format)
-    assert "<" + layout == flat and sum(sizes) == struct.calcsize(identity._RECORD.format)
-    assert int(found[0][2]) == identity.VERSION
-    assert all(f in names for f in (*CHOICES, "digest", "weight_words", "part", "flash_base"))
+    letters = {1: "B", 4: "I", 8: "Q"}
+    texts = [size if "bytes" in t else 0 for t, size in zip(types, sizes, strict=True)]
+    layout = "".join(
+        f"{text}s" if text else letters[size] for text, size in zip(texts, sizes, strict=True)
+    )
+    record, names_of_sizes = identity._record(7 if streams else 5)
+    flat = re.sub(r"(\d+)([BIQ])", lambda m: int(m[1]) * m[2], record.format)
+    assert "<" + layout == flat and sum(sizes) == record.size
+    assert int(found[0][2].split(";")[0]) == min(identity.INSTRUCTION_SETS)
+    assert all(f in names for f in (*CHOICES, *names_of_sizes, "digest", "part", "flash_base"))
 
 
-def test_the_info_records_fields_are_in_their_order() -> None:
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_info_records_fields_are_in_their_order(streams: bool) -> None:
     """Each name stands where a chip that differs in it differs."""
     from setun.firmware.config import ChipConfig
 
-    plain = ChipConfig(memory="qspi")
-    changed = {
+    plain = ChipConfig(memory="qspi" if streams else "onchip")
+    own = {
+        True: {
+            "memory": {"memory": "sdram-16"},
+            "memory_bytes": {"memory_bytes": 1 << 33},
+            "gate_elements": {"gate_elements": 99},
+            "part": {"part": "W25Q32JV"},
+        },
+        False: {"weight_words": {"weight_words": 99}, "instructions": {"instructions": 99}},
+    }
+    changed = own[streams] | {
         "columns": {"columns": 64},
         "rows": {"rows": 16},
         "lanes": {"lanes": 4},
         "pump": {"pump": 2},
         "packing": {"packing": "1.6b"},
-        "memory": {"memory": "onchip"},
         "contexts": {"contexts": 4},
-        "weight_words": {"weight_words": 99},
         "constant_pairs": {"constant_pairs": 99},
-        "instructions": {"instructions": 99},
         "vector_elements": {"vector_elements": 99},
         "state_elements": {"state_elements": 99},
         "max_columns": {"max_columns": 99},
         "clock_hz": {"clock_hz": 60_000_000},
         "baud": {"baud": 2_000_000},
         "flash_base": {"flash_base": 4096},
-        "part": {"part": "W25Q32JV"},
     }
     layout = {}
     start = 0
-    for row in rows(REGISTERS, "field", "type"):
+    for row in info(streams):
         for name in row[0].split(", "):
             kind = row[1].removesuffix(" each")
             size = SIZES[kind] if kind in SIZES else int(kind.split()[0])

@@ -88,7 +88,7 @@ def marks(config: ChipConfig) -> MemoryLayout:
     spaces = {}
     known = shapes(config)
     for space in LOADED:
-        if space not in known or (config.external and space is Space.WEIGHTS):
+        if space not in known:
             continue
         shape = known[space]
         parts = []

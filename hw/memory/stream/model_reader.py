@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.image.records import INSTRUCTION_BITS, unit_bits
+from setun.firmware.image.records import BURST, INSTRUCTION_BITS, unit_bits
 from setun.hw.memory.controllers.dma import WeightDma
 from setun.hw.memory.controllers.gearbox import Gearbox
 from setun.hw.memory.spaces import weights_bus
@@ -16,6 +16,7 @@ from setun.hw.memory.stream.unit_store import UnitStore
 from setun.hw.memory.stream.unpacker import Semaphore, Unpacker
 
 WORDS = 16  # weight words in front of the array, what distributed RAM holds anyway
+ROW_BURST = 8  # beats: twice as many fit distributed RAM
 LOOKAHEAD = 16  # instructions that may wait for the sequencer
 
 
@@ -48,11 +49,13 @@ class ModelReader(wiring.Component):
         Stores of gains and gates; see `UnitStore`.
     burst, depth
         Of the stream's `WeightDma`, in beats.
+    align
+        Beats that a TOKEN record counts in: a multiple of `burst`.
 
     Members
     -------
     restart : In(1)
-        A token begins.
+        A token begins; what is left of the one before is dropped.
     changed : In(1)
         Strobe: the memory is being written; it is read from its start again.
     fault : Out(1)
@@ -80,15 +83,17 @@ class ModelReader(wiring.Component):
         gates: UnitStore,
         burst: int,
         depth: int,
+        align: int = BURST,
     ) -> None:
         self.controller, self.gain_store, self.gate_store = controller, gains, gates
         self.unit = unit_bits(beat)
         self.burst = min(burst, controller.burst)
+        self.align = align
         self.dma = WeightDma(
             beat=beat, capacity=capacity, weight_bits=self.unit, burst=self.burst, depth=depth
         )
         self.address_bits = (self.dma.total - 1).bit_length()
-        self.rows = RowReader(beat, self.address_bits, self.burst)
+        self.rows = RowReader(beat, self.address_bits, min(ROW_BURST, self.burst))
         self.gearbox = Gearbox(self.unit, weight_bits)
         super().__init__(
             {
@@ -122,6 +127,7 @@ class ModelReader(wiring.Component):
             memory.read.payload.beats.eq(arbiter.read.payload.beats),
             arbiter.read.ready.eq(memory.read.ready),
         ]
+        m.d.comb += rows.restart.eq(self.restart)
         wiring.connect(m, wiring.flipped(self.row), rows.command)
         wiring.connect(m, wiring.flipped(self.o), rows.o)
         self._records(m)
@@ -132,6 +138,7 @@ class ModelReader(wiring.Component):
         """The stream, taken apart: weights, instructions, gains and gates."""
         dma = self.dma
         booted, first = Signal(), Signal.like(dma.first)
+        begins = Signal.like(first)
         gains_kept, gates_kept = Signal(), Signal()
         again = Signal()  # the stream begins anew: a token, or what lies behind the boot records
         anew = ResetInserter(again)
@@ -146,7 +153,8 @@ class ModelReader(wiring.Component):
         m.d.comb += [
             again.eq(self.restart | unpacker.token),
             dma.restart.eq(again),
-            dma.first.eq(Mux(unpacker.token, unpacker.first, Mux(booted, first, 0))),
+            dma.first.eq(begins * (self.align // self.burst)),
+            begins.eq(Mux(unpacker.token, unpacker.first, Mux(booted, first, 0))),
             unpacker.resident.eq(~booted),
             self.fault.eq(unpacker.fault),
             words.w_data.eq(gearbox.o.payload),

@@ -1,6 +1,6 @@
 """Reads rows of an external memory beside its stream: embedding rows, one token's at a time."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,6 +29,8 @@ class RowReader(wiring.Component):
     -------
     command : In(stream of `row_command`)
         Rows to read, in order; taken when all of the row is asked for.
+    restart : In(1)
+        Forget the row under way: its beats that are still to come are dropped.
     hold : In(1), quiet : Out(1)
         Somebody else wants the memory: no request begins; none is on its way.
     read : Out(stream of `read_request`), i : In(stream of `beat` bits)
@@ -49,6 +51,7 @@ class RowReader(wiring.Component):
         super().__init__(
             {
                 "command": In(stream.Signature(row_command(address_bits))),
+                "restart": In(1),
                 "hold": In(1),
                 "quiet": Out(1),
                 "read": Out(stream.Signature(read_request(address_bits))),
@@ -59,13 +62,13 @@ class RowReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = self.queue
-        wiring.connect(m, wiring.flipped(self.i), queue.i)
+        m.submodules.queue = queue = ResetInserter(self.restart)(self.queue)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         command, request = self.command.payload, self.read.payload
         done = Signal(16)  # beats of the row asked for
         room = Signal(range(2 * self.burst + 1), init=2 * self.burst)
-        pending = Signal.like(room, init=0)
+        pending, stale = Signal.like(room, init=0), Signal.like(room, init=0)
+        arrives = Signal()
         at = Signal.like(command.address)
         beats, to_boundary = Signal(range(self.burst + 1)), Signal(range(self.burst + 1))
         left = Signal(16)
@@ -76,7 +79,19 @@ class RowReader(wiring.Component):
             to_boundary.eq(self.burst - at[: self.burst.bit_length() - 1]),
             beats.eq(Mux(left < to_boundary, left, to_boundary)),
             waits.eq(self.read.valid & ~self.read.ready),
-            issue.eq(self.command.valid & ~waits & ~self.hold & (room >= self.burst)),
+            # What was forgotten is on its way without room here.
+            issue.eq(
+                self.command.valid
+                & ~waits
+                & ~self.hold
+                & ~self.restart
+                & (room >= self.burst)
+                & (pending <= self.burst)
+            ),
+            arrives.eq(self.i.valid & (stale == 0)),
+            self.i.ready.eq(1),
+            queue.i.payload.eq(self.i.payload),
+            queue.i.valid.eq(arrives),
             self.command.ready.eq(issue & (left <= to_boundary)),
             self.quiet.eq((pending == 0) & ~self.read.valid),
         ]
@@ -93,4 +108,8 @@ class RowReader(wiring.Component):
             room.eq(room - asked + (self.o.valid & self.o.ready)),
             pending.eq(pending + asked - self.i.valid),
         ]
+        with m.If(self.restart):
+            m.d.sync += [done.eq(0), room.eq(2 * self.burst), stale.eq(pending - self.i.valid)]
+        with m.Elif(self.i.valid & ~arrives):
+            m.d.sync += stale.eq(stale - 1)
         return m

@@ -9,10 +9,11 @@ import pytest
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.image import external
-from setun.firmware.image.external import BURST, ExternalModel
+from setun.firmware.image.array_words import packed_words
+from setun.firmware.image.external import ExternalModel
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import packed_words, sized_for
-from setun.firmware.image.records import Kind
+from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.image.records import BURST, Kind
 from setun.firmware.program.isa import Op, Table
 from setun.firmware.program.kernels import MLGRU
 from setun.models.random import random_image

@@ -49,6 +49,6 @@ def test_is_patient_with_a_healthy_chip(name: str) -> None:
 
 def test_grows_with_the_model() -> None:
     base = ChipConfig(memory="sdram-16", packing="1.6b")
-    large = base.override(weight_words=1 << 20)
+    large = base.override(memory_bytes=1 << 26)
     assert patience(large) > patience(base)
     assert patience(ChipConfig(memory="qspi")) >= 28

@@ -1,13 +1,15 @@
-"""Cocotb bench of external weights: words under stalls and restarts, the link in between."""
+"""Cocotb bench of an external memory: words under stalls and restarts, the link in between."""
 
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge
 
 from bench import context
 from bench.streams import StreamSink, StreamSource
 from hw.memory.controllers.bench_dma import check, cut, strobe
+from setun.firmware.image.records import BURST, Kind, header, record, unit_bits, units_of
 from setun.hw.memory.controllers.port import bus_request
 
 
@@ -17,14 +19,25 @@ class Host:
     def __init__(self, dut: Any, about: dict[str, Any]) -> None:
         self.dut, self.about, self.name = dut, about, about["name"]
         self.rng = context.generator(self.name)
-        self.bytes = b""
+        self.bytes = self.weights = b""
         layout = bus_request(32)
         self.request = StreamSource(dut, f"{self.name}__weights_req", stall=0.1, layout=layout)
         self.response = StreamSink(dut, f"{self.name}__weights_rsp", stall=0.3)
 
     async def load(self) -> None:
         """New contents, by the link; the last read ends what a flash has open."""
-        self.bytes = self.rng.randbytes(self.about["bytes"])
+        about, unit = self.about, unit_bits(self.about["beat"])
+        self.weights = self.rng.randbytes(about["weight_words"] * about["weight_bits"] // 8)
+        held = np.frombuffer(self.weights, np.uint8)
+        align = BURST * about["beat"] // 8
+        token = record(header(Kind.TOKEN, 0, 1, gains=True, gates=True), held[:0], unit)
+        parts = [
+            token.tobytes().ljust(align, b"\0"),
+            record(header(Kind.WEIGHTS, units_of(held.size, unit)), held, unit).tobytes(),
+            record(header(Kind.STOP), held[:0], unit).tobytes(),
+        ]
+        self.bytes = b"".join(parts).ljust(about["bytes"], b"\0")
+        assert len(self.bytes) == about["bytes"]
         for address, word in enumerate(cut(self.bytes, 32)):
             await self.request.send([{"write": 1, "address": address, "data": word}])
         await self.look(0)
@@ -37,10 +50,10 @@ class Host:
     async def words(self, count: int) -> None:
         """The first words behind a restart."""
         stall = self.rng.choice((0.0, 0.3, 0.9))
-        sink = StreamSink(self.dut, f"{self.name}__o", stall=stall)
+        sink = StreamSink(self.dut, f"{self.name}__weights", stall=stall)
         await strobe(self.dut, self.name)
         got = await sink.receive(count, limit=200_000)
-        check(self.name, got, cut(self.bytes, self.about["weight_bits"])[:count])
+        check(self.name, got, cut(self.weights, self.about["weight_bits"])[:count])
 
     async def play(self) -> None:
         words, rng = self.about["weight_words"], self.rng
@@ -53,7 +66,9 @@ class Host:
             for _ in range(rng.randint(0, 3)):
                 await self.look(rng.randrange(self.about["bytes"] // 4))
         await self.words(words)
-        assert not getattr(self.dut, f"{self.name}__o__valid").value, "a word behind the last one"
+        assert not getattr(self.dut, f"{self.name}__weights__valid").value, (
+            "a word behind the last one"
+        )
 
 
 @cocotb.test()

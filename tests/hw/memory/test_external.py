@@ -1,4 +1,4 @@
-"""Flash and single-port RAM behind the weight DMA: loads, restarts, stalls, the link's turn."""
+"""Flash and single-port RAM behind the model reader: loads, restarts, stalls, the link's turn."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -8,14 +8,17 @@ from bench.harness import Parts
 from bench.runner import run_bench
 from setun.firmware.config import ChipConfig
 from setun.firmware.memory_kinds import SECTOR
-from setun.hw.memory.external import ExternalWeights
+from setun.hw.memory.external import ExternalMemory
 from setun.hw.memory.kinds import memory_gateware
 from setun.sim.memories.flash import FlashModel
 
 WORDS = 200
 # A slow clock: the flash's pauses are microseconds.
 CONFIGS = {
-    name: ChipConfig(columns=8, rows=4, lanes=1, weight_words=WORDS, clock_hz=4_000_000, **options)
+    name: ChipConfig(
+        **{"columns": 8, "rows": 4, "lanes": 1, "memory_bytes": 2048, "clock_hz": 4_000_000},
+        **{"constant_pairs": 8, "gate_elements": 8, **options},
+    )
     for name, options in {
         "flash": {"memory": "qspi", "packing": "1.6b"},  # 32 bits to 56
         "wide": {"memory": "spram"},  # words of a beat
@@ -25,24 +28,30 @@ CONFIGS = {
 
 
 class ExternalSystem(wiring.Component):
-    """External weights and the memory outside, if it is one.
+    """An external memory, what is in front of it, and the part outside if it is one.
 
-    Members: those of `ExternalWeights` but its pins; `violation`, see `FlashModel`.
+    Members: weights and the link's port of `ExternalMemory`, `restart`; `violation`, see
+    `FlashModel`.
     """
 
-    PORTS = ("restart", "o", "weights_req", "weights_rsp")
+    PORTS = ("weights", "weights_req", "weights_rsp")
 
     def __init__(self, config: ChipConfig) -> None:
-        self.config, self.weights = config, ExternalWeights(config)
-        members = self.weights.signature.members
-        super().__init__({**{name: members[name] for name in self.PORTS}, "violation": Out(4)})
+        self.config, self.outside = config, ExternalMemory(config)
+        members = self.outside.signature.members
+        kept = {name: members[name] for name in ("restart", *self.PORTS)}
+        super().__init__({**kept, "violation": Out(4)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.weights = weights = self.weights
-        m.d.comb += weights.restart.eq(self.restart)
-        for name in self.PORTS[1:]:
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(weights, name))
+        m.submodules.outside = outside = self.outside
+        request = self.weights_req
+        m.d.comb += [
+            outside.restart.eq(self.restart),
+            outside.changed.eq(request.valid & request.ready & request.payload.write),
+        ]
+        for name in self.PORTS:
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(outside, name))
         if self.config.memory == "qspi":
             c = self.config
             m.submodules.flash = flash = FlashModel(
@@ -53,18 +62,19 @@ class ExternalSystem(wiring.Component):
                 program_us=50.0,
                 erase_us=500.0,
             )
-            wiring.connect(m, weights.memory, flash.pins)
+            wiring.connect(m, outside.memory, flash.pins)
             m.d.comb += self.violation.eq(flash.violation.code)
         return m
 
 
-def test_external_weights() -> None:
+def test_external_memory() -> None:
     about = [
         {
             "name": name,
             "weight_bits": c.weight_bits,
-            "weight_words": c.weight_words,
-            "bytes": c.weight_bytes,
+            "weight_words": WORDS,
+            "bytes": c.memory_bytes,
+            "beat": c.beat,
             "rounds": 6 if c.memory == "qspi" else 40,
         }
         for name, c in CONFIGS.items()

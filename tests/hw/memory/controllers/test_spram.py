@@ -14,7 +14,7 @@ from setun.firmware.config import ChipConfig
 from setun.hw.fpga.families import ICE40
 from setun.hw.fpga.flow.toolchain import find_tool
 from setun.hw.memory.controllers.spram import BLOCKS, SpramWeights
-from setun.hw.memory.external import ExternalWeights
+from setun.hw.memory.external import ExternalMemory
 
 
 def cell_model() -> str:
@@ -42,15 +42,15 @@ def test_spram(case: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["controller", "2b", "1.6b"])
 def test_spram_cells(case: str, tmp_path: Path) -> None:
-    """The controller alone, or with the weight DMA of an 8 x 4 array."""
-    unit: SpramWeights | ExternalWeights
+    """The controller alone, or with the model reader of an 8 x 4 array."""
+    unit: SpramWeights | ExternalMemory
     if case == "controller":
         unit = SpramWeights(ICE40.technology)
     else:
         config = ChipConfig(
-            columns=8, rows=4, lanes=1, packing=case, memory="spram", weight_words=13_000
+            columns=8, rows=4, lanes=1, packing=case, memory="spram", memory_bytes=1 << 17
         )
-        unit = ExternalWeights(config, ICE40.technology)
+        unit = ExternalMemory(config, ICE40.technology)
     (tmp_path / "top.v").write_text(to_verilog(unit))
     script = (
         "read_verilog top.v; synth_ice40 -device u -spram -top top; tee -o stat.json stat -json"

@@ -175,6 +175,7 @@ def test_model_reader(beat: int, weight_bits: int, lanes: int, kept: bool) -> No
         gates=UnitStore(unit, lanes, WIDTH, depth),
         burst=BURST,
         depth=4 * BURST,
+        align=BURST,
     )
     about["address_bits"] = reader.address_bits
     run_bench(
