@@ -22,10 +22,10 @@ def embed_command(config: ChipConfig) -> data.StructLayout:
     beats = {"beats": unsigned(16)} if config.streams else {}
     return data.StructLayout(
         {
-            "first": shape("constants") if config.streams else CONSTANT_WORDS,
+            "first": shape(config, "constants") if config.streams else CONSTANT_WORDS,
             **beats,
-            "words": shape("n"),
-            "destination": shape("dst"),
+            "words": shape(config, "n"),
+            "destination": shape(config, "dst"),
             "seat": number(config.contexts),
         }
     )
@@ -35,19 +35,19 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
     """QUANTISE of `n` elements."""
     return data.StructLayout(
         {
-            "n": shape("n"),
-            "source": shape("src"),
+            "n": shape(config, "n"),
+            "source": shape(config, "src"),
             "constants": CONSTANT_WORDS,
-            "mean_square": shape("mean_square"),
-            "stream": shape("stream"),
+            "mean_square": shape(config, "mean_square"),
+            "stream": shape(config, "stream"),
             "inverse_n": unsigned(config.vector.width),
         }
     )
 
 
-def array_command() -> data.StructLayout:
+def array_command(config: ChipConfig) -> data.StructLayout:
     """MATVEC as the array sees it: number of the last row group; the slot is kept for the next."""
-    return data.StructLayout({"last": shape("n"), "keep": shape("keep")})
+    return data.StructLayout({"last": shape(config, "n"), "keep": shape(config, "keep")})
 
 
 def weights_command() -> Shape:
@@ -61,13 +61,13 @@ def sink_command(config: ChipConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             **gates,
-            "rows": shape("n"),
-            "kernel": shape("kernel"),
-            "keep": shape("keep"),
-            "feeds": shape("feeds"),
-            "stat_shift": shape("stat_shift"),
-            "source": shape("src"),
-            "destination": shape("dst"),
+            "rows": shape(config, "n"),
+            "kernel": shape(config, "kernel"),
+            "keep": shape(config, "keep"),
+            "feeds": shape(config, "feeds"),
+            "stat_shift": shape(config, "stat_shift"),
+            "source": shape(config, "src"),
+            "destination": shape(config, "dst"),
             "scale": unsigned(config.vector.width),
         }
     )

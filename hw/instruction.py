@@ -5,28 +5,46 @@ from typing import Any
 
 from amaranth.hdl import Shape, Value, unsigned
 from amaranth.lib import data
+from amaranth.utils import ceil_log2
 
+from setun.firmware.config import ChipConfig
 from setun.firmware.program import kernels
-from setun.firmware.program.isa import PLACES, WORD_BITS, WORDS, Op
+from setun.firmware.program.isa import PLACES, WIDE, WORD_BITS, WORDS, Op, Places
 from setun.firmware.program.kernels import Kernel
 
 
-def shape(name: str) -> Shape:
-    """Shape of a field."""
-    return unsigned(PLACES[name].bits)
+def places(config: ChipConfig) -> Places:
+    """Where the fields of a chip's instructions lie."""
+    return WIDE if config.streams else PLACES
 
 
-def layout(words: Iterable[int] = range(WORDS)) -> data.FlexibleLayout:
-    """All fields of these words, a word behind the other; those of different operations overlap."""
-    at = {word: WORD_BITS * k for k, word in enumerate(words)}
+def shape(config: ChipConfig, name: str) -> Shape:
+    """Shape of a field's value."""
+    place = places(config)[name]
+    return unsigned(place.bits + ceil_log2(place.grain))
+
+
+def layout(config: ChipConfig, of: Iterable[int] = range(WORDS)) -> data.FlexibleLayout:
+    """All fields of these words, a word behind the other; those of different operations overlap.
+
+    Fields count in the grain of their places.
+    """
+    at = {word: WORD_BITS * k for k, word in enumerate(of)}
     return data.FlexibleLayout(
         WORD_BITS * len(at),
         {
-            name: data.Field(shape(name), at[place.word] + place.low)
-            for name, place in PLACES.items()
+            name: data.Field(unsigned(place.bits), at[place.word] + place.low)
+            for name, place in places(config).items()
             if place.word in at
         },
     )
+
+
+def words(config: ChipConfig, fields: Any, name: str) -> Value:
+    """Where `name` of an instruction points, in memory words."""
+    bits = ceil_log2(config.lanes) - ceil_log2(places(config)[name].grain)
+    value = Value.cast(fields[name])
+    return value >> bits if bits >= 0 else value << -bits
 
 
 def among(kernel: Value, test: Callable[[Kernel], bool]) -> Value:

@@ -95,7 +95,7 @@ def walk(
     """
     parts = config.rows // config.lanes  # words of a row group
     word, seat = (
-        Signal(shape("n"), name=f"{name}_word"),
+        Signal(shape(config, "n"), name=f"{name}_word"),
         Signal(number(config.contexts), name=f"{name}_seat"),
     )
     closes, breaks, ends = (Signal(name=f"{name}_{what}") for what in ("closes", "breaks", "ends"))
@@ -107,7 +107,7 @@ def walk(
         ends.eq(closes & final),
     ]
     turned = breaks if shared else closes
-    following = Signal(shape("n"), name=f"{name}_following")
+    following = Signal(shape(config, "n"), name=f"{name}_following")
     m.d.comb += following.eq(word + 1)
     with m.If(step):
         m.d.sync += word.eq(following)

@@ -62,19 +62,13 @@ class GoldenModel(machine.Visitor):
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
         self._embedding = f.round(image.tables[Table.EMBEDDING])
         self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
-        program = tuple(self._as_encoded(i) for i in image.program)
+        program = tuple(i.adapted(self.numerics).rounded(f) for i in image.program)
         body, head = machine.body_and_head(replace(image, program=program))
         self._body, self._head = machine.bound(self, body), machine.bound(self, head)
         rows = () if batch is None else (batch,)
         self._vector = {0: np.zeros((*rows, 1))}  # by first element
         self.state = np.zeros((*rows, image.memory.state_elements))
         self.reset()
-
-    def _as_encoded(self, instruction: Instruction) -> Instruction:
-        """The instruction as the chip reads it, floats in its format."""
-        f = self.numerics.vector
-        words = instruction.adapted(self.numerics).encode(f)
-        return Instruction.decode(words.tolist(), f, instruction.note)
 
     def reset(self) -> None:
         """Forget everything: zero recurrent state."""

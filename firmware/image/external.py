@@ -33,7 +33,7 @@ from setun.firmware.image.records import (
     units_of,
 )
 from setun.firmware.image.stream_order import AHEAD, Item, Piece, stream_order
-from setun.firmware.program.isa import Instruction, Op, Table
+from setun.firmware.program.isa import WIDE, Instruction, Op, Table
 from setun.firmware.program.kernels import Port
 
 CONTAINER = 4
@@ -246,7 +246,9 @@ class ExternalModel:
                 i = replace(i, constants=gains.users[k] * self.config.lanes)
             elif i.op is Op.MATVEC:
                 at = gates.users[k] * self.config.lanes if k in gates.users else 0
-                i = replace(i, constants=at)
+                i = replace(i, block=at)
+            elif i.op is Op.MODEL:
+                i = Instruction(op=Op.MODEL)  # a record holds the hash
             program.append(i.adapted(self.config.numerics))
         return program
 
@@ -254,7 +256,8 @@ class ExternalModel:
         size = max(self.unit, INSTRUCTION_BITS) // 8
         words = np.zeros((item.last - item.first, size), np.uint8)
         for row, i in zip(words, program[item.first : item.last], strict=True):
-            row[: INSTRUCTION_BITS // 8] = i.encode(self.config.vector).astype("<u4").view(np.uint8)
+            encoded = i.encode(self.config.vector, WIDE).astype("<u4")
+            row[: INSTRUCTION_BITS // 8] = encoded.view(np.uint8)
         head = header(Kind.INSTRUCTIONS, words.size * 8 // self.unit)
         return record(head, words.ravel(), self.unit)
 

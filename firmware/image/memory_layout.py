@@ -34,7 +34,7 @@ from setun.firmware.image.external import ExternalModel
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.terminal_tables import text_words
 from setun.firmware.program import machine
-from setun.firmware.program.isa import WORDS, Table
+from setun.firmware.program.isa import TOKEN_BITS, WORDS, Table
 
 Words = NDArray[np.uint32]
 
@@ -112,6 +112,10 @@ def sized_for(image: Image, config: ChipConfig) -> ChipConfig:
 
 def check_fit(image: Image, config: ChipConfig) -> None:
     """Refuse a model that does not fit, naming every resource it is short of."""
+    if image.vocab_size > 1 << TOKEN_BITS:
+        raise SetunError(
+            "vocabulary", f"must have at most {1 << TOKEN_BITS} tokens", image.vocab_size
+        )
     needed = requirements(image, config)
     short = [
         f"{name} {n} of {getattr(config, name)}"
@@ -154,7 +158,7 @@ def _program(image: Image, config: ChipConfig) -> list[Words]:
     for step in machine.steps(image):
         instruction = step.do
         if step.matrix:
-            instruction = replace(instruction, constants=matrix_words(step.matrix, config))
+            instruction = replace(instruction, block=matrix_words(step.matrix, config))
         encoded.append(instruction.adapted(config.numerics).encode(config.vector))
     return encoded
 

@@ -11,7 +11,7 @@ from setun.firmware.numerics.options import CHOICES, Numerics
 # What a chip has beside the record's fields, it says by the record's version.
 _WITH_TERMINAL, _STREAMS = 1, 2  # on top of
 _FIRST = 5
-INSTRUCTION_SETS = {5: 1, 6: 1, 7: 1, 8: 1}
+INSTRUCTION_SETS = {5: 1, 6: 1, 7: 2, 8: 2}
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and

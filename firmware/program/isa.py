@@ -7,7 +7,7 @@ the current token, sample). Elements, not memory words, are addressed, so one pr
 chip whatever its lanes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
@@ -22,8 +22,8 @@ from setun.firmware.numerics.options import Numerics
 from setun.firmware.program import kernels
 from setun.firmware.program.kernels import Kernel
 
-VERSION = 1
-"""Of operations, fields and places; kernels may be added within a version."""
+VERSION, WIDE_VERSION = 1, 2
+"""Of operations, fields and `PLACES` or `WIDE`; kernels may be added within a version."""
 WORDS = 4  # 32-bit words of one instruction
 WORD_BITS = 32
 
@@ -51,11 +51,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """Bits `low` to `low` + `bits` - 1 of a word."""
+    """Bits `low` to `low` + `bits` - 1 of a word; they count in steps of `grain`."""
 
     word: int
     low: int
     bits: int
+    grain: int = 1
 
 
 PLACES = {
@@ -71,11 +72,22 @@ PLACES = {
     "src": Place(1, 0, 16),
     "dst": Place(1, 16, 16),
     "constants": Place(2, 0, 32),
+    "block": Place(2, 0, 32),
     "immediate": Place(3, 0, 32),
 }
-"""Every field's bits, the same in all operations that have it."""
-TOKEN_BITS = PLACES["n"].bits
-"""Of a token: as many as a head may have rows."""
+"""Every field's bits, the same in all operations that have it, of a program in block RAM."""
+WIDE = PLACES | {
+    "feeds": Place(0, 8, 1),
+    "n": Place(0, 12, 20),
+    "src": Place(1, 0, 16, 64),
+    "dst": Place(1, 16, 16, 64),
+    "block": Place(2, 0, 24),
+    "stat_shift": Place(2, 24, 5),
+}
+"""Those of a program in an external memory: heads of 2^20 rows, 2^22 elements of state."""
+Places = Mapping[str, Place]
+TOKEN_BITS = 16
+"""Of a token."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +97,6 @@ class Field:
     name: str
     kind: Kind
     meaning: str
-
-    @property
-    def place(self) -> Place:
-        """Where it lies."""
-        return PLACES[self.name]
 
     @property
     def codes(self) -> list[int] | None:
@@ -161,8 +168,8 @@ class Op(IntEnum):
         "v[{dst}:+{n}] = e[{constants}+{immediate}*token]",
         _whole("n", "elements"),
         _whole("dst", "first element of the vector"),
-        _whole("constants", "first pair of row 0"),
-        _whole("immediate", "pairs from row to row"),
+        _whole("constants", "first pair of row 0, or its first beat"),
+        _whole("immediate", "pairs, or beats, from row to row"),
     )
     QUANTISE = (
         4,
@@ -187,7 +194,7 @@ class Op(IntEnum):
         _whole("n", "rows"),
         _whole("src", "first element that the kernel reads"),
         _whole("dst", "first element that it writes"),
-        _whole("constants", "weight words of the matrix on this chip"),
+        _whole("block", "weight words of the matrix on this chip, or where its gates lie"),
         Field("immediate", Kind.FLOAT, "weight scale / 127, or the scale itself for codes in fp8"),
     )
     END = (6, "end of the body, end of the head", "")
@@ -205,6 +212,7 @@ class Instruction:
     src: int = 0
     dst: int = 0
     constants: int | float = 0
+    block: int = 0
     immediate: int | float = 0
     sync: bool = False
     stream: bool = False
@@ -226,7 +234,13 @@ class Instruction:
             stat_shift=self.stat_shift + numerics.code_bits - INT8_BITS,
         )
 
-    def check(self) -> None:
+    def rounded(self, fmt: Format) -> "Instruction":
+        """The instruction as a chip reads it, floats in `fmt`."""
+        floats = [f.name for f in self.op.fields if f.kind is Kind.FLOAT]
+        values: dict[str, Any] = {name: fmt.round1(getattr(self, name)) for name in floats}
+        return replace(self, **values)
+
+    def check(self, places: Places = PLACES) -> None:
         """Refuse values that do not fit their fields, of kinds that encode to whole numbers.
 
         Raises
@@ -237,24 +251,30 @@ class Instruction:
         for field in self.op.fields:
             if field.kind is Kind.FLOAT:
                 continue
-            value, bits = getattr(self, field.name), field.place.bits
+            value, place = getattr(self, field.name), places[field.name]
             code = value.code if isinstance(value, Kernel) else value
-            if not 0 <= code < 1 << bits:
-                thing = f"instruction {self.op.name} {self.note[:80]}".rstrip()
+            thing = f"instruction {self.op.name} {self.note[:80]}".rstrip()
+            if code % place.grain:
+                raise SetunError(thing, f"{field.name} must be a multiple of {place.grain}", code)
+            if not 0 <= code // place.grain < 1 << place.bits:
+                bits = place.bits + place.grain.bit_length() - 1
                 raise SetunError(thing, f"{field.name} must fit {bits} bits", code)
 
-    def encode(self, fmt: Format) -> NDArray[np.uint32]:
+    def encode(self, fmt: Format, places: Places = PLACES) -> NDArray[np.uint32]:
         """The words of the instruction, floats in `fmt`."""
-        self.check()
+        self.check(places)
         words = [0] * WORDS
-        words[PLACES["op"].word] |= self.op << PLACES["op"].low
+        words[places["op"].word] |= self.op << places["op"].low
         for field in self.op.fields:
-            place = field.place
-            words[place.word] |= field.encode(getattr(self, field.name), fmt) << place.low
+            place = places[field.name]
+            code = field.encode(getattr(self, field.name), fmt) // place.grain
+            words[place.word] |= code << place.low
         return np.array(words, np.uint32)
 
     @classmethod
-    def decode(cls, words: Sequence[int], fmt: Format, note: str = "") -> "Instruction":
+    def decode(
+        cls, words: Sequence[int], fmt: Format, note: str = "", places: Places = PLACES
+    ) -> "Instruction":
         """Inverse of `encode`, up to the floats' rounding; bits of no field are ignored.
 
         Raises
@@ -262,11 +282,11 @@ class Instruction:
         SetunError
             An operation, a kernel or another code that means nothing.
         """
-        found = _bits(words, PLACES["op"])
+        found = _bits(words, places["op"])
         op = next((op for op in Op if op == found), None)
         if op is None:
             raise SetunError("operation", f"must be {min(Op)} to {max(Op)}", found)
-        values = {f.name: f.decode(_bits(words, f.place), fmt) for f in op.fields}
+        values = {f.name: f.decode(_bits(words, places[f.name]), fmt) for f in op.fields}
         return cls(op=op, note=note, **values)
 
     def __str__(self) -> str:
@@ -285,4 +305,4 @@ class Instruction:
 
 
 def _bits(words: Sequence[int], place: Place) -> int:
-    return int(words[place.word]) >> place.low & ((1 << place.bits) - 1)
+    return place.grain * (int(words[place.word]) >> place.low & ((1 << place.bits) - 1))

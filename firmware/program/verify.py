@@ -6,6 +6,7 @@ Golden model, memory layout and gateware rely on every rule here instead of chec
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
@@ -16,14 +17,18 @@ from setun.firmware.image.image import ALIGN, Floats, Image, Matrix, MemoryMap, 
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.program import kernels, machine
-from setun.firmware.program.isa import PLACES, Instruction, Kind, Op, Table
+from setun.firmware.program.isa import PLACES, WIDE, Instruction, Kind, Op, Table
 from setun.firmware.program.kernels import Port
 from setun.firmware.program.machine import Step
 
-LONGEST = (1 << PLACES["n"].bits) - 1
+LONGEST = (1 << WIDE["n"].bits) - 1
 """Most rows or columns of a matrix: what an instruction can say."""
-REACH = 1 << min(PLACES["src"].bits, PLACES["dst"].bits)
+REACH = WIDE["dst"].grain << WIDE["dst"].bits
 """Elements of a memory that an instruction can address."""
+_LIMITS = {
+    name: replace(place, bits=place.bits + place.grain.bit_length() - 1, grain=1)
+    for name, place in WIDE.items()
+}
 
 
 def verify(image: Image, source: str) -> None:
@@ -175,7 +180,7 @@ class _Walk(machine.Visitor):
     def fields(self) -> None:
         """Every value is one that its field can hold, and stands in a field of the operation."""
         try:
-            self.do.check()
+            self.do.check(PLACES if self.do.op is Op.MODEL else _LIMITS)
         except SetunError as error:
             self.refuse(error.rule, error.value)
         for field in self.do.op.fields:

@@ -78,7 +78,7 @@ class TernaryArray(wiring.Component):
         self.groups = data.ArrayLayout(signed(self.sum_width), q)
         super().__init__(
             {
-                "command": In(stream.Signature(array_command())),
+                "command": In(stream.Signature(array_command(config))),
                 "last": In(number(config.contexts)),
                 "filled": In(stream.Signature(range(config.slot_words + 1))),
                 "written": In(1),

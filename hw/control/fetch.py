@@ -35,13 +35,13 @@ class ProgramFetch(wiring.Component):
                 "body_ended": In(1),
                 "address": Out(range(WORDS * config.instructions)),
                 "data": In(WORD_BITS),
-                "o": Out(stream.Signature(layout())),
+                "o": Out(stream.Signature(layout(config))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        coming = Signal(layout())
+        coming = Signal(layout(self.config))
         counter = Signal.like(self.address)
         behind, head = Signal.like(counter), Signal.like(counter)  # the last one taken; the body
         part = Signal(range(WORDS + 2))

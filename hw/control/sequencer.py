@@ -20,7 +20,7 @@ from setun.hw.commands import (
     sink_command,
     weights_command,
 )
-from setun.hw.instruction import among, layout, shape, unknown
+from setun.hw.instruction import among, layout, shape, unknown, words
 from setun.hw.seats import number
 
 OUTSTANDING = 15  # matvecs that are dispatched and not stored yet
@@ -94,18 +94,18 @@ class Sequencer(wiring.Component):
                 "idle": Out(1),
                 "fault": Out(1),
                 "restart_weights": Out(1),
-                "instructions": In(stream.Signature(layout())),
+                "instructions": In(stream.Signature(layout(config))),
                 "body_ended": Out(1),
                 "last": In(number(config.contexts)),
                 "embed": Out(stream.Signature(embed_command(config))),
                 "token": In(data.ArrayLayout(TOKEN_BITS, config.contexts)),
                 "quantise": Out(stream.Signature(quantise_command(config))),
-                "array": Out(stream.Signature(array_command())),
+                "array": Out(stream.Signature(array_command(config))),
                 "sink": Out(stream.Signature(sink_command(config))),
                 "weights": Out(stream.Signature(weights_command())),
                 "stored": In(1),
                 "sample_start": Out(1),
-                "sample_count": Out(shape("n")),
+                "sample_count": Out(shape(config, "n")),
                 "eps_outer": Out(w),
                 "eps_inner": Out(w),
             }
@@ -114,7 +114,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c = self.config
-        i = Signal(layout())
+        i = Signal(layout(self.config))
         work = _Work(
             i=i,
             in_body=Signal(name="in_body"),
@@ -187,7 +187,7 @@ class Sequencer(wiring.Component):
         if c.streams:
             m.d.comb += [
                 self.embed.payload.beats.eq(i.immediate),
-                self.sink.payload.gates.eq(i.constants >> lane_bits),
+                self.sink.payload.gates.eq(i.block >> lane_bits),
             ]
         else:
             first = first >> lane_bits
@@ -195,10 +195,10 @@ class Sequencer(wiring.Component):
             self.sample_count.eq(i.n),
             self.embed.payload.first.eq(first),
             self.embed.payload.words.eq((i.n + (c.lanes - 1)) >> lane_bits),
-            self.embed.payload.destination.eq(i.dst >> lane_bits),
+            self.embed.payload.destination.eq(words(c, i, "dst")),
             self.embed.payload.seat.eq(work.seat),
             self.quantise.payload.n.eq(i.n),
-            self.quantise.payload.source.eq(i.src >> lane_bits),
+            self.quantise.payload.source.eq(words(c, i, "src")),
             self.quantise.payload.constants.eq(i.constants >> lane_bits),
             self.quantise.payload.mean_square.eq(i.mean_square),
             self.quantise.payload.stream.eq(i.stream),
@@ -210,10 +210,10 @@ class Sequencer(wiring.Component):
             self.sink.payload.keep.eq(i.keep),
             self.sink.payload.stat_shift.eq(i.stat_shift),
             self.sink.payload.feeds.eq(i.feeds),
-            self.sink.payload.source.eq(i.src >> lane_bits),
-            self.sink.payload.destination.eq(i.dst >> lane_bits),
+            self.sink.payload.source.eq(words(c, i, "src")),
+            self.sink.payload.destination.eq(words(c, i, "dst")),
             self.sink.payload.scale.eq(i.immediate[:w]),
-            self.weights.payload.eq(i.constants),
+            self.weights.payload.eq(i.block),
         ]
 
 

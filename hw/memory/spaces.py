@@ -174,7 +174,7 @@ class Memories(wiring.Component):
         outside = {
             **weights_bus(),
             "copy": In(1),
-            "copy_address": In(shape("src")),
+            "copy_address": In(shape(config, "src")),
             "copy_data": In(w * v),
         }
         super().__init__(
@@ -186,8 +186,8 @@ class Memories(wiring.Component):
                 "seating": In(pass_layout(config)),
                 "write_vector": In(1),
                 "write_state": In(1),
-                "vector_write": In(shape("src")),
-                "state_write": In(shape("dst")),
+                "vector_write": In(shape(config, "src")),
+                "state_write": In(shape(config, "dst")),
                 "write_data": In(w * v),
                 "state_word": In(config.numerics.state.width * v),
             }
@@ -295,7 +295,7 @@ class Memories(wiring.Component):
         """Embedding rows of constant memory to vector memory."""
         w, v = self.config.vector.width, self.config.lanes
         row = self.embed.payload
-        read, copied = Signal(shape("n")), Signal(shape("n"))
+        read, copied = Signal(shape(self.config, "n")), Signal(shape(self.config, "n"))
         valid, half = Signal(), Signal()
         m.d.comb += [
             self.constants.read_address.eq(

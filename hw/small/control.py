@@ -105,7 +105,7 @@ class Control(wiring.Component):
                 "source": Out(place),
                 "destination": Out(place),
                 "base": Out(range(2 * config.constant_pairs + config.state_elements)),
-                "shift": Out(shape("stat_shift")),
+                "shift": Out(shape(config, "stat_shift")),
                 "sampling": Out(1),
                 "sampled": Out(1),
             }
@@ -119,8 +119,8 @@ class Control(wiring.Component):
         first, running = Signal(), Signal()
         now = _Now(
             op=Signal(Op, name="op"),
-            kernel=Signal(shape("kernel"), name="kernel"),
-            mean_square=Signal(shape("mean_square"), name="mean_square"),
+            kernel=Signal(shape(c, "kernel"), name="kernel"),
+            mean_square=Signal(shape(c, "mean_square"), name="mean_square"),
             count=Signal(pointer(c), name="count"),
             tokens=Signal(pointer(c), name="tokens"),
             in_body=Signal(name="in_body"),
@@ -186,7 +186,7 @@ class Control(wiring.Component):
             "src": self.source,
             "dst": self.destination,
         }
-        fields = layout([word])(self.program)
+        fields = layout(self.config, [word])(self.program)
         for name, register in kept.items():
             if PLACES[name].word == word:
                 m.d.sync += register.eq(fields[name])

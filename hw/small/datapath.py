@@ -55,7 +55,7 @@ class Datapath(wiring.Component):
                 "constant": In(w),
                 "immediate": In(w),
                 "row": In(signed(config.sum_width)),
-                "shift": In(shape("stat_shift")),
+                "shift": In(shape(config, "stat_shift")),
                 "bus": Out(w),
                 "late": Out(w),
                 "code_write": Out(1),

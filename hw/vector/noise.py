@@ -9,7 +9,6 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.noise import NOISE_BITS, STRIDE, first_state, next_state, state_noise
 from setun.hw.arith import xorshift32
-from setun.hw.instruction import shape
 from setun.hw.seats import number, pass_layout
 
 
@@ -80,7 +79,7 @@ class StateNoise(wiring.Component):
         super().__init__(
             {
                 "generator": In(32),
-                "word": In(shape("dst")),
+                "word": In(16),
                 "o": Out(data.ArrayLayout(NOISE_BITS, lanes)),
             }
         )

@@ -10,7 +10,13 @@ from setun.hw.seats import number
 def coming_layout(config: ChipConfig) -> data.StructLayout:
     """A word of a vector that feeds, one cycle before it is written."""
     return data.StructLayout(
-        {"valid": 1, "word": shape("n"), "seat": number(config.contexts), "closes": 1, "ends": 1}
+        {
+            "valid": 1,
+            "word": shape(config, "n"),
+            "seat": number(config.contexts),
+            "closes": 1,
+            "ends": 1,
+        }
     )
 
 
@@ -23,6 +29,6 @@ def item_layout(config: ChipConfig) -> data.StructLayout:
             "closes": 1,
             "bank": 1,
             "seat": number(config.contexts),
-            "word": shape("n"),
+            "word": shape(config, "n"),
         }
     )

@@ -45,7 +45,7 @@ class Products(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        place = {"bank": 1, "seat": number(config.contexts), "word": shape("n")}
+        place = {"bank": 1, "seat": number(config.contexts), "word": shape(config, "n")}
         super().__init__(
             {
                 "write_enable": In(1),

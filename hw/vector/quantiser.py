@@ -82,7 +82,7 @@ class Quantiser(wiring.Component):
             {
                 "command": In(stream.Signature(quantise_command(config))),
                 "seating": In(pass_layout(config)),
-                "vector_address": Out(shape("src")),
+                "vector_address": Out(shape(config, "src")),
                 "vector_data": In(data.ArrayLayout(w, v)),
                 "constant_address": Out(CONSTANT_WORDS),
                 "constant_data": In(data.ArrayLayout(w, 2 * v)),

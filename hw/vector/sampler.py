@@ -122,7 +122,7 @@ class Sampler(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "count": In(shape("n")),
+                "count": In(shape(config, "n")),
                 "seating": In(pass_layout(config)),
                 "greedy": In(contexts),
                 "factor": In(data.ArrayLayout(w, contexts)),
@@ -149,7 +149,7 @@ class Sampler(wiring.Component):
         c, fmt, v = self.config, self.config.vector, self.config.lanes
         held = Signal(data.ArrayLayout(fmt.width, v))
         left = Signal(range(v + 1))
-        index, count = Signal(shape("n")), Signal(shape("n"))
+        index, count = Signal(shape(c, "n")), Signal(shape(c, "n"))
         seat, context = Signal(number(c.contexts)), Signal(number(c.contexts))
         step = Signal()
         item = self.logits.payload

@@ -31,7 +31,7 @@ def logits_layout(config: ChipConfig) -> data.StructLayout:
     """V logits of a seat: words `word` * V and up of its vocabulary."""
     return data.StructLayout(
         {
-            "word": shape("n"),
+            "word": shape(config, "n"),
             "seat": number(config.contexts),
             "values": data.ArrayLayout(config.vector.width, config.lanes),
         }
@@ -111,16 +111,16 @@ class Sink(wiring.Component):
                     stream.Signature(data.ArrayLayout(signed(self.sum_width), config.rows))
                 ),
                 "scale": In(stream.Signature(w)),
-                "vector_address": Out(shape("src")),
-                "state_address": Out(shape("dst")),
-                "gate_address": Out(CONSTANT_WORDS if config.streams else shape("dst")),
+                "vector_address": Out(shape(config, "src")),
+                "state_address": Out(shape(config, "dst")),
+                "gate_address": Out(CONSTANT_WORDS if config.streams else shape(config, "dst")),
                 "vector_data": In(words),
                 "state_data": In(states),
                 "gate_data": In(words),
                 "write_vector": Out(1),
                 "write_state": Out(1),
-                "vector_write": Out(shape("src")),
-                "state_write": Out(shape("dst")),
+                "vector_write": Out(shape(config, "src")),
+                "state_write": Out(shape(config, "dst")),
                 "write_data": Out(words),
                 "state_word": Out(states),
                 "logits": Out(stream.Signature(logits_layout(config))),
@@ -169,7 +169,7 @@ class Sink(wiring.Component):
         m = Module()
         c, v = self.config, self.config.lanes
         command, last = self.command.payload, self.seating.last
-        words, issue = Signal(shape("n")), Signal()
+        words, issue = Signal(shape(c, "n")), Signal()
         m.d.comb += words.eq((command.rows + (v - 1)) >> v.bit_length() - 1)
         at = walk(m, c, issue, words, last, "issue", shared=c.shares_weights)
         finished = issue & at.ends
@@ -187,8 +187,8 @@ class Sink(wiring.Component):
 
         # Of what is under way: nothing else begins before it is stored.
         flying, stored = Signal(range(self.latency + 2)), Signal()
-        kernel, feeds, landing = Signal(shape("kernel")), Signal(), Signal(shape("n"))
-        source, destination = Signal(shape("src")), Signal(shape("dst"))
+        kernel, feeds, landing = Signal(shape(c, "kernel")), Signal(), Signal(shape(c, "n"))
+        source, destination = Signal(shape(c, "src")), Signal(shape(c, "dst"))
         idle, begins = flying == 0, at.opens & (at.seat == 0)
         chained = self.seating.seats[at.seat].chained & among(command.kernel, lambda k: k.gated)
         row_begins = (part == 0) if c.shares_weights else at.opens
@@ -312,7 +312,7 @@ class Sink(wiring.Component):
         c, fmt = self.config, self.config.vector
         command, seat = self.command.payload, self.seating.seats[at.seat]
         # Memory is read at once: block RAM is slow to answer, and GLU's silu(a) takes longest.
-        state = Signal(shape("dst"))
+        state = Signal(shape(c, "dst"))
         m.d.comb += [
             self.vector_address.eq(
                 within(command.source + at.word, c.vector_words, seat.workspace, workspaces(c))

@@ -18,7 +18,7 @@ from setun.firmware.link.messages import (
 )
 from setun.firmware.numerics.options import CHOICES
 from setun.firmware.program import kernels
-from setun.firmware.program.isa import PLACES, Op
+from setun.firmware.program.isa import PLACES, WIDE, Op, Place
 from setun.hw.control.generation import COUNTERS
 from setun.hw.memory.controllers.axi4_lite import IDENTITY, VERSION, Register
 
@@ -70,11 +70,16 @@ def test_operations_mean_what_is_declared() -> None:
 
 
 def test_fields_of_instructions_lie_where_they_are_declared() -> None:
-    def line(of: str, name: str, kind: str, meaning: str) -> list[str]:
-        place = PLACES[name]
+    def bits(place: Place, word: int) -> str:
         last = place.low + place.bits - 1
-        bits = f"{last}:{place.low}" if place.bits > 1 else str(last)
-        return [of, name, str(place.word), bits, kind, meaning]
+        shown = f"{last}:{place.low}" if place.bits > 1 else str(last)
+        shown = f"{shown} x {place.grain}" if place.grain > 1 else shown
+        return shown if place.word == word else f"{shown} of word {place.word}"
+
+    def line(of: str, name: str, kind: str, meaning: str) -> list[str]:
+        place, wide = PLACES[name], WIDE[name]
+        shown = (bits(each, place.word) for each in (place, wide))
+        return [of, name, str(place.word), *shown, kind, meaning]
 
     declared = [line("all", "op", "operation", "the operation")]
     for op in Op:

@@ -46,7 +46,7 @@ class EmbeddingCopier(wiring.Component):
                 "row": Out(stream.Signature(row_command(address_bits))),
                 "i": In(stream.Signature(beat)),
                 "write": Out(1),
-                "address": Out(shape("src")),
+                "address": Out(shape(config, "src")),
                 "data": Out(config.vector.width * config.lanes),
             }
         )

@@ -14,7 +14,7 @@ from setun.firmware.image.external import ExternalModel
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.image.records import BURST, Kind
-from setun.firmware.program.isa import Op, Table
+from setun.firmware.program.isa import WIDE, Op, Table
 from setun.firmware.program.kernels import MLGRU
 from setun.models.random import random_image
 
@@ -96,7 +96,7 @@ def test_records_hold_the_model(
             weights += payload
         elif kind is not Kind.STOP:
             waiting[kind].append((head, payload))
-    assert seen == [i.encode(fmt).astype("<u4").tobytes() for i in program]
+    assert seen == [i.encode(fmt, WIDE).astype("<u4").tobytes() for i in program]
     assert weights[: len(codes)] == codes and not any(weights[len(codes) :])
     for k, i in enumerate(program):
         original = image.program[k]
@@ -112,7 +112,7 @@ def test_records_hold_the_model(
             if waiting[Kind.GATES]:
                 write(Kind.GATES, *waiting[Kind.GATES].pop(0))
             want = fmt.round(image.tables[Table.GATES][i.dst : i.dst + i.n])
-            assert (numbers(Kind.GATES, int(i.constants), i.n) == want).all()
+            assert (numbers(Kind.GATES, i.block, i.n) == want).all()
         if i.op is Op.EMBED:
             for row in (0, 1, len(image.tables[Table.EMBEDDING]) - 1):
                 at = (int(i.constants) + int(i.immediate) * row) * beat

@@ -123,7 +123,7 @@ def zeros(name: str) -> bytes:
         (changed(lambda h, s: h["model"].update(num_hidden_layers=3)), "must be that of a model"),
         (changed(lambda h, s: h["model"].update(vocab_size=63)), "must be that of a model"),
         (changed(lambda h, s: h["model"].update(intermediate_size=71)), "start of a region"),
-        (changed(lambda h, s: h["model"].update(intermediate_size=1 << 20)), "end within 65536"),
+        (changed(lambda h, s: h["model"].update(intermediate_size=1 << 23)), "end within 4194304"),
         (changed(lambda h, s: h.update(name="x")), "header has"),
         (changed(lambda h, s: s.pop("gates")), "must have sections constants"),
         (zeros("gates"), "model hash must be"),

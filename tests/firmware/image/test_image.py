@@ -256,7 +256,7 @@ def overtaken(program: list[dict[str, Any]]) -> None:
         (edit(3, sync=1), "sync must be of type bool"),
         (edit(3, immediate=1), "immediate must be of type float"),
         (edit(3, n=1 << 40), "fit 32 bits"),
-        (edit(3, n=70_000), "n must fit 16 bits"),
+        (edit(3, n=1_048_576), "n must fit 20 bits"),
         (edit(3, note="a\nb"), "line of text"),
         (edit(3, note=5), "note must be of type str"),
         (edit(3, immediate=float("inf")), "fit 32 bits"),

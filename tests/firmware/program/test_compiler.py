@@ -158,12 +158,12 @@ def test_gates_are_one_minus_the_bounds() -> None:
     assert (compile_checkpoint(free).tables[Table.GATES] == 1.0).all()
 
 
-def test_rows_beyond_16_bits_are_refused() -> None:
+def test_rows_beyond_20_bits_are_refused() -> None:
     config = HgrnBitConfig(
-        vocab_size=70_000, hidden_size=2, num_hidden_layers=1, intermediate_size=2
+        vocab_size=1_048_576, hidden_size=2, num_hidden_layers=1, intermediate_size=2
     )
     image = compile_checkpoint(random_checkpoint(config))
-    with pytest.raises(SetunError, match="at most 65535 rows"):
+    with pytest.raises(SetunError, match="at most 1048575 rows"):
         verify(image, "image")
 
 

@@ -14,7 +14,7 @@ from setun.firmware.link import identity
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.program import isa, kernels
-from setun.firmware.program.isa import PLACES, WORDS, Instruction, Kind, Op, Place
+from setun.firmware.program.isa import PLACES, WIDE, WORDS, Instruction, Kind, Op, Place, Places
 
 FMT = Format(8, 9)
 VALUES: dict[Kind, Any] = {
@@ -26,27 +26,30 @@ VALUES: dict[Kind, Any] = {
 
 
 @st.composite
-def instructions(draw: Any) -> Instruction:
+def instructions(draw: Any) -> tuple[Instruction, Places]:
     """Any instruction, with any value in every field."""
-    op = draw(st.sampled_from(Op))
+    op, places = draw(st.sampled_from(Op)), draw(st.sampled_from([PLACES, WIDE]))
     values = {}
     for field in op.fields:
-        whole = st.integers(0, (1 << field.place.bits) - 1)
+        place = places[field.name]
+        whole = st.integers(0, (1 << place.bits) - 1).map(lambda n, by=place.grain: by * n)
         values[field.name] = draw(VALUES.get(field.kind, whole))
-    return Instruction(op=op, **values)
+    return Instruction(op=op, **values), places
 
 
 @given(instructions())
-def test_decoding_is_the_inverse_of_encoding(instruction: Instruction) -> None:
-    words = instruction.encode(FMT)
+def test_decoding_is_the_inverse_of_encoding(drawn: tuple[Instruction, Places]) -> None:
+    instruction, places = drawn
+    words = instruction.encode(FMT, places)
     assert words.shape == (WORDS,) and words.dtype == np.uint32
-    assert Instruction.decode(words.tolist(), FMT) == instruction
+    assert Instruction.decode(words.tolist(), FMT, places=places) == instruction
 
 
-def test_fields_have_places_of_their_own() -> None:
+@pytest.mark.parametrize("places", [PLACES, WIDE], ids=["plain", "wide"])
+def test_fields_have_places_of_their_own(places: Places) -> None:
     for op in Op:
         used: set[tuple[int, int]] = set()
-        for place in (PLACES["op"], *(field.place for field in op.fields)):
+        for place in (places["op"], *(places[field.name] for field in op.fields)):
             bits = {(place.word, bit) for bit in range(place.low, place.low + place.bits)}
             assert not bits & used, (op.name, place)
             assert place.word < WORDS and place.low + place.bits <= isa.WORD_BITS
@@ -61,9 +64,17 @@ def test_every_field_is_an_instructions() -> None:
 
 
 def test_values_that_do_not_fit_are_refused() -> None:
-    for name, bits in (("n", 16), ("src", 16), ("stat_shift", 5), ("constants", 32)):
-        with pytest.raises(SetunError, match=f"{name} must fit {bits} bits; found {1 << bits}"):
-            Instruction(op=Op.MATVEC, **{name: 1 << bits}).encode(FMT)
+    for name, bits, wide in (
+        ("n", 16, 20),
+        ("src", 16, 22),
+        ("stat_shift", 5, 5),
+        ("block", 32, 24),
+    ):
+        for size, places in ((bits, PLACES), (wide, WIDE)):
+            with pytest.raises(SetunError, match=f"{name} must fit {size} bits; found {1 << size}"):
+                Instruction(op=Op.MATVEC, **{name: 1 << size}).encode(FMT, places)
+    with pytest.raises(SetunError, match="dst must be a multiple of 64; found 32"):
+        Instruction(op=Op.EMBED, dst=32).encode(FMT, WIDE)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,7 @@ def test_images_and_chips_tell_their_instruction_set() -> None:
     """A new instruction set comes with a new format of images and a new INFO record."""
     assert set(file.INSTRUCTION_SETS) == set(file.READ)
     assert file.INSTRUCTION_SETS[file.FORMAT] == isa.VERSION
-    assert set(identity.INSTRUCTION_SETS.values()) == {isa.VERSION}
+    assert set(identity.INSTRUCTION_SETS.values()) == {isa.VERSION, isa.WIDE_VERSION}
 
 
 def test_listing() -> None:

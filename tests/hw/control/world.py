@@ -164,7 +164,11 @@ class World:
     async def _matvecs(self) -> None:
         """All units are offered a matvec in the same cycle, or none takes it."""
         dut = self.dut
-        layouts = {"array": array_command(), "sink": sink_command(self.config), "weights": None}
+        layouts = {
+            "array": array_command(self.config),
+            "sink": sink_command(self.config),
+            "weights": None,
+        }
         while True:
             await self.edge
             for name in layouts:
