@@ -72,7 +72,7 @@ class ParallelGateware:
         if config.streams:
             found["queue"] = [Ram(*queue_ram(config))]
             for name, store in (("gains", gain_store(config)), ("gates", gate_store(config))):
-                found[name] = [Ram(*shape) for shape in store.shapes]
+                found[name] = [Ram(*shape) for shape in store.rams]
         found["products"] = [Ram(*products_shape(config))]
         found["sigmoid"] = config.lanes * [BLOCK]
         reciprocals = not (config.numerics.fp8 or config.numerics.lmul)

@@ -85,6 +85,14 @@ def bound_cycles(image: Image, config: ChipConfig) -> int:
     return -(-weight_words(image, config) * config.weight_bits // config.weight_port)
 
 
+def weight_share(image: Image, config: ChipConfig) -> float:
+    """Weights among all that a token reads."""
+    if not config.streams:
+        return 1.0
+    weights = weight_words(image, config) * config.weight_bits
+    return weights / ExternalModel(image, config).token_bits()
+
+
 def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
     """What `image` needs of each sized resource of a chip with these lanes, by option name."""
     columns = max(m.columns for m in image.matrices)

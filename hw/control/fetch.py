@@ -27,6 +27,7 @@ class ProgramFetch(wiring.Component):
     """
 
     def __init__(self, config: ChipConfig) -> None:
+        self.config = config
         super().__init__(
             {
                 "idle": In(1),

@@ -11,7 +11,7 @@ from setun.hw.memory.controllers.dma import LEAST_QUEUE, queue_shape
 from setun.hw.memory.kinds import memory_gateware
 from setun.hw.memory.stream.embedding import EmbeddingCopier
 from setun.hw.memory.stream.model_reader import ModelReader
-from setun.hw.memory.stream.unit_store import UnitStore
+from setun.hw.memory.stream.unit_store import UnitStore, UnitStoreShape
 from setun.hw.technology import GENERIC, Technology
 
 
@@ -42,16 +42,16 @@ def queue_ram(config: ChipConfig) -> tuple[int, int]:
     return (0, bits) if words <= LEAST_QUEUE else (words, bits)
 
 
-def gain_store(config: ChipConfig) -> UnitStore:
+def gain_store(config: ChipConfig) -> UnitStoreShape:
     """Store of the gains: V outer gains and V gains a word."""
     words = -(-config.constant_pairs // config.lanes)
-    return UnitStore(unit_bits(config.beat), 2 * config.lanes, config.vector.width, words)
+    return UnitStoreShape(unit_bits(config.beat), 2 * config.lanes, config.vector.width, words)
 
 
-def gate_store(config: ChipConfig) -> UnitStore:
+def gate_store(config: ChipConfig) -> UnitStoreShape:
     """Store of the gates, V a word."""
     words = -(-config.gate_elements // config.lanes)
-    return UnitStore(unit_bits(config.beat), config.lanes, config.vector.width, words)
+    return UnitStoreShape(unit_bits(config.beat), config.lanes, config.vector.width, words)
 
 
 def memory_pins(config: ChipConfig) -> wiring.Signature:
@@ -94,8 +94,8 @@ class ExternalMemory(wiring.Component):
             beat=config.beat,
             capacity=config.memory_bytes,
             weight_bits=config.weight_bits,
-            gains=gain_store(config),
-            gates=gate_store(config),
+            gains=UnitStore(gain_store(config)),
+            gates=UnitStore(gate_store(config)),
             burst=burst,
             depth=depth,
         )

@@ -73,12 +73,20 @@ def _seats(c: ChipConfig) -> Terms:
     return {"control": 1, "seat": c.contexts - 1}
 
 
+def _sequencer(c: ChipConfig) -> Terms:
+    return {**_seats(c), "streamed": c.streams}
+
+
+def _fetch(c: ChipConfig) -> Terms:
+    return {"control": not c.streams}
+
+
 def _link(c: ChipConfig) -> Terms:
     return {**_seats(c), "terminal": c.terminal}
 
 
 def _memories(c: ChipConfig) -> Terms:
-    on_chip = not c.external
+    on_chip = not c.streams
     return {
         "control": 1,
         "lane": c.lanes,
@@ -90,11 +98,12 @@ def _memories(c: ChipConfig) -> Terms:
 
 
 def _outside(c: ChipConfig) -> Terms:
-    if not c.external:
+    if not c.streams:
         return {}
     mine = memory_estimate(c).term
     known: Terms = {term: term == mine for term in TERMS}
-    return {**known, "bit of a weight word": c.weight_bits, "bit of a beat": c.beat}
+    lanes = {"lane": c.lanes, "seat": c.contexts - 1}
+    return {**known, **lanes, "bit of a weight word": c.weight_bits, "bit of a beat": c.beat}
 
 
 UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
@@ -102,7 +111,8 @@ UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
     "quantiser": _quantiser,
     "sink": _sink,
     "sampler": _sampler,
-    "sequencer": _seats,
+    "sequencer": _sequencer,
+    "fetch": _fetch,
     "generation": _seats,
     "link": _link,
     "memories": _memories,

@@ -13,6 +13,7 @@ from setun.estimate.memories import memory_estimate
 from setun.estimate.supply import Supply
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image.image import Image
+from setun.firmware.image.memory_layout import weight_share
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.program import machine
 from setun.firmware.program.isa import Instruction
@@ -26,7 +27,7 @@ from setun.hw.vector.kernel import kernel_latency
 from setun.hw.vector.quantiser import AHEAD, VECTORS
 from setun.hw.vector.sink import Sink
 
-FETCH = 6  # cycles from one instruction to the next at best
+FETCH, STREAMED = 6, 2  # cycles from one instruction to the next at best
 QUEUE = 2  # cycles through a queue of commands
 ARRAY_QUEUE = 4
 SCALE = 16  # cycles of the scale unit
@@ -89,7 +90,9 @@ class Schedule(machine.Visitor):
 
     def run(self) -> int:
         """Cycles from one pass to the next, when every stream goes on."""
-        self.supply: Supply = memory_estimate(self.config).supply(self.config)
+        memory = memory_estimate(self.config)
+        self.supply: Supply = memory.supply(self.config, weight_share(self.image, self.config))
+        self.fetch = STREAMED if self.config.streams else FETCH
         self.execute = self.executed = 0
         self.quantised: list[_Quantised] = []
         self.spans: list[Span] = []
@@ -105,18 +108,19 @@ class Schedule(machine.Visitor):
         self.logits = 0
         self.scale_times: deque[int] = deque([0] * VECTORS, VECTORS)
 
-        self.execute = FETCH + 1
+        # The first instruction is the first of what a memory outside gives.
+        self.execute = (memory.first if self.config.streams else self.fetch) + 1
         machine.walk(self, self.body)
         # GATHER finds every token in its first round if all contexts have one.
         contexts = self.config.contexts
-        self.execute += 2 + contexts + 1 + FETCH + 1
+        self.execute += 2 + contexts + 1 + self.fetch + 1
         machine.walk(self, self.head)
         done = max(self.execute + 1, self.logits + self.config.lanes + 7)
         rounds = contexts if self.seats == contexts else 2 * contexts
         return done + 1 + rounds + 1
 
     def _next(self, accepted: int) -> None:
-        self.execute = max(accepted + 2, self.execute + FETCH)
+        self.execute = max(accepted + 2, self.execute + self.fetch)
 
     def model(self, step: Step) -> None:
         self._next(self.execute)
@@ -126,7 +130,10 @@ class Schedule(machine.Visitor):
 
     def embed(self, step: Step) -> None:
         bits = self.image.vocab_size.bit_length()
-        each = bits + 1 + -(-step.do.n // self.config.lanes) + 3
+        row = -(-step.do.n // self.config.lanes)
+        if self.config.streams:
+            row = memory_estimate(self.config).row(self.config, step.do.n)
+        each = bits + 1 + row + 3
         self._next(self.execute + self.seats * each)
 
     def end(self, step: Step) -> None:
@@ -199,7 +206,7 @@ class Schedule(machine.Visitor):
         listening = 0
         if i.feeds and step.following:
             # The QUANTISE behind it is accepted next; the sink waits until it listens.
-            after = max(accepted + 2, self.execute + FETCH)
+            after = max(accepted + 2, self.execute + self.fetch)
             listening = self._begin(step.following, after).start + 1
         sink = _SinkPass(self, i, q, arrives, listening)
         ready = self._blocks(q, blocks)

@@ -26,6 +26,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "fp8": {"activation": "fp8", "accumulate": 64},
     "stochastic": {"state_rounding": "stochastic"},
     "pump, packing": {"columns": 32, "rows": 16, "pump": 2, "packing": "1.6b"},
+    "sdram, lanes": {**SDRAM, "lanes": 2},
     "wide sdram": {**SDRAM, "rows": 8},
     "axi4": {"packing": "1.6b", "memory": "axi4-256"},
     "narrow axi4": {**SDRAM, "memory": "axi4-64"},
@@ -36,6 +37,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
 # These are measured for one unit only.
 ONLY = {
     "pump, packing": "array",
+    "sdram, lanes": "outside",
     "wide sdram": "outside",
     "axi4": "outside",
     "narrow axi4": "outside",
@@ -50,11 +52,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "quantiser": ("columns", "lanes", *SEATS, *NUMERICS),
     "sink": ("rows", "lanes", *SEATS, *NUMERICS),
     "sampler": ("lanes", "contexts", "multiplier"),
-    "sequencer": ("contexts",),
+    "sequencer": SEATS,
+    "fetch": ("memory",),
     "generation": ("contexts",),
     "link": ("contexts", "terminal"),
     "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding", "terminal"),
-    "outside": ("columns", "rows", "packing", "memory"),
+    "outside": ("columns", "rows", "packing", "lanes", *SEATS),
 }
 
 

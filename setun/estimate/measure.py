@@ -17,6 +17,7 @@ from setun.estimate import boards
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.memory_kinds import KINDS
+from setun.hw.control.fetch import ProgramFetch
 from setun.hw.fpga.flow.unit import FAMILY, unit_cells
 from setun.hw.memory.external import ExternalMemory
 from setun.hw.memory.spaces import Memories
@@ -33,8 +34,10 @@ def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
         **units(config),
         "memories": lambda: Memories(config, None),
         "outside": lambda: ExternalMemory(config, FAMILY.technology),
+        "fetch": lambda: ProgramFetch(config),
     }
-    return {name: found[name] for name in OPTIONS if name != "outside" or config.external}
+    lacking = "fetch" if config.streams else "outside"
+    return {name: found[name] for name in OPTIONS if name != lacking}
 
 
 def _same(unit: str, options: dict[str, Any], others: dict[str, Any]) -> bool:

@@ -2,8 +2,10 @@
 
 from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.external import CONTAINER
 from setun.hw.memory.controllers.sdram_timing import sdram_timing
 from setun.hw.memory.kinds import BURST, LATENCY, memory_gateware
+from setun.hw.memory.stream.model_reader import ROW_BURST
 
 AXI_LATENCY = 50  # cycles of the slave that the bench has; not the chip's to know
 FIRST = 24  # cycles until the first word of a memory outside
@@ -27,17 +29,29 @@ class MemoryEstimate:
         """Share of cycles in which the pins carry data."""
         return 1.0
 
-    def supply(self, config: ChipConfig) -> Supply:
-        """Weight words as the array gets them."""
-        port = config.weight_port / config.weight_bits
+    @property
+    def first(self) -> int:
+        """Cycles until the first of what is read comes."""
+        return FIRST + self.latency
+
+    def supply(self, config: ChipConfig, share: float) -> Supply:
+        """Weight words as the array gets them; they are a `share` of what is read."""
+        port = share * config.weight_port / config.weight_bits
         depth = max(16.0, (LATENCY + BURST) * port)
-        return Supply(port * self.efficiency(config), depth, float(FIRST + self.latency))
+        return Supply(port * self.efficiency(config), depth, float(self.first))
+
+    def row(self, config: ChipConfig, n: int) -> int:
+        """Cycles that a row of an embedding takes, of `n` numbers: two bursts are on their way."""
+        bits = 8 * CONTAINER * n
+        bursts = -(-bits // (ROW_BURST * config.beat))
+        each = max(ROW_BURST * config.beat // config.weight_port, self.first // 2)
+        return self.first + bursts * each
 
 
 class BlockRam(MemoryEstimate):
     """Block RAM: a word every cycle."""
 
-    def supply(self, config: ChipConfig) -> Supply:
+    def supply(self, config: ChipConfig, share: float) -> Supply:
         return Supply()
 
 

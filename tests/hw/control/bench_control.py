@@ -23,14 +23,14 @@ BODY = (
     Instruction(op=Op.EMBED, n=20, dst=64, constants=PAIRS, immediate=32),
     Instruction(op=Op.QUANTISE, n=20, src=64, constants=32, immediate=0.05, sync=True),
     Instruction(
-        op=Op.MATVEC, n=33, dst=128, constants=15, immediate=0.5, kernel=kernels.COPY, keep=True
+        op=Op.MATVEC, n=33, dst=128, block=15, immediate=0.5, kernel=kernels.COPY, keep=True
     ),
     Instruction(
         op=Op.MATVEC,
         n=33,
         src=128,
         dst=192,
-        constants=16,
+        block=16,
         immediate=0.25,
         kernel=kernels.GLU,
         stat_shift=5,
@@ -46,19 +46,17 @@ BODY = (
         stream=True,
     ),
     Instruction(
-        op=Op.MATVEC, n=20, src=64, dst=64, constants=0xFEDCBA, immediate=1.5, kernel=kernels.ADD
+        op=Op.MATVEC, n=20, src=64, dst=64, block=0xFEDCBA, immediate=1.5, kernel=kernels.ADD
     ),
     Instruction(
         op=Op.QUANTISE, n=20, src=64, immediate=0.05, mean_square=MeanSquare.NONE, sync=True
     ),
-    Instruction(
-        op=Op.MATVEC, n=8, src=192, dst=8, constants=1, immediate=0.5, kernel=kernels.MLGRU
-    ),
+    Instruction(op=Op.MATVEC, n=8, src=192, dst=8, block=1, immediate=0.5, kernel=kernels.MLGRU),
     END,
 )
 HEAD = (
     Instruction(op=Op.QUANTISE, n=20, src=64, immediate=0.05, sync=True),
-    Instruction(op=Op.MATVEC, n=257, constants=99, immediate=0.5, kernel=kernels.SAMPLE),
+    Instruction(op=Op.MATVEC, n=257, block=99, immediate=0.5, kernel=kernels.SAMPLE),
     END,
 )
 
@@ -111,7 +109,7 @@ def expected(
                     },
                 )
             )
-            commands.append(("weights", {"words": int(i.constants)}))
+            commands.append(("weights", {"words": i.block}))
     return commands
 
 

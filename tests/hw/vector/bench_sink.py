@@ -163,8 +163,10 @@ class Model:
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
+        first = command.get("gates", command["destination"])
+        limits = self.gates[0][first : first + words]
         kernel = kernels.coded(command["kernel"])
-        a, gates, h = (x.ravel() for x in (vector[source], self.gates[0][target], state[target]))
+        a, gates, h = (x.ravel() for x in (vector[source], limits, state[target]))
         made = self.sink.model(
             command,
             rows,
@@ -195,7 +197,9 @@ def draw(
     if before is not None and rng.random() < 0.7:
         over = kernels.coded(before["kernel"]).stores is Port.SOURCE
         source = before["source"] if over else before["destination"]
+    gates = {"gates": rng.choice(bases)} if config.streams else {}
     return {
+        **gates,
         "rows": rows,
         "kernel": kernel.code,
         "keep": 0,

@@ -12,7 +12,7 @@ from bench.runner import run_bench
 from setun.firmware.image.records import Kind, header, record, unit_bits, units_of
 from setun.hw.memory.controllers.port import MAX_BEATS, controller_members, read_request
 from setun.hw.memory.stream.model_reader import ModelReader
-from setun.hw.memory.stream.unit_store import UnitStore
+from setun.hw.memory.stream.unit_store import UnitStore, UnitStoreShape
 
 BURST, WIDTH = 8, 18
 
@@ -171,8 +171,8 @@ def test_model_reader(beat: int, weight_bits: int, lanes: int, kept: bool) -> No
         beat=beat,
         capacity=len(memory),
         weight_bits=weight_bits,
-        gains=UnitStore(unit, 2 * lanes, WIDTH, depth),
-        gates=UnitStore(unit, lanes, WIDTH, depth),
+        gains=UnitStore(UnitStoreShape(unit, 2 * lanes, WIDTH, depth)),
+        gates=UnitStore(UnitStoreShape(unit, lanes, WIDTH, depth)),
         burst=BURST,
         depth=4 * BURST,
         align=BURST,
