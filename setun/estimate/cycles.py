@@ -130,11 +130,15 @@ class Schedule(machine.Visitor):
 
     def embed(self, step: Step) -> None:
         bits = self.image.vocab_size.bit_length()
-        row = -(-step.do.n // self.config.lanes)
-        if self.config.streams:
-            row = memory_estimate(self.config).row(self.config, step.do.n)
-        each = bits + 1 + row + 3
-        self._next(self.execute + self.seats * each)
+        done = self.execute
+        for _ in range(self.seats):
+            done += bits + 1
+            if self.config.streams:
+                done = memory_estimate(self.config).row(self.config, done, step.do.n)
+            else:
+                done += -(-step.do.n // self.config.lanes)
+            done += 3
+        self._next(done)
 
     def end(self, step: Step) -> None:
         """Wait until everything is stored."""

@@ -4,6 +4,7 @@ from setun.estimate.supply import Supply
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.external import CONTAINER
 from setun.hw.memory.controllers.sdram_timing import sdram_timing
+from setun.hw.memory.external import queueing
 from setun.hw.memory.kinds import BURST, LATENCY, memory_gateware
 from setun.hw.memory.stream.model_reader import ROW_BURST
 
@@ -40,12 +41,15 @@ class MemoryEstimate:
         depth = max(16.0, (LATENCY + BURST) * port)
         return Supply(port * self.efficiency(config), depth, float(self.first))
 
-    def row(self, config: ChipConfig, n: int) -> int:
-        """Cycles that a row of an embedding takes, of `n` numbers: two bursts are on their way."""
-        bits = 8 * CONTAINER * n
-        bursts = -(-bits // (ROW_BURST * config.beat))
-        each = max(ROW_BURST * config.beat // config.weight_port, self.first // 2)
-        return self.first + bursts * each
+    def row(self, config: ChipConfig, asked: int, n: int) -> int:
+        """Cycle in which a row of an embedding has come, of `n` numbers, asked for in `asked`.
+
+        It comes behind what the stream has asked for at the start; two bursts are on their way.
+        """
+        beats = config.beat // config.weight_port  # cycles of one
+        bursts = -(-8 * CONTAINER * n // (ROW_BURST * config.beat))
+        begins = max(asked, queueing(config)[1] * beats) + self.first
+        return begins + ROW_BURST * beats + (bursts - 1) * max(ROW_BURST * beats, self.first // 2)
 
 
 class BlockRam(MemoryEstimate):

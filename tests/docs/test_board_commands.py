@@ -12,6 +12,8 @@ from docs.desk import Desk
 from docs.pages import Shown
 from setun import boards
 
+pytestmark = pytest.mark.many_cycles
+
 QUICKSTART = "docs/quickstart.md"
 VERBS = ("flash", "load", "stream")
 SMALL = "icebreaker"  # its chip simulates fast

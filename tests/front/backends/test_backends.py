@@ -24,6 +24,8 @@ from setun.hw.fpga.families import ECP5
 from setun.models.load import load_model
 from setun.talk.session import Result, prompt_ids, stream
 
+pytestmark = pytest.mark.many_cycles
+
 NUMERICS = Numerics()
 
 

@@ -24,6 +24,8 @@ from setun.firmware.image.memory_layout import Space, lay_out
 from setun.firmware.numerics.options import Numerics
 from setun.models.random import random_image
 
+pytestmark = pytest.mark.many_cycles
+
 
 def setun(socket: Socket, verb: str, *args: str) -> tuple[int, str, str]:
     line = [verb, *args, "--port", str(socket.path), "--baud", str(socket.config.baud)]

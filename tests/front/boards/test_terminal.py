@@ -34,7 +34,7 @@ from setun.hw.link.sharing import SILENCE
 from setun.models.random import random_image
 from setun.sim.golden import GoldenModel
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.many_cycles]
 MINITERM = (sys.executable, "-m", "serial.tools.miniterm", "--raw")
 
 

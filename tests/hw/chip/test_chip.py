@@ -213,8 +213,10 @@ def check_swap(case: Case, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "memory", ["onchip", "sdram-16", pytest.param("axi4-64", marks=pytest.mark.slow)]
+    "memory",
+    ["sdram-16", *(pytest.param(m, marks=pytest.mark.slow) for m in ("onchip", "axi4-64"))],
 )
+@pytest.mark.many_cycles
 def test_another_model_over_the_link(memory: str) -> None:
     check_swap(Case("a", 16, 4, 4, "1.6b", memory=memory), "d")
 

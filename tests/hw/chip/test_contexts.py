@@ -22,6 +22,8 @@ from setun.hw.control.prompts import PROMPT_DEPTH
 from setun.models.random import VOCABULARY, random_image
 from setun.sim.golden import GoldenModel
 
+pytestmark = pytest.mark.many_cycles
+
 IMAGE = random_image((64, 2, 128), seed=3)
 CHIPS: dict[str, dict[str, Any]] = {
     "onchip-2": {"columns": 8, "rows": 4, "lanes": 2, "contexts": 2},

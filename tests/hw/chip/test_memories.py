@@ -24,6 +24,8 @@ from setun.hw.chip import Chip
 from setun.hw.memory.controllers.spram import BLOCKS
 from setun.models.random import random_image
 
+pytestmark = pytest.mark.many_cycles
+
 SHAPE = (64, 1, 128)  # hidden, layers, intermediate: three sectors of flash
 IMAGES = [random_image(SHAPE, seed) for seed in (1, 2)]
 CHIPS: dict[str, dict[str, Any]] = {

@@ -146,6 +146,7 @@ def check(chip: SimulatedBackend, image: Image, step: int) -> None:
     assert seen["STOP", "STOPPED OK"] and seen["STOP", "COUNT OK"]
 
 
+@pytest.mark.many_cycles
 def test_commands_at_many_moments(chip: SimulatedBackend, image: Image) -> None:
     check(chip, image, 40)
 

@@ -1,5 +1,6 @@
 """Whole chips with every numeric option: tokens and states as golden's, on every bit."""
 
+from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
 
@@ -42,14 +43,18 @@ def everything() -> list[Choice]:
     return list(product(*(range(len(values)) for values in OPTIONS.values())))
 
 
-def cover() -> list[Choice]:
-    """Few choices that hold every pair of values; the same every time."""
-    choices, chosen = everything(), []
-    left = set().union(*(pairs(c) for c in choices))
+def singles(choice: Choice) -> set[tuple[int, int]]:
+    """Values of a choice, each with its option."""
+    return set(enumerate(choice))
+
+
+def cover(parts: Callable[[Choice], set[Any]], choices: list[Choice]) -> list[Choice]:
+    """Few of `choices` that hold all parts of them; the same every time."""
+    chosen, left = [], set().union(*(parts(c) for c in choices))
     while left:
-        best = max(choices, key=lambda c: (len(pairs(c) & left), c))
+        best = max(choices, key=lambda c: (len(parts(c) & left), c))
         chosen.append(best)
-        left -= pairs(best)
+        left -= parts(best)
     return chosen
 
 
@@ -79,16 +84,23 @@ def check(image: Image, chosen: Numerics, count: int, **shape: Any) -> None:
         chip.close()
 
 
-COVER = cover()
+COVER = cover(pairs, everything())
+QUICK = cover(singles, COVER)
 
 
 def test_the_cover_holds_every_pair() -> None:
     wanted = set().union(*(pairs(c) for c in everything()))
     assert set().union(*(pairs(c) for c in COVER)) == wanted
     assert len(COVER) < len(everything()) / 8
+    assert set().union(*(singles(c) for c in QUICK)) == set().union(*(singles(c) for c in COVER))
+    assert len(QUICK) < len(COVER) / 2
 
 
-@pytest.mark.parametrize("choice", COVER, ids=name)
+@pytest.mark.parametrize(
+    "choice",
+    [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in COVER],
+    ids=name,
+)
 def test_small_model(choice: Choice) -> None:
     check(compile_checkpoint(load_checkpoint(VECTORS / "a_h64_l2")), numerics(choice), 8)
 
@@ -114,6 +126,7 @@ def test_codes_added_one_by_one() -> None:
         if n != "default"
     ],
 )
+@pytest.mark.many_cycles
 def test_demo_model(preset: str) -> None:
     check(load_model("shakespeare"), PRESETS[preset], 4, columns=32, rows=16, lanes=8)
 

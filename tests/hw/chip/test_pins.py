@@ -11,6 +11,8 @@ from setun.firmware.numerics.sampling import Sampler
 from setun.hw.chip import Chip
 from setun.sim.golden import GoldenModel
 
+pytestmark = pytest.mark.many_cycles
+
 
 @pytest.mark.parametrize(
     ("greedy", "sampled"),

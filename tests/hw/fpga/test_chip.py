@@ -87,7 +87,10 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("board", "select", "data"),
-    [("ulx3s-25f", "R2", ["W2", "V2", "Y2", "W1"]), ("icepi-zero", "N8", ["T8", "T7", "M7", "N7"])],
+    [
+        ("ulx3s-25f", "R2", ["W2", "V2", "Y2", "W1"]),
+        pytest.param("icepi-zero", "N8", ["T8", "T7", "M7", "N7"], marks=pytest.mark.slow),
+    ],
 )
 def test_dry_run_connects_the_boards_flash(
     tmp_path: Path, board: str, select: str, data: list[str]

@@ -20,7 +20,7 @@ def test_link(case: str, contexts: int) -> None:
     run(case, contexts, seed=11)
 
 
-@pytest.mark.parametrize("contexts", [1, 4])
+@pytest.mark.parametrize("contexts", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_link_fuzz(contexts: int) -> None:
     run("fuzz", contexts, seed=12, frames=2000)
 

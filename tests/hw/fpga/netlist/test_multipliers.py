@@ -40,6 +40,7 @@ def test_products_are_counted() -> None:
     assert products(WholeLMulSquare(12)).total() == 0
 
 
+@pytest.mark.slow
 def test_a_chip_with_lmul_multiplies_nothing() -> None:
     exact, lmul = products(chip("exact")), products(chip("lmul"))
     # Per lane five in the quantiser (two products, code, two squares), five in the sink (scale,
@@ -49,6 +50,7 @@ def test_a_chip_with_lmul_multiplies_nothing() -> None:
     assert lmul == Counter()
 
 
+@pytest.mark.slow
 def test_noise_of_a_chip_with_lmul_is_a_table() -> None:
     """Constants multiply in the RTLIL of both chips, but not numbers of more than an index."""
     for multiplier, count in (("exact", 1), ("lmul", 0)):
