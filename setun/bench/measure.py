@@ -15,6 +15,7 @@ from setun.firmware.image.memory_layout import bound_cycles
 from setun.hw.control.generation import COUNTERS
 from setun.hw.cores import core_gateware
 
+AXI4 = {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000}
 # Configurations of `setun bench`, memories sized for the model.
 BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "onchip-64": {"columns": 16, "rows": 4, "lanes": 4},
@@ -42,7 +43,11 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
         "clock_hz": 60_000_000,
         "contexts": 4,
     },
-    "axi4-256": {"packing": "1.6b", "memory": "axi4-256", "clock_hz": 200_000_000, "contexts": 4},
+    "axi4-256": {**AXI4, "contexts": 4},
+    # The MatMul-free LM's sizes: whole, and two layers and the last with the head.
+    "axi4-370m": {**AXI4, "contexts": 4},
+    "axi4-1.3b": AXI4,
+    "axi4-2.7b": AXI4,
     "qspi": {"columns": 16, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "qspi"},
     # An array as wide as the RAM.
     "spram": {"columns": 8, "rows": 4, "lanes": 4, "memory": "spram", "clock_hz": 24_000_000},
@@ -52,8 +57,12 @@ BENCH_MODELS = {
     "sdram-16": "random-13m",
     "board-sdram": "random-13m",
     "axi4-256": "random-370m-2l",
+    "axi4-370m": "random-370m",
+    "axi4-1.3b": "random-1.3b-3l",
+    "axi4-2.7b": "random-2.7b-3l",
     "spram": "random-128x2",
 }
+LARGE = ("axi4-370m", "axi4-1.3b", "axi4-2.7b")  # minutes each: only if they are named
 DEFAULT_MODEL = "shakespeare"
 # Tokens that the other streams go on for each of them, so that the measured one never runs alone;
 # chips that share weights are slow to a token, and the link is not.
@@ -66,11 +75,12 @@ PROMPT = 17  # tokens of the prompt that is timed
 class Measurement:
     """One model on one chip; the keys of `bench --json`, and `account`.
 
-    bound_cycles_per_token is the weights a token reads over what the weight port or the memory's
-    pins deliver per cycle. With several streams all tokens count: cycles_per_token is the time
-    from a stream's token to its next over the streams, and where they share weights the fraction
-    exceeds 1. prefill_cycles_per_token is that of a prompt, which has as many tokens in a pass
-    as the chip has contexts. `account` splits a token's cycles by what the array does.
+    bound_cycles_per_token is all that a token reads, of block RAM the weights, over what the weight
+    port or the memory's pins deliver per cycle. With several streams all tokens count:
+    cycles_per_token is the time from a stream's token to its next over the streams, and where they
+    share weights the fraction exceeds 1. prefill_cycles_per_token is that of a prompt, which has as
+    many tokens in a pass as the chip has contexts. `account` splits a token's cycles by what the
+    array does.
     """
 
     config: str

@@ -60,7 +60,7 @@ def command(
     setun bench --sweep lanes --sweep hidden --plot scaling.svg
     """
     from setun.bench.account import layer_accounts
-    from setun.bench.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, measure
+    from setun.bench.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, LARGE, measure
     from setun.bench.scaling import SWEEPS
     from setun.bench.scaling import plot as draw
     from setun.firmware.config import ChipConfig
@@ -83,9 +83,10 @@ def command(
         check_written(plot, as_json)
     if sweeps and names:
         raise SetunError("benchmark", "takes configurations or sweeps", "both")
+    small = [each for each in BENCH_CONFIGS if each not in LARGE]
     jobs: list[tuple[str, int, str, dict[str, Any], str]] = [
         ("", 0, name, BENCH_CONFIGS[name], BENCH_MODELS.get(name, DEFAULT_MODEL))
-        for name in names or (() if sweeps else tuple(BENCH_CONFIGS))
+        for name in names or (() if sweeps else small)
     ]
     jobs += [
         (sweep, value, name, options, which)

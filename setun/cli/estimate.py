@@ -111,6 +111,12 @@ def _text(
     ]
     if rows:
         lines += ["", table(rows, ["", "needed", "available", "used"])]
+    elif found.anywhere is not None:
+        needs = dict(found.anywhere)
+        lines.append(
+            f"takes {needs.pop('ram_bits') / 1e6:.2f} Mbit of RAM on the FPGA and, as on an ECP5, "
+            + ", ".join(f"{n:,} {name}" for name, n in needs.items())
+        )
     lines += ["", table(speeds, ["streams", "cycles/token", "tokens/s"])]
     lines += ["", f"loaded over the UART in {found.load_seconds:.1f} s"]
     if not found.memory_fits:

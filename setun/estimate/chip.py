@@ -45,6 +45,9 @@ class Estimate:
 
     needed
         Cells by neutral name; None for a board without an FPGA that is known.
+    anywhere
+        What it takes of any FPGA: bits of RAM, and `luts`, `registers`, `multipliers` as on an
+        ECP5; None for a core that is made for one family.
     cycles
         Cycles per token, by streams: one, and as many as the chip has contexts.
     """
@@ -52,6 +55,7 @@ class Estimate:
     config: ChipConfig
     needed: dict[str, int] | None
     capacity: dict[str, int]
+    anywhere: dict[str, int] | None
     cycles: dict[int, float]
     load_seconds: float
     memory_fits: bool
@@ -83,6 +87,7 @@ class Estimate:
             "utilisation": self.utilisation,
             "fits": self.fits,
             "short": self.short,
+            "anywhere": self.anywhere,
             "streams": streams,
             "cycles_per_token": self.cycles_per_token,
             "tokens_per_second": hz / self.cycles_per_token,
@@ -101,6 +106,7 @@ def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
         config=config,
         needed=core.cells(config, board.fpga) if board.has_fpga else None,
         capacity=board.capacity,
+        anywhere=core.anywhere(config),
         cycles=core.cycles(image, config),
         load_seconds=load_seconds(image, config),
         memory_fits=memory_fits(config),

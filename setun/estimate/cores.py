@@ -18,6 +18,9 @@ class CoreEstimate(Protocol):
     def cells(self, config: ChipConfig, kind: Family) -> dict[str, int]:
         """Cells of the chip on a family's FPGA, by neutral name."""
 
+    def anywhere(self, config: ChipConfig) -> dict[str, int] | None:
+        """What it takes of any FPGA; see `setun.estimate.chip.Estimate`."""
+
     def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
         """Cycles per token, by streams: one, and as many as the chip has contexts."""
 

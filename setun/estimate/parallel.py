@@ -8,6 +8,7 @@ from setun.estimate.cells import KINDS, data, unit_cells
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
+from setun.hw.cores import core_gateware
 from setun.hw.emit.resources import block_ram
 from setun.hw.fpga.family import Family
 
@@ -48,6 +49,12 @@ class ParallelEstimate:
     def cells(self, config: ChipConfig, kind: Family) -> dict[str, int]:
         """Block RAM counted, the rest a sum of terms."""
         return {"block_ram": sum(block_ram(config, kind).values()), **logic(config)}
+
+    def anywhere(self, config: ChipConfig) -> dict[str, int]:
+        """Bits of all memories, the rest as on an ECP5."""
+        rams = core_gateware(config).rams(config).values()
+        bits = sum(ram.depth * ram.width for parts in rams for ram in parts)
+        return {"ram_bits": bits, **logic(config)}
 
     def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
         """The program run through a schedule of the units."""

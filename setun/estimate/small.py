@@ -61,6 +61,9 @@ class SmallEstimate:
         """Those of the one build, but for block RAM."""
         return {"block_ram": sum(block_ram(config, kind).values()), **CELLS}
 
+    def anywhere(self, config: ChipConfig) -> None:
+        """Nothing to tell: the core has one family's cells."""
+
     def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
         """One stream."""
         return {1: cycles_per_token(image, config)}
