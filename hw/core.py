@@ -102,7 +102,11 @@ class Core(wiring.Component):
         m.d.comb += [dog.busy.eq(generation.passing), generation.hung.eq(dog.hung)]
         if self.outside:
             self._streamed(m, memories, sequencer, array, quantiser, sink, dog.hung)
-            m.d.comb += self.outside.seating.eq(generation.seating)
+            m.d.comb += [
+                self.outside.seating.eq(generation.seating),
+                # Units that were at work wait for ever: they start over.
+                dog.broken.eq(sequencer.fault & self.outside.fault),
+            ]
         else:
             self._inside(m, memories, sequencer, array, quantiser, sink, restart)
         wiring.connect(m, wiring.flipped(self.bus_req), memories.bus_req)

@@ -63,8 +63,8 @@ class Sequencer(wiring.Component):
     body_ended : Out(1)
         Strobe: the body's END is executed.
     broken : In(1), gains_ready, gates_ready : In(1), gains_begun, gates_begun : Out(1)
-        Of a streamed model alone: no more instructions come; the next block of numbers is there;
-        strobes, a command that reads it is handed out.
+        Of a streamed model alone: nothing more comes, which ends the run with a fault; the next
+        block of numbers is there; strobes, a command that reads it is handed out.
     embed : Out(stream of `embed_command`)
         Copy of an embedding row, seat after seat; accepted when the copy is complete.
     token : In(TOKEN_BITS per seat)
@@ -148,13 +148,13 @@ class Sequencer(wiring.Component):
                     m.next = "EXECUTE"
                     with m.If(unknown(coming.op, coming)):
                         m.next = "FAULT"
-                if c.streams:
-                    with m.Elif(self.broken):
-                        m.next = "FAULT"
-            with m.State("EXECUTE"), m.Switch(i.op):
-                for op in Op:
-                    with m.Case(op):
-                        EXECUTES[op](self, m, work)
+                self._break_off(m)
+            with m.State("EXECUTE"):
+                with m.Switch(i.op):
+                    for op in Op:
+                        with m.Case(op):
+                            EXECUTES[op](self, m, work)
+                self._break_off(m)
             with m.State("FAULT"):
                 m.d.comb += self.fault.eq(1)
                 m.next = "IDLE"
@@ -167,6 +167,7 @@ class Sequencer(wiring.Component):
                 ]
                 with m.If(work.multiplier == 0):
                     m.next = "COPY"
+                self._break_off(m)
             with m.State("COPY"):
                 m.d.comb += self.embed.valid.eq(1)
                 with m.If(self.embed.ready):
@@ -176,7 +177,14 @@ class Sequencer(wiring.Component):
                     m.next = "ROW"
                     with m.If(work.seat == self.last):
                         m.next = "FETCH"
+                self._break_off(m)
         return m
+
+    def _break_off(self, m: Module) -> None:
+        """What is waited for does not come any more."""
+        if self.config.streams:
+            with m.If(self.broken):
+                m.next = "FAULT"
 
     def _commands(self, m: Module, work: _Work) -> None:
         """Payloads of all commands, which are valid in their operation's state."""

@@ -43,11 +43,14 @@ class Watchdog(wiring.Component):
     -------
     busy : In(1)
         A pass is under way.
+    broken : In(1)
+        Strobe: it cannot end, however long it lasts.
     hung : Out(1)
         High for `RESTART` cycles: it has lasted too long; the units start over.
     """
 
     busy: In(1)
+    broken: In(1)
     hung: Out(1)
 
     def __init__(self, exponent: int) -> None:
@@ -61,4 +64,6 @@ class Watchdog(wiring.Component):
         m.d.sync += [busy.eq(self.busy), self.hung.eq(late), count.eq(0)]
         with m.If((busy & ~late) | (late & (count[: ceil_log2(RESTART)] != RESTART - 1))):
             m.d.sync += count.eq(count + 1)
+        with m.If(self.broken):
+            m.d.sync += count.eq(1 << self.exponent)
         return m

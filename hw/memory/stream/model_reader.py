@@ -59,7 +59,7 @@ class ModelReader(wiring.Component):
     changed : In(1)
         Strobe: the memory is being written; it is read from its start again.
     fault : Out(1)
-        What was read is no model.
+        What was read is no model, or an AXI4 memory has answered with an error since `restart`.
     weights : Out(stream of `weight_bits`)
         Weight words in order.
     instructions : Out(stream of 128 bits)
@@ -132,6 +132,8 @@ class ModelReader(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), rows.o)
         self._records(m)
         self._link(m)
+        if hasattr(memory, "error"):
+            m.d.comb += memory.clear.eq(self.restart)
         return m
 
     def _records(self, m: Module) -> None:
@@ -156,7 +158,7 @@ class ModelReader(wiring.Component):
             dma.first.eq(begins * (self.align // self.burst)),
             begins.eq(Mux(unpacker.token, unpacker.first, Mux(booted, first, 0))),
             unpacker.resident.eq(~booted),
-            self.fault.eq(unpacker.fault),
+            self.fault.eq(unpacker.fault | getattr(self.controller, "error", 0)),
             words.w_data.eq(gearbox.o.payload),
             words.w_en.eq(gearbox.o.valid),
             gearbox.o.ready.eq(words.w_rdy),

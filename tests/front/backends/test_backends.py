@@ -265,7 +265,7 @@ def test_identity_tells_the_numerics(config: ChipConfig, preset: str) -> None:
 
 
 def test_identity_of_other_versions(config: ChipConfig) -> None:
-    """Version 4 had no pump; 5 and 6 are chips without and with a terminal."""
+    """Version 4 had no pump; from 5 on, chips without and with a terminal, and with streams."""
     plain = config.override(terminal=0)
     assert identity.encode(plain)[0] == 5 and identity.decode(identity.encode(plain)) == plain
     record = identity.encode(config)
@@ -277,7 +277,7 @@ def test_identity_of_other_versions(config: ChipConfig) -> None:
     assert (record[pump], record[place]) == (config.pump, config.contexts)
     older = bytes((4,)) + record[1:pump] + record[pump + 1 :]
     for version, found in ((older, 4), (bytes((4,)) + record[1:], 4), (bytes((7,)) + record, 7)):
-        with pytest.raises(SetunError, match=f"5 or 6; found .* version {found} .*release"):
+        with pytest.raises(SetunError, match=f"5 to 8; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
         identity.decode(b"")

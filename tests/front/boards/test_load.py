@@ -93,7 +93,7 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
     )
     assert done.returncode == status and "Traceback" not in done.stderr
     chip = ConnectedChip(str(socket.path), socket.config.baud)
-    assert loaded_hash(chip.client) is None
+    assert loaded_hash(chip.client, chip.config) is None
     chip.client.prompt([1])
     assert list(chip.generate(4, Sampling())) == []
     assert chip.client.last_done is not None and chip.client.last_done.reason == 3
@@ -163,5 +163,5 @@ def test_load_verifies(socket: Socket, images: dict[str, Image]) -> None:
     chip.client.write = flip  # type: ignore[method-assign]
     with pytest.raises(SetunError, match="constants memory: must read back with CRC"):
         load(chip.client, layout)
-    assert loaded_hash(chip.client) is None
+    assert loaded_hash(chip.client, chip.config) is None
     chip.close()

@@ -95,6 +95,23 @@ def test_weights_that_are_not_there_are_noticed(chip: SimulatedBackend) -> None:
     check(board, IMAGES[0])
 
 
+def test_a_damaged_model_is_a_fault(chip: SimulatedBackend) -> None:
+    """In the middle of a token, and of none before or behind: the link answers all the while."""
+    board, _ = connect(chip, IMAGES[0])
+    layout = lay_out(IMAGES[0], chip.config)
+    grain = layout.sector or 64
+    start = len(layout.spaces[Space.WEIGHTS]) // 2 // grain * grain
+    blank = np.zeros(max(layout.sector, 512), np.uint32)
+    board.client.write(Space.WEIGHTS, start, blank, sector=layout.sector)
+    for _ in range(2):
+        with pytest.raises(SetunError, match="reason 3 \\(fault\\)"):
+            list(board.generate([3, 1, 4], 8, Sampling()))
+        assert identity.decode(board.client.info()) == chip.config
+    board, loaded = connect(chip, IMAGES[0])
+    assert loaded
+    check(board, IMAGES[0])
+
+
 def test_a_flash_that_holds_the_weights_is_not_erased(chip: SimulatedBackend) -> None:
     board, _ = connect(chip, IMAGES[0])
     written, write_words = [], board.client.write
