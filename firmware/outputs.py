@@ -10,13 +10,19 @@ import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
 
+Data = bytes | memoryview
+"""Bytes, or a view of bytes."""
 
-def write_output(path: Path, data: bytes) -> None:
-    """Put `data` at `path`; a regular file is replaced by a finished one, at once.
+
+def write_output(path: Path, data: Data | Iterable[Data]) -> None:
+    """Put `data`, or its parts one after the other, at `path`.
+
+    A regular file is replaced by a finished one, at once.
 
     Raises
     ------
@@ -25,16 +31,17 @@ def write_output(path: Path, data: bytes) -> None:
     BrokenPipeError
         `path` is standard output, and nobody reads it.
     """
+    parts = (data,) if isinstance(data, Data) else data
     with _refusal(path):
         if is_standard_output(path):
             sys.stdout.flush()
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.writelines(parts)
             sys.stdout.buffer.flush()
         elif _is_regular(path):
-            _replace(Path(os.path.realpath(path)), data)
+            _replace(Path(os.path.realpath(path)), parts)
         else:
             with path.open("wb") as file:
-                file.write(data)
+                file.writelines(parts)
 
 
 def check_output(path: Path) -> None:
@@ -117,11 +124,11 @@ def _is_regular(path: Path) -> bool:
     return stat.S_ISREG(mode)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, parts: Iterable[Data]) -> None:
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

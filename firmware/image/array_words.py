@@ -6,12 +6,14 @@ words and cut into panels of `ChipConfig.panel` row groups, a panel into blocks 
 columns; within a block the groups follow each other.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
-from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.image import Image, Matrix, aligned
-from setun.firmware.numerics.ternary import pack_2b, pack_trits
+from setun.firmware.image.image import Image, aligned
+from setun.firmware.image.matrix import Matrix
+from setun.firmware.numerics.ternary import PACKING, Bytes, Codes, rows_at_once
 
 
 def weight_words(image: Image, config: ChipConfig) -> int:
@@ -24,21 +26,29 @@ def matrix_words(matrix: Matrix, config: ChipConfig) -> int:
     return -(-matrix.rows // config.rows) * -(-matrix.columns // config.columns)
 
 
-def packed_words(matrix: Matrix, config: ChipConfig) -> NDArray[np.uint8]:
+def packed_words(matrix: Matrix, config: ChipConfig) -> Bytes:
     """A matrix's weight words in the array's order, uint8 [words, bytes of a word]."""
+    return np.concatenate(list(word_blocks(matrix, config)))
+
+
+def word_blocks(matrix: Matrix, config: ChipConfig) -> Iterator[Bytes]:
+    """`packed_words` piece by piece: whole panels, that are unpacked for it alone."""
+    panel = config.rows * config.panel
+    step = max(1, rows_at_once(matrix.columns) // panel) * panel
+    for start in range(0, matrix.rows, step):
+        yield _words(matrix.codes(slice(start, start + step)), config)
+
+
+def _words(codes: Codes, config: ChipConfig) -> Bytes:
+    """Words of rows that begin with a panel."""
     p, q = config.columns, config.rows
-    padded = np.zeros((aligned(matrix.rows, q), aligned(matrix.columns, p)), np.int8)
-    padded[: matrix.rows, : matrix.columns] = matrix.codes()
+    rows, columns = codes.shape
+    padded = np.zeros((aligned(rows, q), aligned(columns, p)), np.int8)
+    padded[:rows, :columns] = codes
     groups = padded.reshape(-1, q, padded.shape[1] // p, p)
-    codes = np.concatenate(
-        [
-            groups[start : start + config.panel].transpose(2, 0, 1, 3).reshape(-1, p * q)
-            for start in range(0, len(groups), config.panel)
-        ]
-    )
-    if config.packing == "2b":
-        return pack_2b(codes.ravel()).reshape(len(codes), -1)
-    parts = codes.reshape(len(codes) * config.pump, -1)
-    whole = np.zeros((len(parts), aligned(parts.shape[1], 5)), np.int8)
-    whole[:, : parts.shape[1]] = parts
-    return pack_trits(whole.ravel()).reshape(len(codes), -1)
+    words = [
+        groups[start : start + config.panel].transpose(2, 0, 1, 3).reshape(-1, p * q)
+        for start in range(0, len(groups), config.panel)
+    ]
+    parts = np.concatenate(words).reshape(-1, config.pump, p * q // config.pump)
+    return PACKING[config.packing].pack(parts).reshape(len(parts), -1)

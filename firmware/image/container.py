@@ -18,17 +18,19 @@ the last section's last byte. Equal content gives equal bytes.
 """
 
 import json
+import mmap
+import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
-from setun.firmware.file_kinds import refuse_other_kind
-from setun.firmware.outputs import write_output
+from setun.firmware.file_kinds import LENGTH, refuse_other_kind
+from setun.firmware.outputs import Data, write_output
 
 MAGIC = b"\x93SETUN\r\n"
 VERSION = 1
@@ -50,13 +52,18 @@ class Section:
     name: str
     """1 to 64 characters of ``A-Z a-z 0-9 _ . -``, unique in the file; likewise `kind`."""
     kind: str
-    data: bytes
+    data: Data
     meta: dict[str, Any] = field(default_factory=dict)
     """Anything JSON can hold."""
 
 
 def dump(header: dict[str, Any], sections: Sequence[Section]) -> bytes:
-    """The file as bytes.
+    """The file as bytes: all `parts`."""
+    return b"".join(parts(header, sections))
+
+
+def parts(header: dict[str, Any], sections: Sequence[Section]) -> Iterator[Data]:
+    """The file, part after part; sections are not copied.
 
     Raises
     ------
@@ -73,16 +80,25 @@ def dump(header: dict[str, Any], sections: Sequence[Section]) -> bytes:
         raise SetunError("image header", f"takes at most {JSON_LIMIT} bytes", len(text))
     _check_table(_parse(text, "image header"), _START + len(text), "image header")
 
-    body = bytearray(text)
+    total = _START + len(text)
     for section in sections:
-        body += bytes(-(_START + len(body)) % ALIGNMENT)
-        body += section.data
-    prefix = _PREFIX.pack(MAGIC, VERSION, len(text), _START + len(body), zlib.crc32(text))
-    return prefix + zlib.crc32(prefix).to_bytes(4, "little") + bytes(body)
+        total += -total % ALIGNMENT + len(section.data)
+    prefix = _PREFIX.pack(MAGIC, VERSION, len(text), total, zlib.crc32(text))
+    head = prefix + zlib.crc32(prefix).to_bytes(4, "little") + text
+    return _joined(head, sections)
 
 
-def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]:
-    """Inverse of `dump`; `source` names the data in errors.
+def _joined(head: bytes, sections: Sequence[Section]) -> Iterator[Data]:
+    end = len(head)
+    yield head
+    for section in sections:
+        yield bytes(-end % ALIGNMENT)
+        yield section.data
+        end += -end % ALIGNMENT + len(section.data)
+
+
+def parse(data: Data, source: str) -> tuple[dict[str, Any], dict[str, Section]]:
+    """Inverse of `dump`; `source` names the data in errors, and sections are views on it.
 
     Any single flipped bit, any truncation and any appended byte is refused.
 
@@ -91,8 +107,9 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]
     SetunError
         The data is anything but what `dump` writes.
     """
+    data = memoryview(data)
     if data[: len(MAGIC)] != MAGIC:
-        refuse_other_kind(source, IMAGE, data)
+        refuse_other_kind(source, IMAGE, bytes(data[:LENGTH]))
         found = f"starts with {data[:8].hex() or '-'}"
         raise SetunError(source, IMAGE, found, "setun import makes one of a checkpoint's folder")
     if len(data) < _START:
@@ -107,7 +124,7 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]
         raise SetunError(source, f"must have {total} bytes", len(data), fix)
     if length > JSON_LIMIT or _START + length > total:
         raise SetunError(source, "header must lie within the file", f"{length} bytes")
-    text = data[_START : _START + length]
+    text = bytes(data[_START : _START + length])
     if zlib.crc32(text) != crc:
         raise SetunError(source, "header must match its CRC", fix="the file is corrupt")
     content = _parse(text, source)
@@ -117,22 +134,37 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Section]]
     return content["header"], _sections(content["sections"], data, _START + length, source)
 
 
-def write(path: Path, header: dict[str, Any], sections: Sequence[Section]) -> None:
-    """Write an image; on failure whatever was at `path` stays as it was."""
-    write_output(path, dump(header, sections))
+def write(path: Path, header: dict[str, Any], sections: Sequence[Section]) -> int:
+    """Write an image, and how many bytes; on failure whatever was at `path` stays as it was."""
+    size = 0
+
+    def counted() -> Iterator[Data]:
+        nonlocal size
+        for part in parts(header, sections):
+            size += len(part)
+            yield part
+
+    write_output(path, counted())
+    return size
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Section]]:
-    """Read an image: its header and its sections by name, in file order."""
+    """Read an image: its header and its sections by name, in file order.
+
+    The file is mapped: sections are views on it, and take memory while they are used. It must stay
+    as it is for so long; `write` puts another in its place and leaves it.
+    """
     try:
         if not path.is_file():
             found = "something else" if path.exists() else "no such file"
             fix = "setun import makes one of a checkpoint or a shipped model"
             raise SetunError(str(path), "an image is a file", found, fix)
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
     except (OSError, ValueError) as error:
         raise SetunError(str(path), "must be readable", error) from error
-    return parse(data, str(path))
+    return parse(memoryview(data), str(path))
 
 
 def _describe(header: dict[str, Any], sections: Sequence[Section], end: int) -> dict[str, Any]:
@@ -209,7 +241,7 @@ def _check_table(content: dict[str, Any], end: int, source: str) -> int:
 
 
 def _sections(
-    entries: list[dict[str, Any]], data: bytes, end: int, source: str
+    entries: list[dict[str, Any]], data: memoryview, end: int, source: str
 ) -> dict[str, Section]:
     sections = {}
     for entry in entries:

@@ -7,7 +7,7 @@ program   program  canonical JSON, one object an instruction: the fields that ar
 tokenizer json     tokenizer.json, byte for byte; left out when the checkpoint has none
 constants float32  a table of `setun.firmware.program.isa.Table`, and so are embedding and gates
 others    ternary  one matrix each, in execution order: its codes, row after row, packed
-                   as the header says
+                   as the header says, each row in whole bytes
 ========= ======== ======================================================================
 
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
@@ -26,18 +26,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import setun
 from setun.firmware.config import PACKINGS
 from setun.firmware.errors import SetunError
 from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
-from setun.firmware.image.image import DenseMatrix, Floats, Image, MemoryMap, Region
+from setun.firmware.image.image import Floats, Image, MemoryMap, Region
+from setun.firmware.image.matrix import PackedMatrix
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.numerics.ternary import pack_2b, pack_trits, unpack_2b, unpack_trits
-from setun.firmware.outputs import write_output
+from setun.firmware.numerics.ternary import PACKING
+from setun.firmware.outputs import Data
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import Instruction, Kind, Op, Table
 from setun.firmware.program.verify import verify
@@ -68,8 +70,8 @@ class ImageFile:
     """In file order."""
 
 
-def save(image: Image, path: Path, numerics: Numerics | None = None) -> None:
-    """Write an image file; on failure whatever was at `path` stays as it was.
+def save(image: Image, path: Path, numerics: Numerics | None = None) -> int:
+    """Write an image file, and how many bytes; on failure whatever was at `path` stays as it was.
 
     Equal images give equal bytes.
 
@@ -78,7 +80,8 @@ def save(image: Image, path: Path, numerics: Numerics | None = None) -> None:
     SetunError
         The image is not one that `load` would take, or `path` cannot be written.
     """
-    write_output(path, dump(image, numerics))
+    header, sections = _described(image, numerics)
+    return container.write(path, header, sections)
 
 
 def load(path: Path) -> Image:
@@ -97,13 +100,18 @@ def read(path: Path) -> ImageFile:
     return _decode(*container.read(path), str(path))
 
 
-def parse(data: bytes, source: str = "image") -> ImageFile:
+def parse(data: Data, source: str = "image") -> ImageFile:
     """`read` from bytes; `source` names them in errors."""
     return _decode(*container.parse(data, source), source)
 
 
 def dump(image: Image, numerics: Numerics | None = None) -> bytes:
     """The bytes that `save` writes."""
+    return container.dump(*_described(image, numerics))
+
+
+def _described(image: Image, numerics: Numerics | None) -> tuple[dict[str, Any], list[Section]]:
+    """Header and sections of a verified image's file."""
     verify(image, "image")
     header = {
         "format": FORMAT,
@@ -119,19 +127,23 @@ def dump(image: Image, numerics: Numerics | None = None) -> bytes:
     }
     if image.end_tokens:
         header[_ENDS] = list(image.end_tokens)
-    pack = pack_2b if image.packing == "2b" else pack_trits
     sections = [Section("program", "program", _encode_program(image.program))]
     for name in sorted(image.tables):
         values = image.tables[name]
         meta: dict[str, Any] = {"shape": list(values.shape)}
-        sections.append(Section(name, "float32", values.astype("<f4").tobytes(), meta))
+        sections.append(Section(name, "float32", _view(values.astype("<f4", copy=False)), meta))
     if image.tokenizer_json is not None:
         Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         sections.append(Section("tokenizer", "json", image.tokenizer_json.encode()))
     for m in image.matrices:
         meta = {"rows": m.rows, "columns": m.columns, "scale": m.scale}
-        sections.append(Section(m.name, "ternary", pack(m.codes().ravel()).tobytes(), meta))
-    return container.dump(header, sections)
+        sections.append(Section(m.name, "ternary", _view(m.packed(image.packing)), meta))
+    return header, sections
+
+
+def _view(values: NDArray[Any]) -> memoryview:
+    """An array's bytes, not copied if they lie in order."""
+    return np.ascontiguousarray(values).data.cast("B")
 
 
 def _listed(regions: Sequence[Region]) -> list[list[str | int]]:
@@ -157,7 +169,7 @@ def _decode(header: dict[str, Any], sections: dict[str, Section], source: str) -
         raise SetunError(f"{source} packing", rule, header["packing"][:40])
     if not isinstance(header["numerics"], dict):
         raise SetunError(f"{source} numerics", "must be an object")
-    image = _image(header, dict(sections), source)
+    image = _image(header, dict(sections), old, source)
     if old:
         image = format1.converted(image, header["model"], source)
     verify(image, source)
@@ -165,8 +177,8 @@ def _decode(header: dict[str, Any], sections: dict[str, Section], source: str) -
     return ImageFile(image, numerics, written, header["generator"], tuple(sections.values()))
 
 
-def _image(header: dict[str, Any], rest: dict[str, Section], source: str) -> Image:
-    """What a file says, as it says it; of format 1 without what its header lacks."""
+def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source: str) -> Image:
+    """What a file says, as it says it; of format 1 (`flat`) without what its header lacks."""
     program = _take(rest, "program", "program", source)
     tokenizer = _take(rest, "tokenizer", "json", source) if "tokenizer" in rest else None
     tables = {Table(n): _array(rest.pop(n), source) for n in list(rest) if n in set(Table)}
@@ -177,9 +189,9 @@ def _image(header: dict[str, Any], rest: dict[str, Section], source: str) -> Ima
     return Image(
         name=header.get("name", ""),
         vocab_size=vocab_size,
-        program=_decode_program(program.data, f"{source} program"),
+        program=_decode_program(bytes(program.data), f"{source} program"),
         layers=regions["layers"],
-        matrices=tuple(_matrix(s, header["packing"], source) for s in rest.values()),
+        matrices=tuple(_matrix(s, header["packing"], flat, source) for s in rest.values()),
         tables=tables,
         memory=MemoryMap(regions["vectors"], regions["state"]),
         tokenizer_json=_tokenizer(tokenizer, vocab_size, source),
@@ -233,7 +245,8 @@ def _array(section: Section, source: str) -> Floats:
     return np.frombuffer(section.data, "<f4").astype(np.float32, copy=False).reshape(shape)
 
 
-def _matrix(section: Section, packing: str, source: str) -> DenseMatrix:
+def _matrix(section: Section, packing: str, flat: bool, source: str) -> PackedMatrix:
+    """The matrix of a section; `flat` is format 1's, whose rows share bytes."""
     thing, meta = f"{source} section {section.name}", section.meta
     if section.kind != "ternary":
         raise SetunError(thing, "must be known or of kind ternary", section.kind)
@@ -244,16 +257,19 @@ def _matrix(section: Section, packing: str, source: str) -> DenseMatrix:
     ):
         raise SetunError(thing, "must have rows, columns and a scale")
     rows, columns, scale = meta["rows"], meta["columns"], meta["scale"]
-    per_byte, unpack = (4, unpack_2b) if packing == "2b" else (5, unpack_trits)
-    length = -(-rows * columns // per_byte)
+    way = PACKING[packing]
+    length = way.length(rows * columns) if flat else rows * way.length(columns)
     if len(section.data) != length:
         rule = f"{rows}x{columns} codes take {length} bytes"
         raise SetunError(thing, rule, len(section.data))
+    data = np.frombuffer(section.data, np.uint8)
+    if not flat:
+        return PackedMatrix(section.name, data.reshape(rows, -1), columns, scale, packing)
     try:
-        codes = unpack(np.frombuffer(section.data, np.uint8), rows * columns)
+        codes = way.unpack(data, rows * columns).reshape(rows, columns)
     except SetunError as error:
         raise SetunError(thing, error.rule, error.value) from error
-    return DenseMatrix(section.name, codes.reshape(rows, columns), scale)
+    return PackedMatrix.of_codes(section.name, codes, scale, packing)
 
 
 def _is_count(value: object) -> bool:
@@ -264,7 +280,7 @@ def _tokenizer(section: Section | None, vocab_size: int, source: str) -> str | N
     if section is None:
         return None
     try:
-        text = section.data.decode("utf-8")
+        text = bytes(section.data).decode("utf-8")
         Tokenizer.from_json(text, vocab_size)
     except UnicodeDecodeError as error:
         raise SetunError(f"{source} tokenizer", "must be UTF-8", error) from error

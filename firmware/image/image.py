@@ -6,11 +6,12 @@ golden model, memory layout and gateware go by.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.image.matrix import Matrix
+from setun.firmware.numerics.ternary import PACKING
 from setun.firmware.program.isa import Instruction, Table
 
 ALIGN = 64
@@ -22,50 +23,6 @@ Floats = NDArray[np.float32]
 def aligned(n: int, to: int = ALIGN) -> int:
     """The next multiple of `to` at or above n."""
     return -(-n // to) * to
-
-
-class Matrix(Protocol):
-    """A ternary projection."""
-
-    @property
-    def name(self) -> str:
-        """Unique among the image's matrices."""
-        ...
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def columns(self) -> int: ...
-
-    @property
-    def scale(self) -> float:
-        """What a code of 1 stands for."""
-        ...
-
-    def codes(self) -> NDArray[np.int8]:
-        """int8 [rows, columns] in {-1, 0, 1}."""
-        ...
-
-
-@dataclass(frozen=True)
-class DenseMatrix:
-    """A `Matrix` whose codes lie in memory."""
-
-    name: str
-    values: NDArray[np.int8]
-    scale: float
-
-    @property
-    def rows(self) -> int:
-        return self.values.shape[0]
-
-    @property
-    def columns(self) -> int:
-        return self.values.shape[1]
-
-    def codes(self) -> NDArray[np.int8]:
-        return self.values
 
 
 @dataclass(frozen=True)
@@ -154,3 +111,9 @@ class Image:
     def weights(self) -> int:
         """Ternary weights that one token reads."""
         return sum(m.rows * m.columns for m in self.matrices)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """What a weight takes in a file, padding included."""
+        length = PACKING[self.packing].length
+        return 8 * sum(m.rows * length(m.columns) for m in self.matrices) / self.weights

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from setun.firmware.image.image import Image
+from setun.firmware.image.matrix import code_blocks
 from setun.firmware.program.isa import Instruction, Op
 
 HASH_BYTES = 12  # of the digest: what an instruction MODEL holds
@@ -40,6 +41,12 @@ def _digest(image: Image) -> bytes:
     digest = hashlib.sha256(_TAG)
     for part in _parts(image):
         digest.update(struct.pack("<Q", len(part)) + part)
+    for matrix in image.matrices:
+        head = b"matrix" + struct.pack("<QQd", matrix.rows, matrix.columns, matrix.scale)
+        size = matrix.rows * matrix.columns
+        digest.update(struct.pack("<Q", len(head)) + head + struct.pack("<Q", size))
+        for _, codes in code_blocks(matrix):
+            digest.update(np.ascontiguousarray(codes).data)
     return digest.digest()[:HASH_BYTES]
 
 
@@ -50,9 +57,6 @@ def _parts(image: Image) -> Iterator[bytes]:
         table = image.tables[name]
         yield b"table" + name.encode() + struct.pack(f"<{table.ndim}Q", *table.shape)
         yield np.ascontiguousarray(table, "<f4").tobytes()
-    for matrix in image.matrices:
-        yield b"matrix" + struct.pack("<QQd", matrix.rows, matrix.columns, matrix.scale)
-        yield np.ascontiguousarray(matrix.codes(), np.int8).tobytes()
 
 
 def canonical(instruction: Instruction) -> bytes:

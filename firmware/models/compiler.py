@@ -8,8 +8,8 @@ from setun.firmware.program.builder import Builder
 
 
 def compile_checkpoint(checkpoint: Checkpoint, packing: str = "2b") -> Image:
-    """The image of `checkpoint`; deterministic. `packing` is how a file stores the weights."""
-    builder = Builder(checkpoint.name)
+    """The image of `checkpoint`; deterministic. `packing` is how weights are held and stored."""
+    builder = Builder(checkpoint.name, packing)
     checkpoint.architecture.write_program(builder, checkpoint.config, checkpoint.tensors)
-    image = builder.image(checkpoint.tokenizer_json, packing)
+    image = builder.image(checkpoint.tokenizer_json)
     return replace(image, end_tokens=checkpoint.end_tokens)

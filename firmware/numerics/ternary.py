@@ -12,6 +12,9 @@ the last byte of a row with zero codes.
     Unlike base 3 it decodes with a handful of gates: mostly two-bit fields passed through.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +28,8 @@ SCALE_FLOOR = np.float32(1e-5)
 
 CODES_PER_BYTE_2B = 4
 TRITS_PER_BYTE = 5
+BLOCK = 1 << 20
+"""Weights that are worked on at a time, in whole rows: they fit a processor's cache."""
 
 
 def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
@@ -43,18 +48,30 @@ def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
         The multiplier ``m = max(mean(|w|), 1e-5)``, float32: ``w ≈ codes * scale``.
         (Upstream's own ``s`` is its reciprocal.)
     """
+    rows = w.reshape(len(w), -1) if w.ndim else w.reshape(1, 1)
+    step = rows_at_once(rows.shape[1])
+    parts = [rows[k : k + step] for k in range(0, len(rows), step)]
     # Summed in float64 because a float32 sum depends on the order, hence on the SIMD width.
-    m = max(np.float32(np.mean(np.abs(w), dtype=np.float64)), SCALE_FLOOR)
-    codes = np.clip(np.rint(w * (np.float32(1) / m)), -1, 1).astype(np.int8)
-    return codes, np.float32(m)
+    total = sum(float(np.sum(np.abs(part), dtype=np.float64)) for part in parts)
+    m = max(np.float32(total / w.size), SCALE_FLOOR)
+    inverse = np.float32(1) / m
+    codes = np.empty(rows.shape, np.int8)
+    for k, part in enumerate(parts):
+        scaled = np.rint(part * inverse)
+        codes[k * step :][:step] = np.clip(scaled, -1, 1, out=scaled)
+    return codes.reshape(w.shape), np.float32(m)
+
+
+def rows_at_once(columns: int) -> int:
+    """Rows of `columns` weights that make up about a `BLOCK`."""
+    return max(1, BLOCK // max(1, columns))
 
 
 def pack_2b(codes: Codes) -> Bytes:
     """Pack codes [..., n] four to the byte: uint8 [..., ceil(n/4)]."""
-    groups = _grouped(codes, CODES_PER_BYTE_2B)
-    fields = (np.abs(groups) + 2 * (groups < 0)).astype(np.uint8)
-    shifts = np.array([0, 2, 4, 6], dtype=np.uint8)
-    return np.bitwise_or.reduce(fields << shifts, axis=-1)
+    # A code's two low bits are its field.
+    fields = _grouped(codes, CODES_PER_BYTE_2B).view("<u4")[..., 0] & 0x03030303
+    return (fields | fields >> 6 | fields >> 12 | fields >> 18).astype(np.uint8)
 
 
 def unpack_2b(packed: Bytes, n: int) -> Codes:
@@ -66,12 +83,14 @@ def unpack_2b(packed: Bytes, n: int) -> Codes:
         A field is 10, a row has another length than `n` needs, or its padding is not zero.
     """
     _check_length(packed, n, CODES_PER_BYTE_2B)
-    shifts = np.array([0, 2, 4, 6], dtype=np.uint8)
-    fields = (packed[..., None] >> shifts) & 3
-    if (fields == 2).any():
+    if not _FIELDS_2B.take(packed).all():
         raise SetunError("2-bit weights", "fields are 00, 01 or 11", "10", "the data is corrupt")
-    codes = np.array([0, 1, 0, -1], dtype=np.int8)[fields]
-    return _without_padding(codes, n)
+    return _without_padding(_CODES_2B.take(packed, axis=0), n)
+
+
+_FIELD_2B = np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3
+_CODES_2B = np.array([0, 1, 0, -1], np.int8)[_FIELD_2B]
+_FIELDS_2B = (_FIELD_2B != 2).all(1)
 
 
 def _trit_decode_table() -> Bytes:
@@ -116,8 +135,13 @@ TRIT_ENCODE: Bytes = _trit_encode_table()
 
 def pack_trits(codes: Codes) -> Bytes:
     """Pack codes [..., n] five to the byte: uint8 [..., ceil(n/5)]."""
-    t0, t1, t2, t3, t4 = np.moveaxis(_grouped(codes, TRITS_PER_BYTE) % 3, -1, 0)
-    return TRIT_ENCODE[t0, t1, t2, t3, t4]
+    groups = _grouped(codes, TRITS_PER_BYTE)
+    value = groups[..., 4] * np.int8(3)
+    for k in (3, 2, 1):
+        value += groups[..., k]
+        value *= np.int8(3)
+    value += groups[..., 0]
+    return _BYTE_OF.take(value.view(np.uint8))
 
 
 def unpack_trits(packed: Bytes, n: int) -> Codes:
@@ -129,16 +153,55 @@ def unpack_trits(packed: Bytes, n: int) -> Codes:
         A row has another length than `n` needs, or its padding is not zero.
     """
     _check_length(packed, n, TRITS_PER_BYTE)
-    codes = np.array([0, 1, -1], dtype=np.int8)[TRIT_DECODE[packed]]
-    return _without_padding(codes, n)
+    return _without_padding(_CODES_TRITS.take(packed, axis=0), n)
+
+
+_CODES_TRITS = np.array([0, 1, -1], np.int8)[TRIT_DECODE]
+_BYTE_OF = np.zeros(256, np.uint8)  # by the sum of code * 3**place, as an unsigned byte
+_BYTE_OF[(_CODES_TRITS @ np.array([1, 3, 9, 27, 81])) & 255] = TRIT_ENCODE[tuple(TRIT_DECODE.T)]
+
+
+class Packing(NamedTuple):
+    """A way to pack codes into bytes."""
+
+    pack: Callable[[Codes], Bytes]
+    unpack: Callable[[Bytes, int], Codes]
+    codes: Codes
+    """int8 [256, codes of a byte]: what each byte holds."""
+    written: NDArray[np.bool_]
+    """bool [256]: bytes that `pack` writes."""
+    rule: str
+    """What they have in common."""
+
+    @property
+    def per_byte(self) -> int:
+        """Codes of a byte."""
+        return self.codes.shape[1]
+
+    def length(self, n: int) -> int:
+        """Bytes that `n` codes take."""
+        return -(-n // self.per_byte)
+
+
+PACKING = {
+    "2b": Packing(pack_2b, unpack_2b, _CODES_2B, _FIELDS_2B, "fields are 00, 01 or 11"),
+    "1.6b": Packing(
+        pack_trits,
+        unpack_trits,
+        _CODES_TRITS,
+        TRIT_ENCODE[tuple(TRIT_DECODE.T)] == np.arange(256),
+        "bytes are the least of their trits",
+    ),
+}
+"""Every packing, by `setun.firmware.config.PACKINGS`'s name."""
 
 
 def _grouped(codes: Codes, group: int) -> Codes:
     if codes.dtype != np.int8 or (codes.size and (codes.min() < -1 or codes.max() > 1)):
         raise SetunError("ternary codes", "are int8 -1, 0 or 1", f"{codes.dtype} beyond that")
     *rows, n = codes.shape
-    padded = np.pad(codes, [(0, 0)] * len(rows) + [(0, -n % group)])
-    return padded.reshape(*rows, -(-n // group), group)
+    whole = codes if n % group == 0 else np.pad(codes, [(0, 0)] * len(rows) + [(0, -n % group)])
+    return np.ascontiguousarray(whole).reshape(*rows, -(-n // group), group)
 
 
 def _check_length(packed: Bytes, n: int, group: int) -> None:

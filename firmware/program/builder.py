@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from setun.firmware.image.image import (
     ALIGN,
-    DenseMatrix,
     Floats,
     Image,
     MemoryMap,
     Region,
     aligned,
 )
+from setun.firmware.image.matrix import PackedMatrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.numerics.arithmetic import STAT_BITS, MeanSquare
 from setun.firmware.numerics.ternary import absmean
@@ -42,12 +42,15 @@ class Builder:
     ----------
     name
         The model's, for display.
+    packing
+        How its matrices are held, and how a file stores them.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, packing: str = "2b") -> None:
         self.name = name
+        self.packing = packing
         self._program = [Instruction(op=Op.MODEL)]
-        self._matrices: list[DenseMatrix] = []
+        self._matrices: list[PackedMatrix] = []
         self._gains: list[Floats] = []
         self._embedding: Floats | None = None
         self._vectors: list[Region] = []
@@ -161,7 +164,7 @@ class Builder:
         keep
             Leave the quantised vector for the next matvec.
         """
-        self._matrices.append(DenseMatrix(name, codes, scale))
+        self._matrices.append(PackedMatrix.of_codes(name, codes, scale, self.packing))
         bits = math.ceil(math.log2(127 * codes.shape[1] + 1)) + 1
         self._program.append(
             Instruction(
@@ -193,7 +196,7 @@ class Builder:
         codes, scale = absmean(weight)
         self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
 
-    def image(self, tokenizer_json: str | None = None, packing: str = "2b") -> Image:
+    def image(self, tokenizer_json: str | None = None) -> Image:
         """What has been written, with its hash."""
         assert self._embedding is not None, "a body embeds its token"
         gains = np.concatenate(self._gains)
@@ -221,7 +224,7 @@ class Builder:
             tables=tables,
             memory=memory,
             tokenizer_json=tokenizer_json,
-            packing=packing,
+            packing=self.packing,
         )
         return with_hash(image)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from setun.firmware.errors import SetunError
-from setun.firmware.image.image import Image, Matrix
+from setun.firmware.image.image import Image
+from setun.firmware.image.matrix import Matrix
 from setun.firmware.program.isa import Instruction, Op
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from setun.firmware.config import PACKINGS, SLOTS
 from setun.firmware.errors import SetunError
-from setun.firmware.image.image import ALIGN, Floats, Image, Matrix, MemoryMap, Region, aligned
+from setun.firmware.image.image import ALIGN, Floats, Image, MemoryMap, Region, aligned
+from setun.firmware.image.matrix import Matrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.program import kernels, machine
@@ -124,13 +125,12 @@ def _check_layers(image: Image, source: str) -> None:
 
 
 def _check_matrix(matrix: Matrix, thing: str) -> None:
-    codes, shape = matrix.codes(), (matrix.rows, matrix.columns)
-    if codes.dtype != np.int8 or codes.shape != shape or not 1 <= min(shape):
-        raise SetunError(thing, "must be int8 [rows, columns]", f"{codes.dtype} {codes.shape}")
+    shape = matrix.rows, matrix.columns
+    if not 1 <= min(shape):
+        raise SetunError(thing, "must have rows and columns", f"{shape[0]}x{shape[1]}")
     if max(shape) > LONGEST:
         raise SetunError(thing, f"has at most {LONGEST} rows and columns", f"{shape[0]}x{shape[1]}")
-    if codes.min() < -1 or codes.max() > 1:
-        raise SetunError(thing, "codes are -1, 0 and 1")
+    matrix.check(thing)
     if not 0.0 < matrix.scale < math.inf:
         raise SetunError(thing, "scale must be finite and above 0", matrix.scale)
 

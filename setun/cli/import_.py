@@ -10,7 +10,6 @@ from setun.firmware.config import PACKINGS
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.outputs import write_output
 from setun.firmware.program.isa import Table
 from setun.models import find
 from setun.models.load import open_model
@@ -47,14 +46,12 @@ def command(
         stage("read and ternarise")
         model = open_model(folder, packing)
         stage("write")
-        data = image_file.dump(model.image, numerics)
-        write_output(output, data)
-    image = model.image
-    ternary = sum(len(s.data) for s in image_file.parse(data).sections if s.kind == "ternary")
+        image = model.image
+        written = image_file.save(image, output, numerics)
     width = image.tables[Table.EMBEDDING].shape[1]
     result = {
         "image": output,
-        "bytes": len(data),
+        "bytes": written,
         "model_hash": image.model_hash,
         "packing": packing,
         "numerics": (numerics or Numerics()).to_dict(),
@@ -63,13 +60,13 @@ def command(
         "hidden_size": width,
         "vocab_size": image.vocab_size,
         "weights": image.weights,
-        "bits_per_weight": 8 * ternary / image.weights,
+        "bits_per_weight": image.bits_per_weight,
         "tokenizer": image.tokenizer_json is not None,
     }
     emit(
         result,
         as_json,
-        f"{output}: {len(data)} bytes, {len(image.layers)} layers of "
+        f"{output}: {written} bytes, {len(image.layers)} layers of "
         f"{width}, {image.weights} ternary weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
         output,

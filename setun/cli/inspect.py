@@ -14,7 +14,6 @@ from setun.firmware.image.file import ImageFile
 def examine(path: Path, file: ImageFile) -> dict[str, object]:
     """Everything `setun inspect --json` prints."""
     image = file.image
-    ternary = sum(len(s.data) for s in file.sections if s.kind == "ternary")
     return {
         "image": path,
         "bytes": path.stat().st_size,
@@ -27,7 +26,7 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
         "vocab_size": image.vocab_size,
         "end_tokens": list(image.end_tokens),
         "weights": image.weights,
-        "bits_per_weight": 8 * ternary / image.weights,
+        "bits_per_weight": image.bits_per_weight,
         "vectors": [asdict(region) for region in image.memory.vectors],
         "state": [asdict(region) for region in image.memory.state],
         "layers": [asdict(region) for region in image.layers],

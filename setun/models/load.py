@@ -1,7 +1,7 @@
 """Models ready to use: the compiled image of whatever a user named."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
@@ -64,8 +64,7 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
         There is no such model, or it is refused.
     """
     if shape(str(name)) is not None:
-        image = replace(random_image(str(name)), packing=packing)
-        return Model(Path(name), image, Numerics(), None)
+        return Model(Path(name), random_image(str(name), packing=packing), Numerics(), None)
     path = find(name)
     if path.is_dir():
         checkpoint = load_checkpoint(path)

@@ -36,7 +36,10 @@ def shape(name: str) -> tuple[int, int, int, int] | None:
 
 
 def random_image(
-    model: str | tuple[int, int, int], seed: int = 1, architecture: Architecture = HGRN_BIT
+    model: str | tuple[int, int, int],
+    seed: int = 1,
+    architecture: Architecture = HGRN_BIT,
+    packing: str = "2b",
 ) -> Image:
     """The image of a random model: a name that `shape` knows, or (hidden, layers, intermediate)."""
     found = shape(model) if isinstance(model, str) else (*model, VOCABULARY)
@@ -44,7 +47,7 @@ def random_image(
     *sizes, vocabulary = found
     config = architecture.sized(vocabulary, *sizes)
     name = model if isinstance(model, str) else "random"
-    return compile_checkpoint(random_checkpoint(architecture, config, seed, name))
+    return compile_checkpoint(random_checkpoint(architecture, config, seed, name), packing)
 
 
 def random_checkpoint(

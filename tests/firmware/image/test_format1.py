@@ -97,7 +97,7 @@ def changed(change: Callable[[dict[str, Any], dict[str, Section]], None]) -> byt
 
 def program_with(edit: Callable[[list[dict[str, Any]]], None]) -> bytes:
     def change(header: dict[str, Any], sections: dict[str, Section]) -> None:
-        program = json.loads(sections["program"].data)
+        program = json.loads(bytes(sections["program"].data))
         edit(program)
         lines = ",\n".join(json.dumps(i, separators=(",", ":")) for i in program)
         sections["program"] = Section("program", "program", f"[\n{lines}\n]\n".encode())

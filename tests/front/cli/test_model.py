@@ -62,7 +62,7 @@ def test_import_then_inspect(
     assert seen["model_hash"] == done["model_hash"] == load_model(small).model_hash
     assert seen["weights"] == done["weights"] == load_model(path).weights
     assert seen["packing"] == packing
-    assert seen["bits_per_weight"] == pytest.approx({"2b": 2.0, "1.6b": 1.6}[packing], abs=1e-3)
+    assert seen["bits_per_weight"] == pytest.approx({"2b": 2.0, "1.6b": 1.658}[packing], abs=1e-3)
     assert seen["name"] == small.name and seen["format"] == 2 and seen["vocab_size"] == 65
     assert seen["numerics"]["vector"] == [8, 9]
     assert seen["vectors"][0] == {"name": "x", "start": 0, "size": 96}
