@@ -26,6 +26,7 @@ from setun.sim.reference.layers import (
     scan,
     sigmoid,
 )
+from setun.sim.weights import weights_of
 
 
 class Reals:
@@ -59,7 +60,7 @@ class FoldedModel:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self.weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
+        self.weights = weights_of(image)
         self.gates = image.tables.get(Table.GATES, np.zeros(0, np.float32))
         self._steps = machine.steps(image)
 
@@ -123,7 +124,7 @@ class _Run(machine.Visitor):
         do, kernel, matrix = step.do, step.do.kernel, step.matrix
         assert matrix is not None
         codes, scale = self.slots[0] if do.keep else self.slots.popleft()
-        y = product(codes, self.folded.weights[step.number])
+        y = self.folded.weights[step.number].products(codes, product)
         y *= np.float32(matrix.scale) * scale
         gates = self.folded.gates[do.dst : do.dst + do.n]
         zero = np.zeros((y.shape[0], do.n), np.float32)

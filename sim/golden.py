@@ -22,6 +22,7 @@ from setun.firmware.program import machine
 from setun.firmware.program.isa import Instruction, Table
 from setun.firmware.program.kernels import Operands, Port
 from setun.firmware.program.machine import Step
+from setun.sim.weights import weights_of
 
 Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, values)
 
@@ -58,9 +59,9 @@ class GoldenModel(machine.Visitor):
         self.arithmetic = Arithmetic(self.numerics)
         self.trace = trace
         f = self.numerics.vector
-        self._weights = [np.ascontiguousarray(m.codes().T, np.float32) for m in image.matrices]
+        self._weights = weights_of(image)
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
-        self._embedding = f.round(image.tables[Table.EMBEDDING])
+        self._embedding = image.tables[Table.EMBEDDING]
         self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
         program = tuple(i.adapted(self.numerics).rounded(f) for i in image.program)
         body, head = machine.body_and_head(replace(image, program=program))
@@ -96,7 +97,7 @@ class GoldenModel(machine.Visitor):
         self._eps = float(step.do.constants), float(step.do.immediate)
 
     def embed(self, step: Step) -> None:
-        self._vector[step.do.dst] = self._embedding[self._token]
+        self._vector[step.do.dst] = self.numerics.vector.round(self._embedding[self._token])
 
     def quantise(self, step: Step) -> None:
         do = step.do
@@ -118,7 +119,7 @@ class GoldenModel(machine.Visitor):
     def matvec(self, step: Step) -> None:
         do, kernel, compute, v = step.do, step.do.kernel, self.arithmetic, self._vector
         codes, scale = self._slots[0] if do.keep else self._slots.popleft()
-        sums = compute.sums(codes, self._weights[step.number])
+        sums = self._weights[step.number].sums(codes, compute)
         y, s = compute.rows(sums, scale, do.immediate)
         given = Operands(y, v.get(do.src, y))
         place = slice(do.dst, do.dst + do.n)

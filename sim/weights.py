@@ -1,0 +1,71 @@
+"""Products with an image's matrices, which stay packed where they are large."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from setun.firmware.image.image import Image
+from setun.firmware.image.matrix import Matrix, code_blocks
+from setun.firmware.numerics.arithmetic import Arithmetic, Codes
+from setun.firmware.numerics.ternary import PACKING
+
+Array = NDArray[np.float32]
+
+KEPT = 1 << 24
+"""Weights of an image that are expanded to float32 once and for all."""
+BYTES = 1 << 15
+"""Bytes of packed weights that are looked up at a time: their indices fit a processor's cache."""
+
+
+class Weights:
+    """One matrix [m, n].
+
+    Parameters
+    ----------
+    matrix
+        Of an image.
+    packing
+        The image's, which the matrix is best held in.
+    kept
+        Whether all of it is expanded.
+    """
+
+    def __init__(self, matrix: Matrix, packing: str, kept: bool) -> None:
+        self._matrix = matrix
+        self._expanded = np.ascontiguousarray(matrix.codes().T, np.float32) if kept else None
+        self._packing = packing
+        self._packed = None if kept else matrix.packed(packing)
+
+    def products(self, x: Array, product: Callable[[Array, Array], NDArray[Any]]) -> NDArray[Any]:
+        """`product` of x [.., n] and weights [n, m], made of those of a few rows at a time."""
+        if self._expanded is not None:
+            return product(x, self._expanded)
+        blocks = (codes.astype(np.float32).T for _, codes in code_blocks(self._matrix))
+        return np.concatenate([product(x, block) for block in blocks], axis=-1)
+
+    def sums(self, codes: Codes, compute: Arithmetic) -> NDArray[Any]:
+        """`Arithmetic.sums` of codes [.., n] and all of it.
+
+        int8 codes of a single vector are looked up: 256 sums for each byte of a row.
+        """
+        if self._packed is None or codes.ndim > 1 or compute.numerics.fp8:
+            return self.products(codes, compute.sums)
+        way, (rows, size) = PACKING[self._packing], self._packed.shape
+        padded = np.zeros((size, way.per_byte), np.float32)
+        padded.ravel()[: codes.size] = codes
+        # 5 * 127 at most.
+        table = (padded @ way.codes.T.astype(np.float32)).astype(np.int16).ravel()
+        places = np.arange(size) * 256
+        found, step = np.empty(rows, np.float32), max(1, BYTES // size)
+        for k in range(0, rows, step):
+            parts = table.take(self._packed[k : k + step] + places, mode="clip")
+            found[k : k + step] = parts.sum(1, dtype=np.int32)
+        return found
+
+
+def weights_of(image: Image) -> list[Weights]:
+    """Every matrix, in order."""
+    kept = image.weights <= KEPT
+    return [Weights(matrix, image.packing, kept) for matrix in image.matrices]
