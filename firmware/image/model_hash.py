@@ -7,13 +7,14 @@ memory map, the tokenizer and the packing are not in it.
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 
 import numpy as np
 
 from setun.firmware.image.image import Image
 from setun.firmware.image.matrix import code_blocks
+from setun.firmware.outputs import Data
 from setun.firmware.program.isa import Instruction, Op
 
 HASH_BYTES = 12  # of the digest: what an instruction MODEL holds
@@ -39,24 +40,29 @@ def with_hash(image: Image) -> Image:
 
 def _digest(image: Image) -> bytes:
     digest = hashlib.sha256(_TAG)
-    for part in _parts(image):
-        digest.update(struct.pack("<Q", len(part)) + part)
-    for matrix in image.matrices:
-        head = b"matrix" + struct.pack("<QQd", matrix.rows, matrix.columns, matrix.scale)
-        size = matrix.rows * matrix.columns
-        digest.update(struct.pack("<Q", len(head)) + head + struct.pack("<Q", size))
-        for _, codes in code_blocks(matrix):
-            digest.update(np.ascontiguousarray(codes).data)
+    for size, part in _parts(image):
+        digest.update(struct.pack("<Q", size))
+        for data in part:
+            digest.update(data)
     return digest.digest()[:HASH_BYTES]
 
 
-def _parts(image: Image) -> Iterator[bytes]:
+def _parts(image: Image) -> Iterator[tuple[int, Iterable[Data]]]:
+    """Length of each part, and its bytes in pieces."""
     for instruction in image.program[1:]:
-        yield b"instruction" + canonical(instruction)
+        yield _whole(b"instruction" + canonical(instruction))
     for name in sorted(image.tables):
-        table = image.tables[name]
-        yield b"table" + name.encode() + struct.pack(f"<{table.ndim}Q", *table.shape)
-        yield np.ascontiguousarray(table, "<f4").tobytes()
+        table = np.ascontiguousarray(image.tables[name], "<f4")
+        yield _whole(b"table" + name.encode() + struct.pack(f"<{table.ndim}Q", *table.shape))
+        yield table.nbytes, [table.data.cast("B")]
+    for matrix in image.matrices:
+        yield _whole(b"matrix" + struct.pack("<QQd", matrix.rows, matrix.columns, matrix.scale))
+        codes = (np.ascontiguousarray(codes).data for _, codes in code_blocks(matrix))
+        yield matrix.rows * matrix.columns, codes
+
+
+def _whole(part: bytes) -> tuple[int, Iterable[Data]]:
+    return len(part), [part]
 
 
 def canonical(instruction: Instruction) -> bytes:

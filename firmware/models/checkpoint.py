@@ -5,7 +5,7 @@ The folder is what Hugging Face's ``save_pretrained`` writes. Its config.json na
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from setun.firmware.models import architecture as architectures
 from setun.firmware.models.architecture import Architecture, Tensor
 from setun.firmware.models.fields import Fields
 from setun.firmware.models.text_end import end_tokens
-from setun.firmware.models.weight_files import find_weights, unwrapped
+from setun.firmware.models.weight_files import LazyTensors, find_weights, unwrapped
 
 JSON_LIMIT = 64 << 20
 """Largest config, index or tokenizer file read, in bytes."""
@@ -28,8 +28,9 @@ JSON_LIMIT = 64 << 20
 class Checkpoint:
     """A complete, checked model.
 
-    `tensors` holds exactly the names of the architecture's `expected_shapes`, float32, finite,
-    read-only; one that is tied to another is the same array.
+    `tensors` holds exactly the names of the architecture's `expected_shapes`, float32, read-only;
+    one that is tied to another is the same array. A folder's are read when they are asked for, and
+    refused then unless they are finite: keep those that are needed again.
     """
 
     architecture: Architecture
@@ -115,9 +116,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> dict[str, Tensor]:
+def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> LazyTensors:
     shapes = architecture.expected_shapes(config)
-    found: dict[str, Tensor] = {}
+    found: dict[str, Callable[[], Tensor]] = {}
     same: dict[str, str] = {}
     for file in find_weights(folder, _read_json):
         same |= {unwrapped(a, shapes): unwrapped(b, shapes) for a, b in file.same.items()}
@@ -137,7 +138,7 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> dict
                     f"config.json asks for shape {list(shapes[name])}",
                     f"{list(shape)}",
                 )
-            found[name] = file.read(stored)
+            found[name] = file.reader(stored)
     tied = architecture.tied(config)
     for name, other in [*tied.items(), *((b, a) for a, b in tied.items()), *same.items()]:
         if name not in found and other in found and shapes.get(name) == shapes[other]:
@@ -145,7 +146,7 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> dict
     for name, other in tied.items():
         if name not in found:
             continue
-        if not np.array_equal(found[name], found[other]):
+        if found[name] is not found[other] and not np.array_equal(found[name](), found[other]()):
             raise SetunError(f"tensor {name}", f"config.json says that it is {other}", "another")
         found[name] = found[other]
     if missing := [name for name in shapes if name not in found]:
@@ -154,4 +155,4 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> dict
             f"needed with shape {list(shapes[missing[0]])}",
             f"{len(missing)} of {len(shapes)} tensors missing",
         )
-    return {name: found[name] for name in shapes}
+    return LazyTensors({name: found[name] for name in shapes})

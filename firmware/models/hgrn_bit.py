@@ -176,7 +176,7 @@ class HgrnBit:
             values = 1.0 + 0.1 * values
         elif len(shape) == 2 and "lower_bounds" not in name and "embeddings" not in name:
             values *= shape[1] ** -0.5
-        return values.astype(np.float32)
+        return values
 
     def write_program(
         self, b: Builder, config: HgrnBitConfig, tensors: Mapping[str, Tensor]

@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,15 @@ Tensor = NDArray[np.float32]
 WHOLE = "must be a whole safetensors file"
 SAVE = "save the model with safe_serialization=True"
 
-_STORED: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
+# Of a table, NumPy's conversion takes twice as long.
+_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+_WIDEN: dict[str, tuple[np.dtype[Any], Callable[[NDArray[Any]], Tensor]]] = {
+    "F32": (np.dtype("<f4"), lambda raw: raw),
+    "F16": (np.dtype("<u2"), _HALF.take),
+    "BF16": (np.dtype("<u2"), lambda raw: (raw.astype(np.uint32) << 16).view(np.float32)),
 }
+BLOCK = 1 << 20
+"""Numbers that are read at a time."""
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
@@ -29,7 +35,8 @@ _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 class WeightFile:
     """A safetensors file, validated by the safetensors library, read one tensor at a time.
 
-    The library's NumPy front end knows no bfloat16, so the bytes are read here.
+    The library's NumPy front end knows no bfloat16, so the bytes are read here. The file stays
+    open: another one may take its place.
 
     Members
     -------
@@ -49,13 +56,14 @@ class WeightFile:
         try:
             if not path.is_file():
                 raise SetunError(str(path), "must be a safetensors file", "no such file")
-            with path.open("rb") as file:
-                refuse_other_kind(str(path), WHOLE, file.read(LENGTH))
+            self._file = file = path.open("rb", buffering=0)
+            weakref.finalize(self, file.close)
+            refuse_other_kind(str(path), WHOLE, file.read(LENGTH))
             with safe_open(path, framework="np") as checked:
                 names = list(checked.keys())
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length))
+            file.seek(0)
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
         except (SafetensorError, ValueError, RecursionError) as error:
             raise SetunError(str(path), WHOLE, error, "download it again") from error
         self._start = 8 + length
@@ -64,32 +72,70 @@ class WeightFile:
         metadata: Mapping[str, str] = header.get("__metadata__", {})
         self.same = {name: other for name, other in metadata.items() if other in self.shapes}
 
-    def read(self, name: str) -> Tensor:
-        """The tensor widened to float32, read-only; refused unless finite."""
-        entry = self._entries[name]
-        stored = _STORED.get(entry["dtype"])
-        if stored is None:
+    def reader(self, name: str) -> Callable[[], Tensor]:
+        """What reads a tensor: float32, read-only; refused unless finite.
+
+        Raises
+        ------
+        SetunError
+            It has numbers of a type that is not read.
+        """
+        dtype = self._entries[name]["dtype"]
+        if dtype not in _WIDEN:
             raise SetunError(
                 f"tensor {name}",
                 "must be float32, float16 or bfloat16",
-                entry["dtype"],
+                dtype,
                 "save the weights before they were quantised, model.to(torch.bfloat16)",
             )
+        return lambda: self._read(name)
+
+    def _read(self, name: str) -> Tensor:
+        entry = self._entries[name]
+        stored, widen = _WIDEN[entry["dtype"]]
         begin, end = entry["data_offsets"]
-        count = (end - begin) // stored.itemsize
-        raw: NDArray[Any] = np.fromfile(self.path, stored, count, offset=self._start + begin)
-        if raw.size != count:
-            raise SetunError(str(self.path), "must not change while it is read")
-        if entry["dtype"] == "BF16":
-            raw = (raw.astype(np.uint32) << 16).view(np.float32)
-        tensor: Tensor = raw.astype(np.float32, copy=False).reshape(entry["shape"])
-        if not np.isfinite(tensor).all():
-            place = [int(k) for k in np.argwhere(~np.isfinite(tensor))[0]]
-            raise SetunError(
-                f"tensor {name}", "must be finite", f"{tensor[tuple(place)]} at {place}"
-            )
+        tensor: Tensor = np.empty((end - begin) // stored.itemsize, np.float32)
+        self._file.seek(self._start + begin)
+        for k in range(0, tensor.size, BLOCK):
+            part = tensor[k : k + BLOCK]
+            raw = np.empty(part.size, stored)
+            if self._file.readinto(raw.data.cast("B")) != raw.nbytes:
+                raise SetunError(str(self.path), "must not change while it is read")
+            part[:] = widen(raw)
+            if not np.isfinite(part).all():
+                wrong = k + int(np.flatnonzero(~np.isfinite(part))[0])
+                place = [int(at) for at in np.unravel_index(wrong, entry["shape"])]
+                value = f"{tensor[wrong]} at {place}"
+                raise SetunError(f"tensor {name}", "must be finite", value)
         tensor.flags.writeable = False
+        return tensor.reshape(entry["shape"])
+
+
+class LazyTensors(Mapping[str, Tensor]):
+    """Tensors that are read whenever they are asked for, and held by those who ask.
+
+    Parameters
+    ----------
+    readers
+        What makes each, by name; names with the same one are the same tensor.
+    """
+
+    def __init__(self, readers: Mapping[str, Callable[[], Tensor]]) -> None:
+        self._readers = readers
+        self._held: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+
+    def __getitem__(self, name: str) -> Tensor:
+        reader = self._readers[name]
+        tensor = self._held.get(id(reader))
+        if tensor is None:
+            tensor = self._held[id(reader)] = reader()
         return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
 
 
 def unwrapped(name: str, known: Mapping[str, object]) -> str:

@@ -1,18 +1,20 @@
 """`setun import`: checkpoint folder in, image file out."""
 
+import math
 from pathlib import Path
 
 import click
 
-from setun.cli.common import check_written, emit, json_option, stages
+from setun.cli.common import bar, check_written, emit, json_option, stages
 from setun.cli.options import numerics_option
 from setun.firmware.config import PACKINGS
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.isa import Table
 from setun.models import find
-from setun.models.load import open_model
 
 
 @click.command()
@@ -39,14 +41,16 @@ def command(
     setun import DIR -o M.setun
     setun import shakespeare -o M.setun --packing 1.6b
     """
-    if find(folder).is_file():
+    path = find(folder)
+    if path.is_file():
         raise SetunError(folder, "must be a checkpoint folder to import", "a file")
     check_written(output, as_json)
+    checkpoint = load_checkpoint(path)
+    shapes = checkpoint.architecture.expected_shapes(checkpoint.config)
+    with bar(f"import {folder}", sum(math.prod(shape) for shape in shapes.values())) as step:
+        image = compile_checkpoint(checkpoint, packing, step)
     with stages() as stage:
-        stage("read and ternarise")
-        model = open_model(folder, packing)
         stage("write")
-        image = model.image
         written = image_file.save(image, output, numerics)
     width = image.tables[Table.EMBEDDING].shape[1]
     result = {

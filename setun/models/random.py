@@ -1,14 +1,17 @@
 """Models of any shape with random weights: what a memory and an array cost at a size."""
 
 import re
+import zlib
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from setun.firmware.image.image import Image
-from setun.firmware.models.architecture import HGRN_BIT, Architecture
+from setun.firmware.models.architecture import HGRN_BIT, Architecture, Tensor
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
+from setun.firmware.models.weight_files import LazyTensors
 
 # (hidden, layers, intermediate, vocabulary) by name: the MatMul-free LM's sizes, whole and cut.
 SHAPES = {
@@ -53,12 +56,22 @@ def random_image(
 def random_checkpoint(
     architecture: Architecture, config: Any, seed: int, name: str = "random"
 ) -> Checkpoint:
-    """A checkpoint of any architecture and configuration, without a tokenizer."""
-    draw = np.random.default_rng(seed)
-    tensors = {
-        tensor: architecture.random_tensor(tensor, size, draw)
+    """A checkpoint of any architecture and configuration, without a tokenizer.
+
+    Each tensor has its own random numbers, by its name, and is drawn when it is asked for.
+    """
+
+    def drawn(tensor: str, size: tuple[int, ...]) -> Tensor:
+        draw = np.random.default_rng([seed, zlib.crc32(tensor.encode())])
+        values = architecture.random_tensor(tensor, size, draw)
+        values.flags.writeable = False
+        return values
+
+    readers = {
+        tensor: partial(drawn, tensor, size)
         for tensor, size in architecture.expected_shapes(config).items()
     }
     for tensor, other in architecture.tied(config).items():
-        tensors[tensor] = tensors[other]
+        readers[tensor] = readers[other]
+    tensors = LazyTensors(readers)
     return Checkpoint(architecture=architecture, config=config, tensors=tensors, name=name)

@@ -15,15 +15,30 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import container, format1
 from setun.firmware.image import file as image_file
 from setun.firmware.image.container import Section
+from setun.firmware.image.image import Image
+from setun.firmware.models.architecture import HGRN_BIT
+from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program.isa import Op
 from setun.models.load import open_model
-from setun.models.random import random_image
 from setun.sim.golden import GoldenModel
 
 OLD = Path(__file__).parents[2] / "data" / "format1.setun"
-FRESH = random_image((48, 2, 72), seed=3)
-"""What the file was made of, by the code of its time."""
+
+
+def drawn() -> Image:
+    """What the file was made of: as random models were drawn then, one tensor after the other."""
+    config, draw = HGRN_BIT.sized(64, 48, 2, 72), np.random.default_rng(3)
+    tensors = {
+        name: HGRN_BIT.random_tensor(name, shape, draw)
+        for name, shape in HGRN_BIT.expected_shapes(config).items()
+    }
+    model = Checkpoint(architecture=HGRN_BIT, config=config, tensors=tensors, name="random")
+    return compile_checkpoint(model)
+
+
+FRESH = drawn()
 
 
 def test_it_is_the_model_of_a_fresh_import() -> None:

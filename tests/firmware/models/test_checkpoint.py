@@ -67,7 +67,7 @@ def folder(path: Path, config: dict[str, Any] = CONFIG, content: Tensors | None 
 
 def refusal(path: Path) -> str:
     with pytest.raises(SetunError) as caught:
-        load_checkpoint(path)
+        list(load_checkpoint(path).tensors.values())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
