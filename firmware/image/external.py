@@ -14,7 +14,7 @@ store, and so do gates.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.array_words import matrix_words, packed_words
 from setun.firmware.image.image import Image, aligned
+from setun.firmware.image.matrix import blocks_of
 from setun.firmware.image.records import (
     BURST,
     INSTRUCTION_BITS,
@@ -172,13 +173,14 @@ class ExternalModel:
                 yield record(header(Kind.WEIGHTS, units.size // size), units, unit)
         yield record(header(Kind.STOP), np.zeros(0, np.uint8), unit)
 
-    def embedding(self) -> Bytes:
-        """The rows."""
+    def embedding(self) -> Iterator[Bytes]:
+        """The rows, some at a time."""
         table = self.image.tables[Table.EMBEDDING]
         numbers = self.row_beats * self.config.beat // (8 * CONTAINER)
-        rows = np.zeros((len(table), numbers), "<u4")
-        rows[:, : table.shape[1]] = self.config.vector.to_bits(table)
-        return rows.view(np.uint8).ravel()
+        for part in blocks_of(*table.shape):
+            rows = np.zeros((part.stop - part.start, numbers), "<u4")
+            rows[:, : table.shape[1]] = self.config.vector.to_bits(table[part])
+            yield rows.view(np.uint8).ravel()
 
     def first_row(self) -> int:
         """The beat at which the embedding begins: the first behind the token's records."""
@@ -201,11 +203,14 @@ class ExternalModel:
         units += -(-ends // size)
         return (front + units * size) * 8 // self.config.beat
 
+    def filled(self) -> int:
+        """Bytes of all parts."""
+        rows = self.first_row() + len(self.image.tables[Table.EMBEDDING]) * self.row_beats
+        return rows * self.config.beat // 8
+
     def size(self) -> int:
         """Bytes of all, in whole bursts."""
-        align = BURST * self.config.beat // 8
-        rows = len(self.image.tables[Table.EMBEDDING]) * self.row_beats * self.config.beat // 8
-        return -(-(self.first_row() * self.config.beat // 8 + rows) // align) * align
+        return aligned(self.filled(), BURST * self.config.beat // 8)
 
     def token_bits(self) -> int:
         """Bits that a token reads: its records and a row of the embedding."""
@@ -223,17 +228,17 @@ class ExternalModel:
 
     def words(self) -> NDArray[np.uint32]:
         """The whole memory as the link addresses it, 32 bits a word."""
-        parts = np.concatenate(list(self.contents()))
-        joined = np.zeros(aligned(parts.size, CONTAINER), np.uint8)
-        joined[: parts.size] = parts
+        joined, end = np.zeros(aligned(self.filled(), CONTAINER), np.uint8), 0
+        for part in self.contents():
+            joined[end : end + part.size] = part
+            end += part.size
         return joined.view("<u4")
 
     def contents(self) -> Iterator[Bytes]:
-        """The whole memory from address 0, part by part."""
-        first_row = self.first_row()
+        """The whole memory from address 0, part by part, none larger than a matrix."""
         yield self.front()
-        yield from self.token(first_row)
-        yield self.embedding()
+        yield from self.token(self.first_row())
+        yield from self.embedding()
 
     def program(self, gains: Blocks, gates: Blocks, first_row: int) -> list[Instruction]:
         """The program with this chip's addresses."""
@@ -313,6 +318,21 @@ class _Weights:
         self.read = self.given + self.held.size
         self.ends.append(self.read)
         return True
+
+
+def in_blocks(parts: Iterable[Bytes], size: int) -> Iterator[Bytes]:
+    """The same bytes, `size` at a time; the last ones are fewer."""
+    held: list[Bytes] = []
+    have = 0
+    for part in parts:
+        held.append(part)
+        have += part.size
+        while have >= size:
+            joined = np.concatenate(held)
+            yield joined[:size]
+            held, have = [joined[size:]], have - size
+    if have:
+        yield np.concatenate(held)
 
 
 def told_hash(words: NDArray[np.uint32], unit: int) -> str | None:

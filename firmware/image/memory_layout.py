@@ -21,6 +21,7 @@ chip that streams its model the space of weights is the whole external memory
 (`setun.firmware.image.external`), and there is neither program, constants nor gates.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.array_words import matrix_words, packed_words, weight_words
-from setun.firmware.image.external import ExternalModel
+from setun.firmware.image.external import ExternalModel, in_blocks
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.terminal_tables import text_words
 from setun.firmware.program import machine
@@ -51,20 +52,67 @@ class Space(IntEnum):
     TEXT = 6
 
 
+class _Streamed(Mapping[Space, Words]):
+    """Spaces of a chip that streams its model, which is too large to be held."""
+
+    def __init__(self, model: ExternalModel, others: dict[Space, Words]) -> None:
+        self._model, self._others = model, others
+
+    def __getitem__(self, space: Space) -> Words:
+        return self._model.words() if space is Space.WEIGHTS else self._others[space]
+
+    def __iter__(self) -> Iterator[Space]:
+        yield Space.WEIGHTS
+        yield from self._others
+
+    def __len__(self) -> int:
+        return 1 + len(self._others)
+
+
+BLOCK_WORDS = 1 << 18
+"""Of a space that is laid out, sent and verified piece by piece; whole sectors of any flash."""
+
+
 @dataclass(frozen=True)
 class MemoryLayout:
     """Contents of the loadable spaces as the link addresses them: uint32, from address 0.
 
     sector
         Of a flash behind the space of weights: words that are erased together.
+    external
+        What the space of weights holds on a chip that streams its model; `spaces` lays all of it
+        out whenever it is asked for that space.
     beginning
         Words of the program, or of an external memory, without which the chip refuses to run, the
         model's hash among them.
     """
 
-    spaces: dict[Space, Words]
+    spaces: Mapping[Space, Words]
     sector: int = 0
     beginning: int = WORDS
+    external: ExternalModel | None = None
+
+    @property
+    def total(self) -> int:
+        """Words of all spaces."""
+        return sum(map(self.size, self.spaces))
+
+    def size(self, space: Space) -> int:
+        """Words of a space."""
+        if self.external and space is Space.WEIGHTS:
+            return aligned(self.external.filled(), 4) // 4
+        return len(self.spaces[space])
+
+    def blocks(self, space: Space) -> Iterator[tuple[int, Words]]:
+        """A space cut into `BLOCK_WORDS`, each with its first address; laid out as they come."""
+        if self.external and space is Space.WEIGHTS:
+            parts = in_blocks(self.external.contents(), 4 * BLOCK_WORDS)
+            blocks = (np.append(p, np.zeros(-p.size % 4, np.uint8)).view("<u4") for p in parts)
+            yield from ((k * BLOCK_WORDS, words) for k, words in enumerate(blocks))
+            return
+        words = self.spaces[space]
+        for start in range(0, len(words), BLOCK_WORDS):
+            yield start, words[start : start + BLOCK_WORDS]
 
     @property
     def first(self) -> Space:
@@ -146,8 +194,9 @@ def lay_out(image: Image, config: ChipConfig) -> MemoryLayout:
     text = {Space.TEXT: text_words(image, config.vector)} if config.terminal else {}
     if config.streams:
         model, sector = ExternalModel(image, config), config.memory_kind.sector // 4
-        words = {Space.WEIGHTS: model.words(), **text}
-        return MemoryLayout(words, sector, sector or model.beginning // 4)
+        return MemoryLayout(
+            _Streamed(model, text), sector, sector or model.beginning // 4, external=model
+        )
     gates = image.tables.get(Table.GATES)
     return MemoryLayout(
         {

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,52 +17,56 @@ Progress = Callable[[int, int], None]  # words written, words in all
 
 
 def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n, of: None) -> None:
-    """Write `layout` to the chip and verify it by CRC.
+    """Write `layout` to the chip and verify it by CRC, block by block.
 
     What names the model is blanked before and written last: a load cut short leaves a chip that
-    refuses to run, not one that runs half a model. A flash that holds its words already is left
-    as it is: erasing takes long and wears it.
+    refuses to run, not one that runs half a model. Blocks from the first on that an external memory
+    holds already are left as they are: a load that was cut short goes on. So is a flash that holds
+    all: erasing takes long and wears it.
     """
     first, head = layout.first, layout.beginning
-    total, done = sum(len(words) for words in layout.spaces.values()), 0
-    if layout.sector and holds(client, Space.WEIGHTS, layout.spaces[Space.WEIGHTS]):
-        total -= len(layout.spaces[Space.WEIGHTS])
-        layout = replace(layout, spaces=layout.spaces.copy(), beginning=0)
-        del layout.spaces[Space.WEIGHTS]
+    whole = layout.sector and holds(client, layout, Space.WEIGHTS)
+    spaces = [space for space in layout.spaces if not whole or space is not Space.WEIGHTS]
+    total, done = layout.total, 0
 
     def write(space: Space, start: int, words: Words) -> None:
-        nonlocal done
-        before = done
-        client.write(
-            space,
-            start,
-            words,
-            lambda n, _: progress(before + n, total),
-            sector=layout.sector if space is Space.WEIGHTS else 0,
-        )
+        sector = layout.sector if space is Space.WEIGHTS else 0
+        client.write(space, start, words, lambda n, _: progress(done + n, total), sector=sector)
         verify(client, space, words, start)
-        done += len(words)
 
-    if layout.beginning:
-        blank = np.zeros(WORDS, np.uint32)
-        client.write(first, 0, blank, sector=layout.sector if first is Space.WEIGHTS else 0)
-    for space, words in layout.spaces.items():
-        begins = head if space is first else 0
-        if len(words) > begins:
-            write(space, begins, words[begins:])
-    if layout.beginning:
-        write(first, 0, layout.spaces[first][:head])
+    begins = head and first in spaces
+    if begins:
+        sector = layout.sector if first is Space.WEIGHTS else 0
+        client.write(first, 0, np.zeros(WORDS, np.uint32), sector=sector)
+    beginning = np.zeros(0, np.uint32)
+    for space in spaces:
+        there = layout.external is not None and space is Space.WEIGHTS
+        for start, words in layout.blocks(space):
+            if space is first and start == 0:
+                beginning, words, start = words[:head], words[head:], head
+            there = there and same(client, space, words, start)
+            if len(words) and not there:
+                write(space, start, words)
+            done += len(words)
+            progress(done, total)
+    if begins:
+        write(first, 0, beginning)
     progress(total, total)
 
 
 def checksum(words: Words) -> int:
     """CRC of memory contents, as the chip computes it."""
-    return zlib.crc32(words.astype("<u4").tobytes())
+    return zlib.crc32(words.astype("<u4", copy=False).data.cast("B"))
 
 
-def holds(client: ChipClient, space: Space, words: Words) -> bool:
-    """Whether the chip's memory has the CRC of `words`."""
-    return client.crc(space, 0, len(words)) == checksum(words)
+def same(client: ChipClient, space: Space, words: Words, start: int = 0) -> bool:
+    """Whether the chip's memory has the CRC of `words` from `start` on."""
+    return client.crc(space, start, len(words)) == checksum(words)
+
+
+def holds(client: ChipClient, layout: MemoryLayout, space: Space) -> bool:
+    """Whether the chip's memory has the CRC of all that `layout` has for it."""
+    return all(same(client, space, words, start) for start, words in layout.blocks(space))
 
 
 def verify(client: ChipClient, space: Space, words: Words, start: int = 0) -> None:
@@ -97,4 +100,4 @@ def differing(client: ChipClient, layout: MemoryLayout, *, weights: bool) -> lis
     and lost with them.
     """
     spaces = [space for space in layout.spaces if weights or space is not Space.WEIGHTS]
-    return [space for space in spaces if not holds(client, space, layout.spaces[space])]
+    return [space for space in spaces if not holds(client, layout, space)]

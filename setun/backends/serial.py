@@ -45,10 +45,10 @@ class SerialBackend:
             check_context(context, self.config.contexts)
             began = layout is not None
             layout = layout or lay_out(image, self.config)
-            begins = layout.spaces[layout.first][: layout.beginning]
+            begins = next(layout.blocks(layout.first))[1][: layout.beginning]
             there = np.array_equal(self.client.read(layout.first, 0, len(begins)), begins)
             if there and self.config.external and not began:
-                there = holds(self.client, Space.WEIGHTS, layout.spaces[Space.WEIGHTS])
+                there = holds(self.client, layout, Space.WEIGHTS)
             if not there:
                 load(self.client, layout, progress)
         except BaseException:

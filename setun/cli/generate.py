@@ -38,8 +38,8 @@ def write_chip(
     write_output(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
     write_output(out / "config.toml", config.to_toml().encode())
     if layout is not None and config.external:
-        weights = layout.spaces[Space.WEIGHTS].astype("<u4").tobytes()
-        write_output(out / "weights.bin", weights)
+        blocks = (words.tobytes() for _, words in layout.blocks(Space.WEIGHTS))
+        write_output(out / "weights.bin", blocks)
     return ports, len(text.splitlines())
 
 

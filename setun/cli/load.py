@@ -37,15 +37,14 @@ def command(model: str, port: str | None, baud: int | None, as_json: bool) -> No
         before = loaded_hash(chip.client, chip.config)
         there = before == image.model_hash and not differing(chip.client, layout, weights=True)
         if not there:
-            total = sum(len(words) for words in layout.spaces.values())
-            with bar(f"load {model}", total) as step:
+            with bar(f"load {model}", layout.total) as step:
                 load(chip.client, layout, steps_of(step))
     result = {
         "port": chip.port,
         "model_hash": image.model_hash,
         "replaced": before,
         "written": not there,
-        "bytes": 4 * sum(len(words) for words in layout.spaces.values()),
+        "bytes": 4 * layout.total,
     }
     old = shipped_name(before) or before or "no whole model"
     done = f"{model} is on the chip, verified ({result['bytes']} bytes); before: {old}"

@@ -247,18 +247,18 @@ class Schedule(machine.Visitor):
         each = len(seats)
         for first in range(0, groups, self.config.panel):
             many = min(self.config.panel, groups - first)
-            for block in range(blocks):
-                if first == 0 and not self.kept:
-                    now = max(now, ready[seats[-1]][block])
-                if block < blocks - 1:
-                    now = self.supply.take(now, many, each)
-                    continue
-                for _ in range(many):
-                    now = self.supply.take(now, 1, 1) - 1
-                    for seat in seats:
-                        now = max(now, self.taken[0] + 2)
-                        self.taken.append(sink.group(seat, now + self.to_groups))
-                        now += 1
+            if first == 0 and not self.kept:
+                for begin in ready[seats[-1]][:-1]:
+                    now = self.supply.take(max(now, begin), many, each)
+                now = max(now, ready[seats[-1]][-1])
+            elif blocks > 1:
+                now = self.supply.take(now, many * (blocks - 1), each)
+            for _ in range(many):
+                now = self.supply.take(now, 1, 1) - 1
+                for seat in seats:
+                    now = max(now, self.taken[0] + 2)
+                    self.taken.append(sink.group(seat, now + self.to_groups))
+                    now += 1
         return now
 
 
