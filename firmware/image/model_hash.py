@@ -12,8 +12,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from setun.firmware.ahead import ahead
 from setun.firmware.image.image import Image
 from setun.firmware.image.matrix import code_blocks
+from setun.firmware.numerics.ternary import BLOCK
 from setun.firmware.outputs import Data
 from setun.firmware.program.isa import Instruction, Op
 
@@ -58,7 +60,8 @@ def _parts(image: Image) -> Iterator[tuple[int, Iterable[Data]]]:
     for matrix in image.matrices:
         yield _whole(b"matrix" + struct.pack("<QQd", matrix.rows, matrix.columns, matrix.scale))
         codes = (np.ascontiguousarray(codes).data for _, codes in code_blocks(matrix))
-        yield matrix.rows * matrix.columns, codes
+        size = matrix.rows * matrix.columns
+        yield size, ahead(codes) if size > BLOCK else codes
 
 
 def _whole(part: bytes) -> tuple[int, Iterable[Data]]:
