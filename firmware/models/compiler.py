@@ -1,11 +1,15 @@
 """Checkpoint to image: the architecture writes the program, the builder keeps what it needs."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 from setun.firmware.image.image import Image
 from setun.firmware.models.architecture import Tensor
 from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.numerics.ternary import BLOCK
 from setun.firmware.program.builder import Builder
 
 Progress = Callable[[int], None]
@@ -16,8 +20,8 @@ def compile_checkpoint(
 ) -> Image:
     """The image of `checkpoint`; deterministic.
 
-    Each tensor is read, made ternary and packed before the next: the memory that it takes is the
-    image's and the largest tensor's.
+    Each tensor is made ternary and packed while the next is read: the memory that it takes is the
+    image's and two tensors'.
 
     Parameters
     ----------
@@ -26,22 +30,43 @@ def compile_checkpoint(
     progress
         Called with the numbers of each tensor that is read.
     """
-    builder = Builder(checkpoint.name, packing)
-    tensors = _Watched(checkpoint.tensors, progress)
-    checkpoint.architecture.write_program(builder, checkpoint.config, tensors)
+    builder, config = Builder(checkpoint.name, packing), checkpoint.config
+    architecture = checkpoint.architecture
+    shapes = architecture.expected_shapes(config)
+    large = [name for name, shape in shapes.items() if math.prod(shape) > BLOCK]
+    with ThreadPoolExecutor(1) as thread:
+        tensors = _Watched(checkpoint.tensors, progress, thread, dict(pairwise(large)))
+        architecture.write_program(builder, config, tensors)
     image = builder.image(checkpoint.tokenizer_json)
     return replace(image, end_tokens=checkpoint.end_tokens)
 
 
 class _Watched(Mapping[str, Tensor]):
-    """Tensors, each of which is told when it is read first."""
+    """Tensors, each of which is told when it is read first.
 
-    def __init__(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+    `following` has the large ones in order: `thread` reads the next while one is used.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        progress: Progress,
+        thread: ThreadPoolExecutor,
+        following: Mapping[str, str],
+    ) -> None:
         self._tensors, self._progress = tensors, progress
+        self._thread, self._following = thread, following
         self._told: set[str] = set()
+        self._coming: tuple[str, Future[Tensor]] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._tensors[name]
+        if self._coming and self._coming[0] == name:
+            tensor = self._coming[1].result()
+        else:
+            tensor = self._tensors[name]
+        if name in self._following:
+            after = self._following[name]
+            self._coming = after, self._thread.submit(self._tensors.__getitem__, after)
         if name not in self._told:
             self._told.add(name)
             self._progress(tensor.size)

@@ -5,6 +5,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -58,6 +59,7 @@ class WeightFile:
                 raise SetunError(str(path), "must be a safetensors file", "no such file")
             self._file = file = path.open("rb", buffering=0)
             weakref.finalize(self, file.close)
+            self._reading = Lock()  # a file has one place
             refuse_other_kind(str(path), WHOLE, file.read(LENGTH))
             with safe_open(path, framework="np") as checked:
                 names = list(checked.keys())
@@ -95,11 +97,13 @@ class WeightFile:
         stored, widen = _WIDEN[entry["dtype"]]
         begin, end = entry["data_offsets"]
         tensor: Tensor = np.empty((end - begin) // stored.itemsize, np.float32)
-        self._file.seek(self._start + begin)
         for k in range(0, tensor.size, BLOCK):
             part = tensor[k : k + BLOCK]
             raw = np.empty(part.size, stored)
-            if self._file.readinto(raw.data.cast("B")) != raw.nbytes:
+            with self._reading:
+                self._file.seek(self._start + begin + k * stored.itemsize)
+                have = self._file.readinto(raw.data.cast("B"))
+            if have != raw.nbytes:
                 raise SetunError(str(self.path), "must not change while it is read")
             part[:] = widen(raw)
             if not np.isfinite(part).all():
