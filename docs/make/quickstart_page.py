@@ -82,8 +82,8 @@ def _board(board: Board) -> str:
         image = open_model(board.model).image
         size = 4 * sum(len(words) for words in lay_out(image, config).spaces.values())
         parts += [
-            f"The weights lie in {config.memory_kind.place}, which a bitstream cannot fill: load "
-            "them, after each power-on.",
+            f"The model lies in {config.memory_kind.place}, which a bitstream cannot fill: load "
+            "it, after each power-on.",
             _console(
                 f"$ setun load {board.model}",
                 f"{board.model} is on the chip, verified ({size} bytes); before: no whole model",
@@ -110,8 +110,8 @@ def _verilog(board: Board) -> str:
             _console(f"$ setun build --board {board.name} --model {board.model} -o {OUT}", "…"),
             f"leaves `{OUT}/setun.v` (top module `setun`), `{OUT}/ports.json` and "
             f"`{OUT}/weights.bin`. Connect clock, reset, the UART's two pins and the AXI4 master "
-            "`m_axi_…`, whose address 0 is where the weights begin. The chip starts blank: once it "
-            "answers, `setun load shakespeare` writes weights and program, and `setun stream` "
+            "`m_axi_…`, whose address 0 is where the model begins. Put `weights.bin` there, or "
+            "once the chip answers let `setun load shakespeare` write it, and `setun stream` "
             "talks to it. [Memories](memories.md#axi4) has the bus, [link](link.md) the UART.",
         ]
     )

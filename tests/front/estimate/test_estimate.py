@@ -115,16 +115,17 @@ def run(*args: str) -> dict[str, Any]:
 
 
 def test_estimate_chooses_what_build_takes(tmp_path: Path) -> None:
-    told = run("estimate", "--board", "ulx3s-25f", "--best")
+    small = ("--board", "ulx3s-25f", "--model", "random-64x2")
+    told = run("estimate", *small, "--best")
     assert told["fits"] and told["chosen"]
-    plan = run("build", "--board", "ulx3s-25f", "-o", str(tmp_path), "--dry-run", *told["chosen"])
+    plan = run("build", *small, "-o", str(tmp_path), "--dry-run", *told["chosen"])
     assert plan["config"] == told["config"]
     assert plan["estimate"]["utilisation"] == told["utilisation"]
 
 
 def test_estimate_tells_of_a_faster_chip(tmp_path: Path) -> None:
     """A small model leaves room on a large board; what is told is what `--best` chooses."""
-    small = ("estimate", "--board", "ulx3s-45f", "--model", "shakespeare-small")
+    small = ("estimate", "--board", "ulx3s-45f", "--model", "random-64x2")
     told, best_ = run(*small), run(*small, "--best")
     assert told["chosen"] is None and best_["faster"] is None
     assert told["faster"]["chosen"] == best_["chosen"]
@@ -146,7 +147,7 @@ def test_each_boards_chip_is_among_the_fastest_for_its_model(name: str) -> None:
 def test_estimate_says_what_is_short() -> None:
     told = run("estimate", "--board", "ulx3s-25f", "--set", "lanes=4")
     assert not told["fits"] and told["chosen"] is None
-    assert told["short"] == {"multipliers": [49, 28]}
+    assert told["short"] == {"block_ram": [59, 56], "multipliers": [49, 28]}
     moved = run("estimate", "--board", "ulx3s-85f", "--model", "random-13m")
     assert moved["fits"] and "memory=sdram-16" in moved["chosen"]
 

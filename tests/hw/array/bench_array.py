@@ -92,6 +92,7 @@ class ArrayBench:
         self.writing = stalls["written"]
         self.edge = FallingEdge(dut.clk)
         self.command = StreamSource(dut, "command", stall=stalls["command"])
+        self.keep = len(dut.command__payload) - 1  # its bit of a command
         self.filled = StreamSource(dut, "filled", stall=stalls["filled"])
         self.weights = StreamSource(dut, "weights", stall=stalls["weights"])
         self.sink = StreamSink(dut, "o", stall=stalls["sink"])
@@ -166,7 +167,9 @@ class ArrayBench:
         """Every matvec's rows [seats, rows], in order."""
         matrices = [self.words(job["matrix"]) for job in jobs]
         words = [w for each in matrices for w in each * (1 if self.shared else seats)]
-        commands = [self.groups(len(job["matrix"])) - 1 | int(job["keep"]) << 16 for job in jobs]
+        commands = [
+            self.groups(len(job["matrix"])) - 1 | int(job["keep"]) << self.keep for job in jobs
+        ]
         self.dut.last.value = seats - 1
         watcher = cocotb.start_soon(self.watch())
         tasks = [
