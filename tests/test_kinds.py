@@ -130,7 +130,8 @@ def test_a_new_memory_is_an_entry_a_layer(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(KINDS, "toy", MemoryKind(name="toy", place="a toy", beat=128))
     monkeypatch.setitem(kinds.GATEWARE, "toy", kinds.Axi4())
     monkeypatch.setitem(models.MODELS, "toy", models.Axi4())
-    monkeypatch.setitem(memory_estimates.ESTIMATES, "toy", memory_estimates.MemoryEstimate("axi4"))
+    like_axi4 = memory_estimates.MemoryEstimate("axi4", memory_estimates.AXI_LATENCY)
+    monkeypatch.setitem(memory_estimates.ESTIMATES, "toy", like_axi4)
     image = random_image((64, 1, 64), seed=3)
     config = sized_for(image, ChipConfig(columns=8, rows=4, lanes=4, memory="toy"))
     assert identity.decode(identity.encode(config)) == config

@@ -46,8 +46,8 @@ class Estimate:
     needed
         Cells by neutral name; None for a board without an FPGA that is known.
     anywhere
-        What it takes of any FPGA: bits of RAM, and `luts`, `registers`, `multipliers` as on an
-        ECP5; None for a core that is made for one family.
+        What it takes of any FPGA: bits of RAM, and `block_ram`, `luts`, `registers`, `multipliers`
+        as on an ECP5; None for a core that is made for one family.
     cycles
         Cycles per token, by streams: one, and as many as the chip has contexts.
     """

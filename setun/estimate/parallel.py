@@ -11,6 +11,7 @@ from setun.firmware.image.image import Image
 from setun.hw.cores import core_gateware
 from setun.hw.emit.resources import block_ram
 from setun.hw.fpga.family import Family
+from setun.hw.fpga.flow.unit import FAMILY
 
 
 @cache
@@ -51,10 +52,11 @@ class ParallelEstimate:
         return {"block_ram": sum(block_ram(config, kind).values()), **logic(config)}
 
     def anywhere(self, config: ChipConfig) -> dict[str, int]:
-        """Bits of all memories, the rest as on an ECP5."""
+        """Bits of all memories; those in blocks and the rest as on an ECP5."""
         rams = core_gateware(config).rams(config).values()
         bits = sum(ram.depth * ram.width for parts in rams for ram in parts)
-        return {"ram_bits": bits, **logic(config)}
+        blocks = sum(block_ram(config, FAMILY).values())
+        return {"ram_bits": bits, "block_ram": blocks, **logic(config)}
 
     def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
         """The program run through a schedule of the units."""
