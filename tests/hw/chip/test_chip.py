@@ -14,8 +14,9 @@ from bench.folders import DEMO, VECTORS
 from bench.mismatch import Mismatch, compare
 from hw.chip.finder import compare_state, find_mismatch, starts
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.array_words import matrix_words, weight_words
 from setun.firmware.image.image import Image
-from setun.firmware.image.memory_layout import Space, lay_out, matrix_words, requirements, sized_for
+from setun.firmware.image.memory_layout import Space, lay_out, requirements, sized_for
 from setun.firmware.link import ChipClient, Reason, open_port
 from setun.firmware.link.identity import decode
 from setun.firmware.models.checkpoint import load_checkpoint
@@ -188,7 +189,8 @@ def test_generation(case: Case) -> None:
         assert case.memory != "onchip" or counters["wait_weights"] == 0
         # Every body reads all matrices but the head's, every head the head's.
         head_words = matrix_words(image(case.model).matrices[-1], config)
-        busy = counters["bodies"] * (config.weight_words - head_words)
+        words = weight_words(image(case.model), config)
+        busy = counters["bodies"] * (words - head_words)
         assert counters["array_busy"] == busy + counters["heads"] * head_words
 
 
