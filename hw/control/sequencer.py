@@ -248,12 +248,11 @@ def _embed(sequencer: Sequencer, m: Module, work: _Work) -> None:
 @EXECUTES(Op.QUANTISE)
 def _quantise(sequencer: Sequencer, m: Module, work: _Work) -> None:
     command = sequencer.quantise
-    m.d.comb += command.valid.eq((work.outstanding == 0) | ~work.i.sync)
+    may = (work.outstanding == 0) | ~work.i.sync
     if sequencer.config.streams:
-        m.d.comb += command.valid.eq(
-            ((work.outstanding == 0) | ~work.i.sync) & sequencer.gains_ready
-        )
+        may = may & sequencer.gains_ready
         m.d.comb += sequencer.gains_begun.eq(command.valid & command.ready)
+    m.d.comb += command.valid.eq(may)
     with m.If(command.valid & command.ready):
         m.next = "FETCH"
 

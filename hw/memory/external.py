@@ -102,7 +102,7 @@ class ExternalMemory(wiring.Component):
         self.copier = EmbeddingCopier(config, config.beat, self.reader.address_bits)
         read = {n: m for n, m in self.reader.signature.members.items() if n not in ("row", "o")}
         copied = {n: m for n, m in self.copier.signature.members.items() if n not in ("row", "i")}
-        self.passed = tuple((self.reader, n) for n in read), tuple((self.copier, n) for n in copied)
+        self.passed = {**dict.fromkeys(read, self.reader), **dict.fromkeys(copied, self.copier)}
         super().__init__({**read, **copied, "hung": In(1), "memory": Out(memory_pins(config))})
 
     def elaborate(self, platform: object) -> Module:
@@ -112,7 +112,7 @@ class ExternalMemory(wiring.Component):
         self.gateware.connect(m, wiring.flipped(self.memory), self.controller)
         wiring.connect(m, copier.row, reader.row)
         wiring.connect(m, reader.o, copier.i)
-        for unit, name in (*self.passed[0], *self.passed[1]):
+        for name, unit in self.passed.items():
             mine, theirs = getattr(self, name), getattr(unit, name)
             member = self.signature.members[name]
             if isinstance(mine, Value) or not member.is_signature:

@@ -159,21 +159,13 @@ class ModelReader(wiring.Component):
             begins.eq(Mux(unpacker.token, unpacker.first, Mux(booted, first, 0))),
             unpacker.resident.eq(~booted),
             self.fault.eq(unpacker.fault | getattr(self.controller, "error", 0)),
-            words.w_data.eq(gearbox.o.payload),
-            words.w_en.eq(gearbox.o.valid),
-            gearbox.o.ready.eq(words.w_rdy),
-            self.weights.payload.eq(words.r_data),
-            self.weights.valid.eq(words.r_rdy),
-            words.r_en.eq(self.weights.ready),
-            program.w_data.eq(unpacker.instructions.payload),
-            program.w_en.eq(unpacker.instructions.valid),
-            unpacker.instructions.ready.eq(program.w_rdy),
-            self.instructions.payload.eq(program.r_data),
-            self.instructions.valid.eq(program.r_rdy),
-            program.r_en.eq(self.instructions.ready),
         ]
         wiring.connect(m, dma.o, unpacker.i)
         wiring.connect(m, unpacker.weights, gearbox.i)
+        wiring.connect(m, gearbox.o, words.w_stream)
+        wiring.connect(m, words.r_stream, wiring.flipped(self.weights))
+        wiring.connect(m, unpacker.instructions, program.w_stream)
+        wiring.connect(m, program.r_stream, wiring.flipped(self.instructions))
         with m.If(unpacker.token):
             m.d.sync += [
                 booted.eq(1),
