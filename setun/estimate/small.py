@@ -10,7 +10,7 @@ from setun.hw.fpga.family import Family
 from setun.hw.small.microcode import row_words
 
 # Placed cells of `setun build --board icebreaker`: only block RAM depends on the model.
-CELLS = {"luts": 4_993, "multipliers": 8, "single_port_ram": 4, "plls": 1}
+CELLS = {"luts": 5_052, "multipliers": 8, "single_port_ram": 4, "plls": 1}
 FETCH = 8  # cycles of an instruction around its words
 GROUP = 5  # around the columns of a row group
 MATVEC = 9  # before its first group
