@@ -169,6 +169,9 @@ class Axi4(MemoryGateware):
 class Spram(MemoryGateware):
     """Single-port RAM inside of the FPGA, side by side."""
 
+    # It answers at once; what is asked for in advance keeps a row of the embedding waiting.
+    burst, latency = 16, 64
+
     def capacity(self, config: ChipConfig) -> int:
         return spram.CAPACITY
 

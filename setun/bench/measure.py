@@ -60,7 +60,7 @@ BENCH_MODELS = {
     "axi4-370m": "random-370m",
     "axi4-1.3b": "random-1.3b-3l",
     "axi4-2.7b": "random-2.7b-3l",
-    "spram": "random-128x2",
+    "spram": "random-112x2",
 }
 LARGE = ("axi4-370m", "axi4-1.3b", "axi4-2.7b")  # minutes each: only if they are named
 DEFAULT_MODEL = "shakespeare"

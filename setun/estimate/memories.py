@@ -5,7 +5,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.external import CONTAINER
 from setun.hw.memory.controllers.sdram_timing import sdram_timing
 from setun.hw.memory.external import queueing
-from setun.hw.memory.kinds import BURST, LATENCY, memory_gateware
+from setun.hw.memory.kinds import memory_gateware
 from setun.hw.memory.stream.model_reader import ROW_BURST
 
 AXI_LATENCY = 50  # cycles of the slave that the bench has; not the chip's to know
@@ -38,7 +38,8 @@ class MemoryEstimate:
     def supply(self, config: ChipConfig, share: float) -> Supply:
         """Weight words as the array gets them; they are a `share` of what is read."""
         port = share * config.weight_port / config.weight_bits
-        depth = max(16.0, (LATENCY + BURST) * port)
+        burst, ahead = queueing(config)
+        depth = max(16.0, (ahead + burst) * port)
         return Supply(port * self.efficiency(config), depth, float(self.first))
 
     def row(self, config: ChipConfig, asked: int, n: int) -> int:

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.chip import Chip
+from setun.hw.cores import core_gateware
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP, chip_verilog, memory_contents
 from setun.hw.memory.contents import Contents, weight_contents
@@ -46,7 +47,11 @@ def system_verilog(config: ChipConfig) -> str:
 
 
 def system_contents(config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
-    """`memory_contents` of `system_verilog`: by memory name, the external memory included."""
+    """`memory_contents` of `system_verilog`: by memory name, the external memory included.
+
+    SetunError if a memory is too small for what the chip keeps there.
+    """
+    core_gateware(config).check(config)
     found = memory_contents(config, layout)
     words = memory_model(config).words(config)
     if words is None:

@@ -163,6 +163,13 @@ def test_chips_refused(change: dict[str, Any], said: str) -> None:
     gc.collect()  # while Amaranth's warning of a component never used is filtered
 
 
+def test_a_model_that_the_memory_lacks_room_for() -> None:
+    image = random_image("random-128x2")
+    config = sized_for(image, ChipConfig(columns=8, rows=4, lanes=4, memory="spram"))
+    with pytest.raises(SetunError, match="must fit the spram memory of 131072 bytes; found 160768"):
+        SimulatedBackend(image, simulated_config(config))
+
+
 def test_generate_for_an_ultraplus(tmp_path: Path) -> None:
     model, out = tmp_path / "M.setun", tmp_path / "out"
     save(IMAGES[0], model)

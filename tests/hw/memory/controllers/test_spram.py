@@ -48,7 +48,14 @@ def test_spram_cells(case: str, tmp_path: Path) -> None:
         unit = SpramWeights(ICE40.technology)
     else:
         config = ChipConfig(
-            columns=8, rows=4, lanes=1, packing=case, memory="spram", memory_bytes=1 << 17
+            columns=8,
+            rows=4,
+            lanes=1,
+            packing=case,
+            memory="spram",
+            memory_bytes=1 << 17,
+            constant_pairs=256,
+            gate_elements=64,
         )
         unit = ExternalMemory(config, ICE40.technology)
     (tmp_path / "top.v").write_text(to_verilog(unit))
@@ -60,4 +67,4 @@ def test_spram_cells(case: str, tmp_path: Path) -> None:
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
     print(case, ", ".join(f"{count} {cell}" for cell, count in sorted(cells.items())))
     assert cells["SB_SPRAM256KA"] == BLOCKS
-    assert cells.get("SB_RAM40_4K", 0) == (0 if case == "controller" else 4)
+    assert cells.get("SB_RAM40_4K", 0) == (0 if case == "controller" else 26)
