@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError, nearest
+from setun.firmware.models.bitnet.architecture import Bitnet
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.files import Files
 from setun.firmware.models.hgrn_bit import HgrnBit
 from setun.firmware.program.builder import Builder
 
-Tensor = NDArray[np.float32]
+Tensor = NDArray[Any]
+"""Numbers, float32, or ternary codes, int8."""
 
 
 class ModelConfig(Protocol):
@@ -37,12 +40,19 @@ class Architecture(Protocol):
         firmware imports nothing of a simulation.
     training
         Module with the layers that are trained, its `TrainedModel`; "" where there are none.
+    files
+        What its files may have that the plain layout has not.
+    lacking
+        What it needs of a chip and no chip has: such a model is read and computed in float, and
+        not compiled; "" where it runs.
     """
 
     model_type: str
     description: str
     reference: str
     training: str
+    files: Files
+    lacking: str
 
     def parse_config(self, fields: Fields) -> Any:
         """The configuration that a config.json describes; `SetunError` for what cannot run."""
@@ -110,6 +120,20 @@ def find(model_type: str) -> Architecture:
     return _KNOWN[model_type]
 
 
+def reading(values: Mapping[str, Any]) -> Architecture | None:
+    """The family that a config.json may describe, by its `model_type`; None where there is none."""
+    model_type = values.get("model_type")
+    for known in _KNOWN.values():
+        if model_type == known.model_type or model_type in known.files.also_read:
+            return known
+    return None
+
+
+def model_types() -> list[str]:
+    """Every `model_type` that config.json may have, sorted."""
+    return sorted({name for a in _KNOWN.values() for name in (a.model_type, *a.files.also_read)})
+
+
 def names() -> list[str]:
     """Every `model_type`, sorted."""
     return sorted(_KNOWN)
@@ -117,5 +141,5 @@ def names() -> list[str]:
 
 HGRN_BIT = HgrnBit()
 
-for _architecture in (HGRN_BIT,):
+for _architecture in (HGRN_BIT, Bitnet()):
     register(_architecture)

@@ -85,11 +85,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def parse_config(values: Mapping[str, Any]) -> tuple[Architecture, Any]:
     """The architecture that a config.json names, and its configuration."""
-    fields, model_type = Fields(values), values.get("model_type")
-    if not isinstance(model_type, str) or model_type not in architectures.names():
-        known = " or ".join(f'"{name}"' for name in architectures.names())
+    fields, found = Fields(values), architectures.reading(values)
+    if found is None:
+        known = " or ".join(f'"{name}"' for name in architectures.model_types())
         fields.refuse("model_type", f"must be {known}", "other models are not supported")
-    found = architectures.find(model_type)
     return found, found.parse_config(fields)
 
 
@@ -117,13 +116,16 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> LazyTensors:
-    shapes = architecture.expected_shapes(config)
+    shapes, own_name = architecture.expected_shapes(config), architecture.files.own_name
+    codes = architecture.files.codes(config)
     found: dict[str, Callable[[], Tensor]] = {}
     same: dict[str, str] = {}
     for file in find_weights(folder, _read_json):
         same |= {unwrapped(a, shapes): unwrapped(b, shapes) for a, b in file.same.items()}
         for stored, shape in file.shapes.items():
-            name = unwrapped(stored, shapes)
+            name = unwrapped(own_name(stored), shapes)
+            if not name:
+                continue
             if name in found:
                 raise SetunError(
                     f"tensor {name}", "must be in one file only", f"it in {file.path.name}"
@@ -132,13 +134,15 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> Lazy
                 rule = "unknown to the model"
                 fix = architecture.hint(name) or "config.json and weights disagree"
                 raise SetunError(f"tensor {name}", rule, f"it in {file.path.name}", fix)
+            if name in codes:
+                shape = (4 * shape[0], *shape[1:]) if shape else shape
             if shape != shapes[name]:
                 raise SetunError(
                     f"tensor {name}",
                     f"config.json asks for shape {list(shapes[name])}",
                     f"{list(shape)}",
                 )
-            found[name] = file.reader(stored)
+            found[name] = (file.codes_reader if name in codes else file.reader)(stored)
     tied = architecture.tied(config)
     for name, other in [*tied.items(), *((b, a) for a, b in tied.items()), *same.items()]:
         if name not in found and other in found and shapes.get(name) == shapes[other]:

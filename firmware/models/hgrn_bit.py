@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.files import Files
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.ternary import absmean
 from setun.firmware.program import kernels
@@ -63,6 +64,8 @@ class HgrnBit:
     )
     reference = "setun.sim.reference.hgrn_bit"
     training = "setun.train.hgrn_bit"
+    files = Files()
+    lacking = ""
 
     def parse_config(self, fields: Fields) -> HgrnBitConfig:
         """Check the fields of a config.json; absent ones take upstream's defaults.

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from setun.firmware.errors import SetunError
 from setun.firmware.file_kinds import LENGTH, refuse_other_kind
 
-Tensor = NDArray[np.float32]
+Tensor = NDArray[Any]
+"""Numbers, float32, or ternary codes, int8."""
 WHOLE = "must be a whole safetensors file"
 SAVE = "save the model with safe_serialization=True"
 
@@ -92,6 +93,46 @@ class WeightFile:
             )
         return lambda: self._read(name)
 
+    def codes_reader(self, name: str) -> Callable[[], Tensor]:
+        """What reads a tensor of packed ternary codes: int8, read-only.
+
+        A file has them as Hugging Face's BitNet packs them: uint8 [m / 4, n], whose bits 2k and
+        2k+1 are row ``k * m / 4`` and following of [m, n], plus 1.
+
+        Raises
+        ------
+        SetunError
+            It is not packed so, or a field is 3.
+        """
+        entry = self._entries[name]
+        if entry["dtype"] != "U8" or len(entry["shape"]) != 2:
+            fix = "config.json says that the weights are packed"
+            raise SetunError(f"tensor {name}", "must be packed codes, uint8", entry["dtype"], fix)
+        return lambda: self._read_codes(name)
+
+    def _read_codes(self, name: str) -> Tensor:
+        entry = self._entries[name]
+        rows, columns = entry["shape"]
+        packed = np.empty((rows, columns), np.uint8)
+        self._fill(packed, entry["data_offsets"][0])
+        codes = np.empty((4, rows, columns), np.int8)
+        for k, quarter in enumerate(codes):
+            np.subtract(packed >> 2 * k & 3, 1, out=quarter, dtype=np.int8, casting="unsafe")
+        if codes.size and codes.max() > 1:
+            raise SetunError(f"tensor {name}", "packed codes are 0, 1 and 2", "3", "it is corrupt")
+        codes.flags.writeable = False
+        return codes.reshape(4 * rows, columns)
+
+    def _fill(self, raw: NDArray[Any], begin: int) -> None:
+        """Read the bytes of an array, from `begin` in the file's data on."""
+        if not raw.size:
+            return
+        with self._reading:
+            self._file.seek(self._start + begin)
+            have = self._file.readinto(raw.data.cast("B"))
+        if have != raw.nbytes:
+            raise SetunError(str(self.path), "must not change while it is read")
+
     def _read(self, name: str) -> Tensor:
         entry = self._entries[name]
         stored, widen = _WIDEN[entry["dtype"]]
@@ -100,11 +141,7 @@ class WeightFile:
         for k in range(0, tensor.size, BLOCK):
             part = tensor[k : k + BLOCK]
             raw = np.empty(part.size, stored)
-            with self._reading:
-                self._file.seek(self._start + begin + k * stored.itemsize)
-                have = self._file.readinto(raw.data.cast("B"))
-            if have != raw.nbytes:
-                raise SetunError(str(self.path), "must not change while it is read")
+            self._fill(raw, begin + k * stored.itemsize)
             part[:] = widen(raw)
             if not np.isfinite(part).all():
                 wrong = k + int(np.flatnonzero(~np.isfinite(part))[0])

@@ -62,6 +62,19 @@ def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
     return codes.reshape(w.shape), np.float32(m)
 
 
+def ternarise(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
+    """Codes and scale as `absmean`, or those of weights [m, n] that are 0, +s and -s already.
+
+    Of the latter absmean makes the right codes and, with the zeros in the mean, a wrong scale.
+    """
+    step = rows_at_once(w.shape[1])
+    parts = [w[k : k + step] for k in range(0, len(w), step)]
+    s = np.abs(parts[0]).max()
+    if s == 0 or not all(np.isin(np.abs(part), (0, s)).all() for part in parts):
+        return absmean(w)
+    return np.sign(w).astype(np.int8), np.float32(s)
+
+
 def rows_at_once(columns: int) -> int:
     """Rows of `columns` weights that make up about a `BLOCK`."""
     return max(1, BLOCK // max(1, columns))

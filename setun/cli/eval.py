@@ -19,11 +19,12 @@ def evaluate(
 ) -> dict[str, object]:
     """What `setun eval --json` prints; the float model is the checkpoint's own where there is
     one, else the image's float meaning."""
+    image = model.image
     ids = encode(model.tokenizer(), text, (tokens or TOKENS) + 1)
     if tokens is None:
         tokens = max(1, min(TOKENS, len(ids) - 1))
     rows, counted = windows(ids, window, tokens)
-    image, vocabulary = model.image, model.image.vocab_size
+    vocabulary = model.vocab_size
     whole: BatchModel = (
         FoldedModel(image) if model.checkpoint is None else float_model(model.checkpoint)
     )

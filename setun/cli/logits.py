@@ -99,7 +99,7 @@ def command(
     """
     check_written(output, as_json)
     opened = open_model(model)
-    ids = read_ids(file, opened.image.vocab_size)
+    ids = read_ids(file, opened.vocab_size)
     logits = compute(opened, ids, backend, numerics or opened.numerics)
     buffer = io.BytesIO()
     np.save(buffer, logits, allow_pickle=False)
@@ -108,6 +108,6 @@ def command(
         "output": output,
         "shape": list(logits.shape),
         "backend": backend,
-        "model_hash": opened.image.model_hash,
+        "model_hash": opened.model_hash,
     }
     emit(result, as_json, f"{output}: logits {result['shape']}, {backend}", output)

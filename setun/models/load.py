@@ -1,7 +1,9 @@
-"""Models ready to use: the compiled image of whatever a user named."""
+"""Models ready to use, whatever a user named, and their compiled images."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 from setun.firmware.errors import SetunError
@@ -19,14 +21,37 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """An image and where it came from."""
+    """A model and where it came from; its image is compiled when it is asked for."""
 
     path: Path
-    image: Image
+    compiled: Callable[[], Image]
+    """Makes `image`; refuses models that no chip runs."""
     numerics: Numerics
     """What the image file was imported for; the default for a checkpoint."""
     checkpoint: Checkpoint | None
     """None when an image file was opened."""
+
+    @cached_property
+    def image(self) -> Image:
+        """What a chip runs.
+
+        Raises
+        ------
+        SetunError
+            No chip does what the model needs.
+        """
+        return self.compiled()
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below it."""
+        return int((self.checkpoint.config if self.checkpoint else self.image).vocab_size)
+
+    @property
+    def model_hash(self) -> str | None:
+        """The image's; None where no chip runs the model."""
+        lacking = self.checkpoint is not None and self.checkpoint.architecture.lacking
+        return None if lacking else self.image.model_hash
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer.
@@ -36,12 +61,12 @@ class Model:
         SetunError
             The model has none.
         """
-        text = self.image.tokenizer_json
+        text = (self.checkpoint or self.image).tokenizer_json
         if text is None:
             raise SetunError(
                 f"model {self.path}", "needs a tokenizer.json to read text", *self._instead()
             )
-        return Tokenizer.from_json(text, self.image.vocab_size)
+        return Tokenizer.from_json(text, self.vocab_size)
 
     def _instead(self) -> tuple[str, str]:
         """What a checkpoint has in place of tokenizer.json, and what to do about it."""
@@ -64,15 +89,17 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
         There is no such model, or it is refused.
     """
     if shape(str(name)) is not None:
-        return Model(Path(name), random_image(str(name), packing=packing), Numerics(), None)
+        random = partial(random_image, str(name), packing=packing)
+        return Model(Path(name), random, Numerics(), None)
     path = find(name)
     if path.is_dir():
         checkpoint = load_checkpoint(path)
-        return Model(path, compile_checkpoint(checkpoint, packing), Numerics(), checkpoint)
+        compiled = partial(compile_checkpoint, checkpoint, packing)
+        return Model(path, compiled, Numerics(), checkpoint)
     file = image_file.read(path)
     if file.format != image_file.FORMAT:
         _LOG.warning("%s: image format %d; import the model again to renew it", path, file.format)
-    return Model(path, file.image, file.numerics, None)
+    return Model(path, lambda: file.image, file.numerics, None)
 
 
 def load_model(name: str | Path) -> Image:

@@ -1,5 +1,6 @@
 """Pieces of float references, as upstream computes them: norms, activations, BitLinear, a scan."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +38,11 @@ def round_half_away(x: Array) -> Array:
     return whole + np.copysign(np.abs(x - whole) >= np.float32(0.5), x)
 
 
-def absmax(y: Array) -> tuple[Array, Array]:
+def absmax(y: Array, rounded: Callable[[Array], Array] = round_half_away) -> tuple[Array, Array]:
     """Quantise rows: codes q [..., n], whole numbers -127..127 in float32, and a [..., 1],
     the codes per unit, so that y ≈ q / a."""
     a = np.float32(127) / np.maximum(np.max(np.abs(y), axis=-1, keepdims=True), ABSMAX_FLOOR)
-    return np.clip(round_half_away(y * a), -128, 127), a
+    return np.clip(rounded(y * a), -128, 127), a
 
 
 def sigmoid(x: Array) -> Array:

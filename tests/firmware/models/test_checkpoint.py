@@ -130,7 +130,8 @@ def test_parameter_count_of_the_released_370m() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "llama"}, 'model_type: must be "hgrn_bit"'),
+        ({"model_type": "mamba"}, 'model_type: must be "bitnet" or "hgrn_bit"'),
+        ({"model_type": "llama"}, "quantization_config: must have quant_method"),
         ({"architectures": ["LlamaForCausalLM"]}, "architectures"),
         ({"architectures": 5}, "architectures"),
         ({"attn_mode": "chunk"}, "attn_mode"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from setun.firmware.models.architecture import Tensor
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.files import Files
 from setun.firmware.numerics.ternary import absmean
 from setun.firmware.program.builder import Builder
 from setun.firmware.program.kernels import ADD, MLGRU, SAMPLE, SILU
@@ -34,6 +35,8 @@ class TinyMlgru:
     description = "TinyMLGRU: an MLGRU between two BitLinears, nothing else"
     reference = "firmware.models.tiny_reference"
     training = ""
+    files = Files()
+    lacking = ""
 
     def parse_config(self, fields: Fields) -> TinyConfig:
         return TinyConfig(
