@@ -8,6 +8,7 @@ from typing import Any
 from setun.firmware.core_kinds import CoreKind
 from setun.firmware.errors import SetunError, nearest
 from setun.firmware.link.baud import divisor_for
+from setun.firmware.link.messages import TOKEN_BYTES
 from setun.firmware.memory_kinds import KINDS, SECTOR, MemoryKind
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
@@ -67,6 +68,8 @@ class ChipConfig:
         Sizes of vector memory and of the recurrent state, for each token and each context.
     max_columns
         Longest vector that can be quantised.
+    token_bits
+        Of a token: 16, or 18 for vocabularies of more than 65,536, which no terminal goes with.
     terminal
         1: a character-level model talks to any terminal program, see `setun.hw.link.terminal`.
     clock_hz, baud
@@ -91,6 +94,7 @@ class ChipConfig:
     vector_elements: int = 512
     state_elements: int = 768
     max_columns: int = 512
+    token_bits: int = 16
     terminal: int = 1
     clock_hz: int = 50_000_000
     baud: int = 1_000_000
@@ -116,6 +120,11 @@ class ChipConfig:
             raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
         if self.terminal not in (0, 1):
             raise SetunError("terminal", "must be 0 or 1", self.terminal)
+        if self.token_bits not in TOKEN_BYTES:
+            raise SetunError("token_bits", "must be 16 or 18", self.token_bits)
+        if self.token_bits != 16 and self.terminal:
+            rule = f"must be 0 with tokens of {self.token_bits} bits"
+            raise SetunError("terminal", rule, self.terminal, "--set terminal=0")
         if self.packing not in PACKINGS:
             raise SetunError("packing", f"must be one of {', '.join(PACKINGS)}", self.packing)
         if self.part and not self.memory_kind.parts:
@@ -231,6 +240,11 @@ class ChipConfig:
         return -(-self.weight_words * self.weight_bits // unit) * unit // 8
 
     @property
+    def token_bytes(self) -> int:
+        """Bytes of a token in the link's frames."""
+        return TOKEN_BYTES[self.token_bits]
+
+    @property
     def divisor(self) -> int:
         """Clock cycles per UART bit."""
         return divisor_for(self.clock_hz, self.baud)
@@ -289,6 +303,8 @@ class ChipConfig:
         options = self.to_dict()
         if not self.terminal:
             del options["terminal"]  # as chips were before there was one
+        if self.token_bits == 16:
+            del options["token_bits"]  # likewise
         text = json.dumps(options, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
 

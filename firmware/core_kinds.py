@@ -64,6 +64,7 @@ class SmallKind(CoreKind):
     name = "small"
     ends = 1  # an FPGA of its size is full
     rows = 10  # two bytes of trits
+    token_bits = 16
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse all but the one shape of its array, and other numerics than the default's."""
@@ -74,6 +75,7 @@ class SmallKind(CoreKind):
             "lanes": 1,
             "contexts": 1,
             "packing": "1.6b",
+            "token_bits": self.token_bits,
         }
         for name, value in needed.items():
             if getattr(config, name) != value:

@@ -32,6 +32,7 @@ def ties(config: ChipConfig) -> Ties:
         contexts=config.contexts,
         terminal=bool(config.terminal),
         ends=config.core.ends,
+        token_bits=config.token_bits,
     )
 
 

@@ -35,7 +35,7 @@ from setun.firmware.image.external import ExternalModel, in_blocks
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.terminal_tables import text_words
 from setun.firmware.program import machine
-from setun.firmware.program.isa import TOKEN_BITS, WORDS, Table
+from setun.firmware.program.isa import WORDS, Table
 
 Words = NDArray[np.uint32]
 
@@ -142,13 +142,19 @@ def weight_share(image: Image, config: ChipConfig) -> float:
 
 
 def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
-    """What `image` needs of each sized resource of a chip with these lanes, by option name."""
+    """What `image` needs of each sized resource of a chip with these lanes, by option name.
+
+    No model of so many tokens is one of single characters, so its chip has no terminal.
+    """
     columns = max(m.columns for m in image.matrices)
     needed = {
+        "token_bits": 16,
         "vector_elements": image.memory.vector_elements,
         "state_elements": max(1, image.memory.state_elements),  # a chip has some
         "max_columns": aligned(columns, config.columns),
     }
+    if image.vocab_size > 1 << 16:
+        needed |= {"token_bits": 18, "terminal": 0}
     if config.streams:
         return ExternalModel(image, config).requirements() | needed
     vocabulary, width = image.tables[Table.EMBEDDING].shape
@@ -168,10 +174,6 @@ def sized_for(image: Image, config: ChipConfig) -> ChipConfig:
 
 def check_fit(image: Image, config: ChipConfig) -> None:
     """Refuse a model that does not fit, naming every resource it is short of."""
-    if image.vocab_size > 1 << TOKEN_BITS:
-        raise SetunError(
-            "vocabulary", f"must have at most {1 << TOKEN_BITS} tokens", image.vocab_size
-        )
     needed = requirements(image, config)
     short = [
         f"{name} {n} of {getattr(config, name)}"

@@ -14,13 +14,14 @@ from setun.firmware.link.frames import Frame
 from setun.firmware.link.messages import (
     CONTEXT,
     MAX_CONTEXTS,
-    MAX_PROMPT_TOKENS,
     MAX_WORDS,
     SPACES,
+    TOKEN_BYTES,
     Command,
     Done,
     Event,
     Status,
+    prompt_tokens,
 )
 from setun.firmware.link.port import Port
 from setun.firmware.link.transport import Transport
@@ -56,6 +57,8 @@ class ChipClient:
         End report of the latest finished generation.
     knows_ends
         Whether the chip takes tokens that end a text; found out when some are given.
+    token_bits
+        Of the chip's tokens, 16 unless it is set from what `info` says.
     transport
         Counters of resent and refused frames.
 
@@ -70,8 +73,14 @@ class ChipClient:
         self.transport = Transport(port, timeout, retries)
         self.last_done: Done | None = None
         self.knows_ends = True
+        self.token_bits = 16
         self._timeout = timeout
         self._patience = patience
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens in one PROMPT."""
+        return prompt_tokens(TOKEN_BYTES[self.token_bits])
 
     def info(self) -> bytes:
         """Configuration record of the chip, verbatim."""
@@ -148,18 +157,17 @@ class ChipClient:
         self._command(_of(Command.RESET, context))
 
     def prompt(self, tokens: Sequence[int], context: int = 0) -> None:
-        """Feed tokens (0–65535) to a context; waits while the chip's queue is full."""
+        """Feed tokens to a context; waits while the chip's queue is full."""
+        most = (1 << self.token_bits) - 1
         for token in tokens:
-            if not 0 <= token <= 0xFFFF:
-                raise SetunError("prompt", "token ids from 0 to 65535", token)
-        size = MAX_PROMPT_TOKENS
+            if not 0 <= token <= most:
+                raise SetunError("prompt", f"token ids from 0 to {most}", token)
+        size = longest = self.longest_prompt
         start = 0
         deadline = time.monotonic() + self._patience
         while start < len(tokens):
             part = tokens[start : start + size]
-            status, _ = self._try(
-                _of(Command.PROMPT, context), struct.pack(f"<{len(part)}H", *part)
-            )
+            status, _ = self._try(_of(Command.PROMPT, context), self._packed(part))
             if status == Status.BUSY:
                 self._still_busy(Command.PROMPT, deadline)
                 # A queue smaller than the frame never has room for all of it.
@@ -167,7 +175,7 @@ class ChipClient:
                 continue
             _check_status(Command.PROMPT, status)
             start += len(part)
-            size = min(2 * size, MAX_PROMPT_TOKENS)
+            size = min(2 * size, longest)
             deadline = time.monotonic() + self._patience
 
     def generate(
@@ -213,7 +221,7 @@ class ChipClient:
                 raise SetunError(name, f"from {low} to {high}", value)
         payload = struct.pack("<HBII", count, int(greedy), inv_temperature_bits, seed)
         command = _of(Command.GENERATE, context)
-        known = struct.pack(f"<{len(ends)}H", *ends)
+        known = self._packed(ends)
         # A queue of its own: an iterator left over from before must not take these events.
         events: deque[Frame] = deque()
         self.transport.events[context] = events
@@ -276,10 +284,14 @@ class ChipClient:
                     raise _lost(f"{received} tokens, chip's report {done}")
                 self.last_done = done
                 return
-            if len(event.payload) != 2:
+            if len(event.payload) != TOKEN_BYTES[self.token_bits]:
                 raise _lost(f"token of {len(event.payload)} bytes")
             received += 1
             yield int.from_bytes(event.payload, "little")
+
+    def _packed(self, tokens: Sequence[int]) -> bytes:
+        size = TOKEN_BYTES[self.token_bits]
+        return b"".join(int(token).to_bytes(size, "little") for token in tokens)
 
     def _try(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
         (answer,) = self.transport.exchange([(command, payload)])

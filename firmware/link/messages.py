@@ -19,11 +19,17 @@ MAX_WORDS = 32
 MAX_CRC_WORDS = 0xFFFF
 """32-bit words in one CRC, so that no command keeps the chip from listening for long."""
 
-MAX_PROMPT_TOKENS = 64
-"""Tokens in one PROMPT."""
-
 MAX_INFO = 200
 """Bytes of the INFO reply."""
+
+TOKEN_BYTES = {16: 2, 18: 4}
+"""Bytes of a token in a frame, by the bits that it has on the chip."""
+
+
+def prompt_tokens(size: int) -> int:
+    """Tokens of `size` bytes in one PROMPT."""
+    return min(64, MAX_PAYLOAD // size)
+
 
 SPACES = 8
 """Memory spaces that WRITE, READ and CRC can name: 0 … SPACES − 1."""

@@ -19,6 +19,7 @@ from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.ternary import absmean
 from setun.firmware.program import kernels
 from setun.firmware.program.builder import Builder
+from setun.firmware.program.isa import MOST_TOKENS
 from setun.firmware.program.kernels import Kernel
 
 Tensor = NDArray[np.float32]
@@ -76,7 +77,7 @@ class HgrnBit:
         _refuse_unknown_kinds(fields)
         hidden = fields.integer("hidden_size", 2048, 1 << 16)
         config = HgrnBitConfig(
-            vocab_size=fields.integer("vocab_size", 32000, 1 << 24),
+            vocab_size=fields.integer("vocab_size", 32000, MOST_TOKENS),
             hidden_size=hidden,
             num_hidden_layers=fields.integer("num_hidden_layers", 24, 1 << 10),
             num_heads=fields.integer("num_heads", 1, 1 << 16),

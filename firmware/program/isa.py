@@ -86,8 +86,8 @@ WIDE = PLACES | {
 }
 """Those of a program in an external memory: heads of 2^20 rows, 2^22 elements of state."""
 Places = Mapping[str, Place]
-TOKEN_BITS = 16
-"""Of a token."""
+MOST_TOKENS = 1 << 18
+"""Of a vocabulary."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from setun.firmware.image.matrix import Matrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.program import kernels, machine
-from setun.firmware.program.isa import PLACES, WIDE, Instruction, Kind, Op, Table
+from setun.firmware.program.isa import MOST_TOKENS, PLACES, WIDE, Instruction, Kind, Op, Table
 from setun.firmware.program.kernels import Port
 from setun.firmware.program.machine import Step
 
@@ -89,6 +89,9 @@ def _check_tables(image: Image, source: str) -> None:
         raise SetunError(source, f"tables are {', '.join(sorted(used))}", found[:80])
     for name, values in image.tables.items():
         _check_floats(values, f"{source} {name}")
+    if image.vocab_size > MOST_TOKENS:
+        rule = f"must have at most {MOST_TOKENS} tokens"
+        raise SetunError(f"{source} vocabulary", rule, image.vocab_size)
     _check_shape(image.tables[Table.EMBEDDING], (image.vocab_size, None), f"{source} embedding")
     constants = image.tables[Table.CONSTANTS]
     _check_shape(constants, (None, 2), f"{source} constants")

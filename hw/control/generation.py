@@ -9,9 +9,8 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.config import ChipConfig
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
-from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.control.prompts import PromptQueues
-from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.link.signature import DONE, GENERATE, token_layout
 from setun.hw.seats import number, pass_layout
 
 SETTLE = 8  # cycles that a pass waits for the next token of the prompt that is coming in
@@ -50,7 +49,7 @@ class Contexts:
         Tokens to sample, tokens sampled, cycles since the end of the prompt.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, token_bits: int) -> None:
         def registers(name: str, shape: Any = 1, init: int = 0) -> Array[Value]:
             return Array([Signal(shape, name=f"{name}{k}", init=init) for k in range(count)])
 
@@ -58,7 +57,7 @@ class Contexts:
         self.faulty = registers("faulty")
         self.active, self.begun, self.stopping = map(registers, ("active", "begun", "stopping"))
         self.heeds, self.ended = registers("heeds"), registers("ended")
-        self.has_next, self.next_token = registers("has_next"), registers("next_token", TOKEN_BITS)
+        self.has_next, self.next_token = registers("has_next"), registers("next_token", token_bits)
         self.left, self.tokens = registers("left", 16), registers("tokens", 16)
         self.cycles = registers("cycles", 32)
 
@@ -77,9 +76,9 @@ class Generation(wiring.Component):
         Likewise: the core works; a generation of `context` is under way; `context` works.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
-    idle, fault, sampled : In(1), sampled_token : In(TOKEN_BITS per seat)
+    idle, fault, sampled : In(1), sampled_token : In(token_bits per seat)
         From sequencer and sampler.
-    run_body, run_head : Out(1), body_token : Out(TOKEN_BITS per seat), seating : Out
+    run_body, run_head : Out(1), body_token : Out(token_bits per seat), seating : Out
         To the sequencer and all units; see `setun.hw.seats.pass_layout`.
     greedy : Out(1 per context), factor : Out(fmt.width per context)
         To the sampler.
@@ -95,17 +94,17 @@ class Generation(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        contexts = config.contexts
+        contexts, bits = config.contexts, config.token_bits
         super().__init__(
             {
                 "context": In(number(contexts)),
-                "prompt": In(stream.Signature(16)),
+                "prompt": In(stream.Signature(bits)),
                 "prompt_space": Out(8),
                 "generate": In(stream.Signature(GENERATE)),
-                "end_tokens": In(TOKEN_BITS * config.core.ends),
+                "end_tokens": In(8 * config.token_bytes * config.core.ends),
                 "stop": In(1),
                 "reset_state": In(1),
-                "token": Out(stream.Signature(TOKEN)),
+                "token": Out(stream.Signature(token_layout(bits))),
                 "done": Out(stream.Signature(DONE)),
                 "running": Out(1),
                 "generating": Out(1),
@@ -114,10 +113,10 @@ class Generation(wiring.Component):
                 "idle": In(1),
                 "fault": In(1),
                 "sampled": In(1),
-                "sampled_token": In(data.ArrayLayout(TOKEN_BITS, contexts)),
+                "sampled_token": In(data.ArrayLayout(bits, contexts)),
                 "run_body": Out(1),
                 "run_head": Out(1),
-                "body_token": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
+                "body_token": Out(data.ArrayLayout(bits, contexts)),
                 "seating": Out(pass_layout(config)),
                 "greedy": Out(contexts),
                 "factor": Out(data.ArrayLayout(config.vector.width, contexts)),
@@ -133,7 +132,7 @@ class Generation(wiring.Component):
         every = range(self.config.contexts)
         queues = self._queues(m)
         waits, readable = Array(queues.waiting), Array(queues.readable)
-        c = Contexts(len(every))
+        c = Contexts(len(every), self.config.token_bits)
         self._requests(m, c)
         at = Signal(number(len(every)))  # context that is looked at
         taken = Signal(range(len(every) + 1))  # seats in use
@@ -228,8 +227,9 @@ class Generation(wiring.Component):
             with m.State("EMIT"):
                 whose = self.seating.seats[seat].context
                 sample, known = self.sampled_token[seat], self.end_tokens
-                ends = range(len(known) // TOKEN_BITS)
-                last_one = Cat(known.word_select(k, TOKEN_BITS) == sample for k in ends).any()
+                size = 8 * self.config.token_bytes
+                ends = [known.word_select(k, size) for k in range(len(known) // size)]
+                last_one = Cat(end == sample for end in ends).any()
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     m.d.sync += [
@@ -286,7 +286,7 @@ class Generation(wiring.Component):
 
     def _queues(self, m: Module) -> PromptQueues:
         """Prompt tokens of each context: whether any wait, one is readable, and that one."""
-        queues = PromptQueues(self.config.contexts)
+        queues = PromptQueues(self.config.contexts, self.config.token_bits)
         # The rest of a prompt means nothing without its beginning.
         m.submodules.prompts = ResetInserter(self.hung)(queues)
         wiring.connect(m, wiring.flipped(self.prompt), queues.i)

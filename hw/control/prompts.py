@@ -5,7 +5,6 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.seats import number
 
 PROMPT_DEPTH = 128  # prompt tokens queued on the chip for each context
@@ -18,18 +17,20 @@ class PromptQueues(wiring.Component):
     ----------
     contexts
         Queues.
+    bits
+        Of a token.
 
     Members
     -------
     context : In
         Whose queue `i` and `space` are about.
-    i : In(stream of TOKEN_BITS)
+    i : In(stream of `bits`)
         Tokens; ready unless that queue is full.
     space : Out(8)
         Free entries of that queue.
     waiting : Out(1 per context)
         The queue holds a token.
-    readable : Out(1 per context), first : Out(TOKEN_BITS per context)
+    readable : Out(1 per context), first : Out(`bits` per context)
         The oldest token is at hand.
     pop : In(1 per context)
         Strobe while `readable`: take it.
@@ -38,16 +39,16 @@ class PromptQueues(wiring.Component):
     latest; so is the next one after a pop.
     """
 
-    def __init__(self, contexts: int) -> None:
-        self.contexts = contexts
+    def __init__(self, contexts: int, bits: int) -> None:
+        self.contexts, self.bits = contexts, bits
         super().__init__(
             {
                 "context": In(number(contexts)),
-                "i": In(stream.Signature(TOKEN_BITS)),
+                "i": In(stream.Signature(bits)),
                 "space": Out(8),
                 "waiting": Out(contexts),
                 "readable": Out(contexts),
-                "first": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
+                "first": Out(data.ArrayLayout(bits, contexts)),
                 "pop": In(contexts),
             }
         )
@@ -56,7 +57,7 @@ class PromptQueues(wiring.Component):
         m = Module()
         every = range(self.contexts)
         m.submodules.tokens = tokens = memory.Memory(
-            shape=TOKEN_BITS, depth=PROMPT_DEPTH << ceil_log2(self.contexts), init=[]
+            shape=self.bits, depth=PROMPT_DEPTH << ceil_log2(self.contexts), init=[]
         )
         write, read = tokens.write_port(), tokens.read_port()
         place = range(PROMPT_DEPTH)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.firmware.program.isa import PLACES, TOKEN_BITS, Op
+from setun.firmware.program.isa import PLACES, Op
 from setun.firmware.program.kernels import Port
 from setun.firmware.program.registry import Registry
 from setun.hw.commands import (
@@ -67,7 +67,7 @@ class Sequencer(wiring.Component):
         block of numbers is there; strobes, a command that reads it is handed out.
     embed : Out(stream of `embed_command`)
         Copy of an embedding row, seat after seat; accepted when the copy is complete.
-    token : In(TOKEN_BITS per seat)
+    token : In(token_bits per seat)
         Tokens whose rows are embedded.
     quantise, array, sink, weights : Out(stream)
         Commands of the units; `weights`, the words of a matvec, for their reader.
@@ -98,7 +98,7 @@ class Sequencer(wiring.Component):
                 "body_ended": Out(1),
                 "last": In(number(config.contexts)),
                 "embed": Out(stream.Signature(embed_command(config))),
-                "token": In(data.ArrayLayout(TOKEN_BITS, config.contexts)),
+                "token": In(data.ArrayLayout(config.token_bits, config.contexts)),
                 "quantise": Out(stream.Signature(quantise_command(config))),
                 "array": Out(stream.Signature(array_command(config))),
                 "sink": Out(stream.Signature(sink_command(config))),
@@ -123,7 +123,7 @@ class Sequencer(wiring.Component):
             seat=Signal(number(c.contexts), name="seat"),
             row=Signal(PLACES["constants"].bits, name="row"),
             multiplicand=Signal(PLACES["immediate"].bits, name="multiplicand"),
-            multiplier=Signal(TOKEN_BITS, name="multiplier"),
+            multiplier=Signal(c.token_bits, name="multiplier"),
         )
         following = Signal.like(work.seat)
         m.d.comb += following.eq(work.seat + 1)

@@ -3,15 +3,17 @@
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from setun.firmware.link.messages import (
-    MAX_PROMPT_TOKENS,
     MAX_WORDS,
     OF_CONTEXT,
     Command,
     Status,
+    prompt_tokens,
 )
 from setun.hw.link.request import REQUEST_BYTES, request_bytes
+from setun.hw.link.signature import Ties
 
 
 class CommandCheck(wiring.Component):
@@ -19,8 +21,8 @@ class CommandCheck(wiring.Component):
 
     Parameters
     ----------
-    contexts, ends
-        Of the core.
+    ties
+        To the core.
 
     Members
     -------
@@ -36,8 +38,8 @@ class CommandCheck(wiring.Component):
     Latency: 0 (combinational).
     """
 
-    def __init__(self, contexts: int, ends: int) -> None:
-        self.contexts, self.ends = contexts, ends
+    def __init__(self, ties: Ties) -> None:
+        self.ties = ties
         super().__init__(
             {
                 "kind": In(8),
@@ -55,10 +57,12 @@ class CommandCheck(wiring.Component):
         length = self.length
         working = self.running
         context = self.kind[4:6]
-        no_room = length[1:] > self.prompt_space
+        shift = ceil_log2(self.ties.token_bytes)
+        no_room = length[shift:] > self.prompt_space
         whole_words = (length[:2] == 1) & (length > 5) & (length <= 5 + 4 * MAX_WORDS)
-        tokens = ~length[0] & (length != 0) & (length <= 2 * MAX_PROMPT_TOKENS)
-        asked = (length == REQUEST_BYTES) | (length == request_bytes(self.ends))
+        most = prompt_tokens(self.ties.token_bytes) << shift
+        tokens = (length[:shift] == 0) & (length != 0) & (length <= most)
+        asked = (length == REQUEST_BYTES) | (length == request_bytes(self.ties))
         never = Const(0)
         rules = {
             Command.INFO: (length == 0, never),
@@ -79,7 +83,7 @@ class CommandCheck(wiring.Component):
                 with m.Case(command):
                     m.d.comb += busy.eq(wait)
                     if command in OF_CONTEXT:
-                        m.d.comb += well_formed.eq(shape & (context < self.contexts))
+                        m.d.comb += well_formed.eq(shape & (context < self.ties.contexts))
                     else:
                         m.d.comb += [well_formed.eq(shape), known.eq(context == 0)]
             with m.Default():

@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from setun.firmware.link.messages import MAX_WORDS, SPACES, Command, Event, Status
 from setun.hw.link.check import CommandCheck
@@ -11,7 +12,7 @@ from setun.hw.link.crc import Crc32
 from setun.hw.link.registers import Registers
 from setun.hw.link.reply import reply_states
 from setun.hw.link.request import GenerateRequest
-from setun.hw.link.signature import frame_members
+from setun.hw.link.signature import Ties, frame_members
 from setun.hw.link.word import ReplyWord
 
 
@@ -24,10 +25,8 @@ class CommandProcessor(wiring.Component):
     ----------
     info_length
         Bytes of the INFO record in the receiver's memory.
-    counters
-        Number of 32-bit counters.
-    contexts, ends
-        Of the core.
+    ties
+        To the core.
 
     Members
     -------
@@ -42,10 +41,9 @@ class CommandProcessor(wiring.Component):
     5 cycles per word written, 7 per word read or summed, on a bus that answers in 1 cycle.
     """
 
-    def __init__(self, info_length: int, counters: int, contexts: int, ends: int) -> None:
+    def __init__(self, info_length: int, ties: Ties) -> None:
         self.info_length = info_length
-        self.counter_count = counters
-        self.contexts, self.ends = contexts, ends
+        self.ties = ties
         super().__init__(
             {
                 "head": In(10),
@@ -54,17 +52,17 @@ class CommandProcessor(wiring.Component):
                 "byte": In(8),
                 "error": In(stream.Signature(8)),
                 "o": Out(stream.Signature(ENCODER_INPUT)),
-                **frame_members(counters, ends),
+                **frame_members(ties),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.crc = crc = Crc32()
-        m.submodules.check = check = CommandCheck(self.contexts, self.ends)
-        m.submodules.request = request = GenerateRequest(self.ends)
-        m.submodules.word = word = ReplyWord(self.counter_count)
-        r = Registers(self.contexts)
+        m.submodules.check = check = CommandCheck(self.ties)
+        m.submodules.request = request = GenerateRequest(self.ties)
+        m.submodules.word = word = ReplyWord(self.ties)
+        r = Registers(self.ties.contexts)
         repeated = Signal()
         self._ring(m, r)
         self._shift(m, r, crc, word)
@@ -83,7 +81,7 @@ class CommandProcessor(wiring.Component):
             self._header(m, r, check, request, repeated)
             self._memory(m, r, crc)
             self._context(m, r, request)
-            reply_states(m, r, crc, self, info=self.info_length, counters=self.counter_count)
+            reply_states(m, r, crc, self, info=self.info_length)
         return m
 
     def _ring(self, m: Module, r: Registers) -> None:
@@ -134,7 +132,7 @@ class CommandProcessor(wiring.Component):
             self.bus_req.payload.space.eq(r.space),
             self.bus_req.payload.address.eq(r.address),
             self.bus_req.payload.data.eq(r.shift),
-            self.prompt.payload.eq(r.shift[16:]),
+            self.prompt.payload.eq(r.shift[32 - 8 * self.ties.token_bytes :]),
             self.context.eq(r.kind[4:6]),
             request.byte.eq(self.byte),
             request.left.eq(r.left),
@@ -271,7 +269,7 @@ class CommandProcessor(wiring.Component):
         """PROMPT and GENERATE."""
         with m.State("TOKEN"):
             m.d.comb += [r.step.eq(1), r.less.eq(1), r.rotate.eq(1)]
-            with m.If(r.phase[0]):
+            with m.If(r.phase[: ceil_log2(self.ties.token_bytes)].all()):
                 m.next = "PUSH"
         with m.State("PUSH"):
             m.d.comb += self.prompt.valid.eq(1)

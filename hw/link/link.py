@@ -37,7 +37,7 @@ class Link(wiring.Component):
         One word per read, none per write, at any latency.
     context : Out(2)
         Whom the following members up to `reset_state`, `generating` and `occupied` are about.
-    prompt : Out(stream of 16)
+    prompt : Out(stream of token_bits)
         Prompt tokens for the context's queue.
     prompt_space : In(8)
         Free entries of that queue now. A PROMPT with more tokens is refused whole.
@@ -45,13 +45,13 @@ class Link(wiring.Component):
         One request, which the core takes at once and begins when the queued prompt is consumed.
         No second one comes before the context's `done`; of one context, the payload stays until
         then. With `ends`, a token of `end_tokens` is its last.
-    end_tokens : Out(16 per token)
-        Tokens that end a text: those of the latest request that had some.
+    end_tokens : Out(token_bytes per token)
+        Tokens that end a text, as in a frame: those of the latest request that had some.
     stop : Out(1)
         Strobe: end the generation, if there is one.
     reset_state : Out(1)
         Strobe: clear the recurrent state. Only while `occupied` is low.
-    token : In(stream of {token: 16, context: 2})
+    token : In(stream of {token: token_bits, context: 2})
         Sampled tokens. Held back while the UART is behind.
     done : In(stream of {reason: 8, tokens: 16, cycles: 32, context: 2})
         End of a generation; valid must not rise before its last token was taken.
@@ -84,9 +84,7 @@ class Link(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.frames = frames = FrameReceiver(self.config_info, self.ties.terminal)
-        m.submodules.processor = processor = CommandProcessor(
-            len(self.config_info), self.ties.counters, self.ties.contexts, self.ties.ends
-        )
+        m.submodules.processor = processor = CommandProcessor(len(self.config_info), self.ties)
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
 
@@ -132,9 +130,7 @@ class Link(wiring.Component):
         """The wire between two: frames, and the terminal, which makes frames of its own."""
         m.submodules.sharing = sharing = LineSharing(self.divisor, timed=self.ties.shared)
         typing = sharing.typing
-        m.submodules.terminal = terminal = ResetInserter(~typing)(
-            Terminal(self.ties.ends, self.ties.shared)
-        )
+        m.submodules.terminal = terminal = ResetInserter(~typing)(Terminal(self.ties))
         wiring.connect(m, receiver.o, sharing.i)
         wiring.connect(m, sharing.frames, frames.i)
         wiring.connect(m, sharing.key, terminal.key)

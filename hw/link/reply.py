@@ -9,18 +9,17 @@ from setun.hw.link.crc import Crc32
 from setun.hw.link.registers import Registers
 
 
-def reply_states(
-    m: Module, r: Registers, crc: Crc32, ports: Any, *, info: int, counters: int
-) -> None:
+def reply_states(m: Module, r: Registers, crc: Crc32, ports: Any, *, info: int) -> None:
     """States from a command's end, or an event's begin, to the CRC behind its frame.
 
     Parameters
     ----------
     ports
         The `CommandProcessor`, whose events and words are taken.
-    info, counters
-        Bytes of the INFO record and number of counters; there are no replies to what is 0.
+    info
+        Bytes of the INFO record. There are no replies to what has none, or no counters.
     """
+    counters = ports.ties.counters
     with m.State("SKIP"):
         m.d.comb += [r.step.eq(r.left != 0), r.less.eq(r.left != 0), crc.start.eq(1)]
         with m.If(r.left == 0):
@@ -80,7 +79,7 @@ def _words(m: Module, r: Registers, ports: Any) -> None:
                 m.d.sync += r.phase.eq(3)
             with m.Case(Event.TOKEN & 15):
                 m.d.comb += ports.token.ready.eq(1)
-                m.d.sync += [r.phase.eq(2), number.eq(number + 1)]
+                m.d.sync += [r.phase.eq(4 - ports.ties.token_bytes), number.eq(number + 1)]
             with m.Default():
                 m.d.comb += ports.done.ready.eq(r.later)
                 with m.If(~r.later):

@@ -4,17 +4,16 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.program.isa import TOKEN_BITS
-from setun.hw.link.signature import GENERATE
+from setun.hw.link.signature import GENERATE, Ties
 
 # The payload as it arrives, first byte lowest; greedy takes a whole byte there.
 _REQUEST = data.StructLayout({"count": 16, "greedy": 8, "inv_temperature": 32, "seed": 32})
 REQUEST_BYTES = _REQUEST.size // 8
 
 
-def request_bytes(ends: int) -> int:
+def request_bytes(ties: Ties) -> int:
     """Bytes of a request with tokens that end a text before it."""
-    return REQUEST_BYTES + ends * TOKEN_BITS // 8
+    return REQUEST_BYTES + ties.ends * ties.token_bytes
 
 
 class GenerateRequest(wiring.Component):
@@ -22,8 +21,8 @@ class GenerateRequest(wiring.Component):
 
     Parameters
     ----------
-    ends
-        Tokens that may end a text.
+    ties
+        To the core.
 
     Members
     -------
@@ -39,7 +38,7 @@ class GenerateRequest(wiring.Component):
         See `Link`.
     """
 
-    def __init__(self, ends: int) -> None:
+    def __init__(self, ties: Ties) -> None:
         super().__init__(
             {
                 "begin": In(1),
@@ -49,7 +48,7 @@ class GenerateRequest(wiring.Component):
                 "good": Out(1),
                 "start": In(1),
                 "generate": Out(stream.Signature(GENERATE)),
-                "end_tokens": Out(TOKEN_BITS * ends),
+                "end_tokens": Out(8 * ties.token_bytes * ties.ends),
             }
         )
 

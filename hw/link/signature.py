@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.firmware.link.messages import MAX_CONTEXTS
-from setun.firmware.program.isa import TOKEN_BITS
+from setun.firmware.link.messages import MAX_CONTEXTS, TOKEN_BYTES
 
 BUS_REQUEST = data.StructLayout({"write": 1, "space": 3, "address": 32, "data": 32})
 GENERATE = data.StructLayout(
     {"count": 16, "greedy": 1, "inv_temperature": 32, "seed": 32, "ends": 1}
 )
-TOKEN = data.StructLayout({"token": 16, "context": 2})
 DONE = data.StructLayout({"reason": 8, "tokens": 16, "cycles": 32, "context": 2})
 
 
@@ -33,6 +31,8 @@ class Ties:
     shared
         Whether others read the memory of the space TEXT too: its words come on request, and the
         core tells the link when a time has passed, see `setun.hw.link.sharing.LineSharing`.
+    token_bits
+        Of a token, one of `setun.firmware.link.messages.TOKEN_BYTES`.
     """
 
     counters: int = 0
@@ -40,12 +40,23 @@ class Ties:
     terminal: bool = False
     ends: int = 0
     shared: bool = False
+    token_bits: int = 16
 
     def __post_init__(self) -> None:
         if not 0 <= self.counters <= 59:
             raise ValueError(f"at most 59 counters fit a frame: {self.counters}")
         if not 1 <= self.contexts <= MAX_CONTEXTS:
             raise ValueError(f"from 1 to {MAX_CONTEXTS} contexts: {self.contexts}")
+
+    @property
+    def token_bytes(self) -> int:
+        """Of a token in a frame."""
+        return TOKEN_BYTES[self.token_bits]
+
+
+def token_layout(bits: int) -> data.StructLayout:
+    """A sampled token and whose it is."""
+    return data.StructLayout({"token": bits, "context": 2})
 
 
 def text_members(shared: bool = False) -> dict[str, wiring.Member]:
@@ -62,25 +73,25 @@ def core_members(ties: Ties) -> dict[str, wiring.Member]:
     members = text_members(ties.shared) if ties.terminal else {}
     if ties.terminal and ties.shared:
         members["strobe"] = In(1)
-    return {**members, **frame_members(ties.counters, ties.ends)}
+    return {**members, **frame_members(ties)}
 
 
-def frame_members(counters: int, ends: int) -> dict[str, wiring.Member]:
+def frame_members(ties: Ties) -> dict[str, wiring.Member]:
     """Members of `core_members` that commands and events go through."""
     return {
         "bus_req": Out(stream.Signature(BUS_REQUEST)),
         "bus_rsp": In(stream.Signature(32)),
         "context": Out(2),
-        "prompt": Out(stream.Signature(16)),
+        "prompt": Out(stream.Signature(ties.token_bits)),
         "prompt_space": In(8),
         "generate": Out(stream.Signature(GENERATE)),
-        "end_tokens": Out(TOKEN_BITS * ends),
+        "end_tokens": Out(8 * ties.token_bytes * ties.ends),
         "stop": Out(1),
         "reset_state": Out(1),
-        "token": In(stream.Signature(TOKEN)),
+        "token": In(stream.Signature(token_layout(ties.token_bits))),
         "done": In(stream.Signature(DONE)),
         "running": In(1),
         "generating": In(1),
         "occupied": In(1),
-        "counters": In(data.ArrayLayout(32, counters)),
+        "counters": In(data.ArrayLayout(32, ties.counters)),
     }

@@ -6,21 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from setun.firmware.image.terminal_tables import BYTES, WORDS
 from setun.firmware.link.messages import (
-    MAX_PROMPT_TOKENS,
     REPLY,
     Command,
     Event,
     Reason,
     Status,
+    prompt_tokens,
 )
 from setun.hw.link.cobs import ENCODER_INPUT
 from setun.hw.link.receive import typing_members
 from setun.hw.link.request import request_bytes
 from setun.hw.link.sharing import BACKSPACE, CR, LF
-from setun.hw.link.signature import text_members
+from setun.hw.link.signature import Ties, text_members
 
 BELL, DELETE = 0x07, 0x7F
-LONGEST = MAX_PROMPT_TOKENS - 1  # characters of a line: the line's end is a token too
+LONGEST = prompt_tokens(2) - 1  # characters of a line: the line's end is a token too
 LOOKUP = 4  # cycles from an address to its word in a register here
 PADS = 4  # bytes in the place of a CRC
 
@@ -41,10 +41,8 @@ class Terminal(wiring.Component):
 
     Parameters
     ----------
-    ends
-        Tokens of a request that end a text.
-    shared
-        Words of the space TEXT come when its memory has time.
+    ties
+        To the core, whose tokens have 16 bits.
 
     Members
     -------
@@ -60,8 +58,8 @@ class Terminal(wiring.Component):
         See `setun.firmware.image.terminal_tables` and `setun.hw.link.signature.text_members`.
     """
 
-    def __init__(self, ends: int, shared: bool = False) -> None:
-        self.ends, self.shared = ends, shared
+    def __init__(self, ties: Ties) -> None:
+        self.ties, self.shared = ties, ties.shared
         members = {name: member.flip() for name, member in typing_members().items()}
         del members["typing"]
         super().__init__(
@@ -70,7 +68,7 @@ class Terminal(wiring.Component):
                 "reply": In(stream.Signature(ENCODER_INPUT)),
                 "o": Out(stream.Signature(8)),
                 **members,
-                **text_members(shared),
+                **text_members(ties.shared),
             }
         )
 
@@ -84,7 +82,7 @@ class Terminal(wiring.Component):
         answers = Signal(8)
         command = Signal(Command)
         wait = Signal(range(LOOKUP), init=LOOKUP - 1)
-        length = request_bytes(self.ends)
+        length = request_bytes(self.ties)
         left = Signal(range(length))  # of the bytes that are pushed in a row
         char, word = Signal(8), Signal(9)  # the key or token that is looked up; what was found
         out, outs = Signal(24), Signal(2)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.link.messages import Command, Event
-from setun.hw.link.signature import DONE
+from setun.hw.link.signature import DONE, Ties
 
 
 class ReplyWord(wiring.Component):
@@ -13,8 +13,8 @@ class ReplyWord(wiring.Component):
 
     Parameters
     ----------
-    counters
-        Number of 32-bit counters.
+    ties
+        To the core.
 
     Members
     -------
@@ -33,8 +33,8 @@ class ReplyWord(wiring.Component):
     Latency: 0 (combinational).
     """
 
-    def __init__(self, counters: int) -> None:
-        self.counter_count = counters
+    def __init__(self, ties: Ties) -> None:
+        self.counter_count = ties.counters
         super().__init__(
             {
                 "is_event": In(1),
@@ -43,10 +43,10 @@ class ReplyWord(wiring.Component):
                 "cycles": In(1),
                 "load_crc": In(1),
                 "error": In(8),
-                "token": In(16),
+                "token": In(ties.token_bits),
                 "done": In(DONE),
                 "first_event": In(8),
-                "counters": In(data.ArrayLayout(32, counters)),
+                "counters": In(data.ArrayLayout(32, ties.counters)),
                 "bus_rsp": In(32),
                 "crc": In(32),
                 "word": Out(32),

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import SMALL
 from setun.firmware.numerics.sampling import gumbel_noise, keys
-from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.arith import FloatToKey, ordered_key
 from setun.hw.arith.convert import KEY_BITS
 from setun.hw.pipeline import delayed
@@ -26,9 +26,9 @@ class Candidates(wiring.Component):
         Strobes; the one that does not suit `greedy` is ignored.
     greedy : In(1), load : In(1), seed : In(32)
         Mode, and start of the noise.
-    index : In(TOKEN_BITS)
+    index : In(16)
         Of the logit, until 3 cycles after its strobe; number 0 begins anew.
-    token : Out(TOKEN_BITS)
+    token : Out(16)
         The best one's index.
 
     Latency: 4 cycles.
@@ -44,8 +44,8 @@ class Candidates(wiring.Component):
                 "greedy": In(1),
                 "load": In(1),
                 "seed": In(32),
-                "index": In(TOKEN_BITS),
-                "token": Out(TOKEN_BITS),
+                "index": In(SMALL.token_bits),
+                "token": Out(SMALL.token_bits),
             }
         )
 

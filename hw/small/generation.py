@@ -5,12 +5,14 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import SMALL
 from setun.firmware.link.messages import Reason
 from setun.firmware.numerics.functions import NO_SEED
-from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.control.prompts import PROMPT_DEPTH
-from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.link.signature import DONE, GENERATE, token_layout
 from setun.hw.small.control import pointer
+
+BITS = SMALL.token_bits
 
 
 class PromptQueue(wiring.Component):
@@ -18,13 +20,13 @@ class PromptQueue(wiring.Component):
 
     Members
     -------
-    i : In(stream of TOKEN_BITS)
+    i : In(stream of BITS)
         Tokens. Always ready: no more may come than there is space for.
     space : Out(8)
         Free entries.
     waiting : Out(1)
         The queue holds a token.
-    readable : Out(1), first : Out(TOKEN_BITS)
+    readable : Out(1), first : Out(BITS)
         The oldest one is at hand.
     pop : In(1)
         Strobe while `readable`: take it.
@@ -35,17 +37,17 @@ class PromptQueue(wiring.Component):
     after a pop.
     """
 
-    i: In(stream.Signature(TOKEN_BITS))
+    i: In(stream.Signature(BITS))
     space: Out(8)
     waiting: Out(1)
     readable: Out(1)
-    first: Out(TOKEN_BITS)
+    first: Out(BITS)
     pop: In(1)
     clear: In(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tokens = tokens = memory.Memory(shape=TOKEN_BITS, depth=PROMPT_DEPTH, init=[])
+        m.submodules.tokens = tokens = memory.Memory(shape=BITS, depth=PROMPT_DEPTH, init=[])
         write, read = tokens.write_port(), tokens.read_port()
         head, tail = Signal(range(2 * PROMPT_DEPTH)), Signal(range(2 * PROMPT_DEPTH))
         m.d.comb += [
@@ -80,7 +82,7 @@ class SmallGeneration(wiring.Component):
         The core's side of the link. What `generate` shows is looked at until `done` is taken.
     loading : In(1)
         Strobe: memory is being written; what was fed before means nothing to another model.
-    idle, fault, sampled : In(1), sampled_token : In(TOKEN_BITS)
+    idle, fault, sampled : In(1), sampled_token : In(BITS)
         From control and sampler; the latter until the next one.
     run_body, run_head : Out(1), body_token : Out
         To the control; the token holds in the cycle of its strobe.
@@ -99,13 +101,13 @@ class SmallGeneration(wiring.Component):
     def __init__(self, config: ChipConfig) -> None:
         super().__init__(
             {
-                "prompt": In(stream.Signature(16)),
+                "prompt": In(stream.Signature(BITS)),
                 "prompt_space": Out(8),
                 "generate": In(stream.Signature(GENERATE)),
-                "end_tokens": In(TOKEN_BITS * config.core.ends),
+                "end_tokens": In(BITS * config.core.ends),
                 "stop": In(1),
                 "reset_state": In(1),
-                "token": Out(stream.Signature(TOKEN)),
+                "token": Out(stream.Signature(token_layout(BITS))),
                 "done": Out(stream.Signature(DONE)),
                 "running": Out(1),
                 "generating": Out(1),
@@ -114,7 +116,7 @@ class SmallGeneration(wiring.Component):
                 "idle": In(1),
                 "fault": In(1),
                 "sampled": In(1),
-                "sampled_token": In(TOKEN_BITS),
+                "sampled_token": In(BITS),
                 "run_body": Out(1),
                 "run_head": Out(1),
                 "body_token": Out(pointer(config)),
@@ -137,8 +139,8 @@ class SmallGeneration(wiring.Component):
         )
         has_next, sampled, complete, ended = Signal(), Signal(), Signal(), Signal()
         known = self.end_tokens
-        ends = range(len(known) // TOKEN_BITS)
-        last_one = Cat(known.word_select(k, TOKEN_BITS) == self.sampled_token for k in ends).any()
+        ends = range(len(known) // BITS)
+        last_one = Cat(known.word_select(k, BITS) == self.sampled_token for k in ends).any()
         tokens, cycles, reason = Signal(16), Signal(32), Signal(Reason)
         m.d.comb += [
             self.prompt_space.eq(prompts.space),

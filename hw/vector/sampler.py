@@ -10,7 +10,6 @@ from setun.firmware.numerics import functions
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.sampling import gumbel_noise, sample
-from setun.firmware.program.isa import TOKEN_BITS
 from setun.hw.arith import PRODUCT_LATENCY, FloatToKey, multiplier, ordered_key, xorshift32
 from setun.hw.arith.bits import leading_zeros, rom
 from setun.hw.instruction import shape
@@ -110,7 +109,7 @@ class Sampler(wiring.Component):
         Seed the noise of context `loaded`; one number is drawn per logit when not greedy.
     logits : In(stream of `setun.hw.vector.sink.logits_layout`)
         A seat's logits in order; at most one item per V cycles.
-    token : Out(TOKEN_BITS per seat), done : Out(1)
+    token : Out(token_bits per seat), done : Out(1)
         The winners, and a strobe when all are known.
 
     Latency: V + 6 cycles after the last item.
@@ -130,7 +129,7 @@ class Sampler(wiring.Component):
                 "loaded": In(number(contexts)),
                 "seed": In(32),
                 "logits": In(stream.Signature(logits_layout(config))),
-                "token": Out(data.ArrayLayout(TOKEN_BITS, contexts)),
+                "token": Out(data.ArrayLayout(config.token_bits, contexts)),
                 "done": Out(1),
             }
         )

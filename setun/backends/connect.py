@@ -56,6 +56,7 @@ class ConnectedChip:
                 self._serial.baudrate = rates[-1]
             self.client = ChipClient(self._serial, patience=patience)
             self.config: ChipConfig = identity.decode(self.client.info())
+            self.client.token_bits = self.config.token_bits
             for context in range(self.config.contexts):
                 self.client.stop(context)
         except BaseException:

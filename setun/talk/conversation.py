@@ -7,7 +7,7 @@ from setun.backends.base import Sampling, check_context
 from setun.backends.connect import ConnectedChip
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.link.messages import MAX_PROMPT_TOKENS, Reason
+from setun.firmware.link.messages import Reason
 from setun.firmware.models.decoding import StreamDecoder
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.talk.session import Result, prompt_ids
@@ -72,10 +72,11 @@ class Conversation:
         prompt = self.encode(line)
         self._stop_asked = self._stop_sent = False
         client, started = self.chip.client, time.monotonic()
-        for start in range(0, len(prompt), MAX_PROMPT_TOKENS):
+        longest = client.longest_prompt
+        for start in range(0, len(prompt), longest):
             if self._stop_asked:
                 return
-            part = prompt[start : start + MAX_PROMPT_TOKENS]
+            part = prompt[start : start + longest]
             client.prompt(part, self.context)
             self._read += part
         decoder = StreamDecoder(self._tokenizer, self._read) if self._tokenizer else None

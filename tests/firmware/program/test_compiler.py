@@ -160,7 +160,7 @@ def test_gates_are_one_minus_the_bounds() -> None:
 
 def test_rows_beyond_20_bits_are_refused() -> None:
     config = HgrnBitConfig(
-        vocab_size=1_048_576, hidden_size=2, num_hidden_layers=1, intermediate_size=2
+        vocab_size=2, hidden_size=2, num_hidden_layers=1, intermediate_size=1_048_576
     )
     image = compile_checkpoint(random_checkpoint(config))
     with pytest.raises(SetunError, match="at most 1048575 rows"):

@@ -14,7 +14,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import WORDS, Instruction
 from setun.hw.commands import array_command, embed_command, quantise_command, sink_command
-from setun.hw.link.signature import DONE, GENERATE, TOKEN
+from setun.hw.link.signature import DONE, GENERATE, token_layout
 from setun.hw.seats import pass_layout
 
 FOREVER = 1 << 60
@@ -95,7 +95,7 @@ class World:
         self.quantise = StreamSink(dut, "quantise", stall=stall, layout=quantise_command(config))
         self.prompts = StreamSource(dut, "prompt")
         self.generate = StreamSource(dut, "generate", layout=GENERATE)
-        self.token = StreamSink(dut, "token", stall=wire, layout=TOKEN)
+        self.token = StreamSink(dut, "token", stall=wire, layout=token_layout(config.token_bits))
         self.done = StreamSink(dut, "done", stall=wire, layout=DONE)
 
     def load(self, program: Sequence[Instruction]) -> None:

@@ -12,7 +12,7 @@ from setun.firmware.image.terminal_tables import NO_TOKEN
 from setun.firmware.link.messages import Reason
 from setun.hw.link import Link
 from setun.hw.link.sharing import silence_bits
-from setun.hw.link.signature import DONE, GENERATE, TOKEN, Ties
+from setun.hw.link.signature import DONE, GENERATE, Ties, token_layout
 from setun.hw.small.pulse import Pulse
 
 INFO = bytes(range(1, 100)) + bytes(30)
@@ -80,7 +80,7 @@ class ToyContext(wiring.Component):
     end_tokens: In(16 * PLACES)
     stop: In(1)
     reset_state: In(1)
-    token: Out(stream.Signature(TOKEN))
+    token: Out(stream.Signature(token_layout(16)))
     done: Out(stream.Signature(DONE))
     generating: Out(1)
     occupied: Out(1)
