@@ -11,7 +11,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     _POINTER,
     (b"<!doctype html", "a web page", "download the file itself, not the page about it"),
     (b"<html", "a web page", "download the file itself, not the page about it"),
-    (b"GGUF", "a GGUF file", "take the safetensors that it was made from"),
+    (b"GGUF", "a GGUF file", "give it as the model, by its own path"),
     (b"PK\x03\x04", "a PyTorch pickle or another zip", "save with safe_serialization=True"),
     (b"\x80\x02", "a Python pickle", "save with safe_serialization=True"),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),

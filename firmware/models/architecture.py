@@ -134,6 +134,16 @@ def model_types() -> list[str]:
     return sorted({name for a in _KNOWN.values() for name in (a.model_type, *a.files.also_read)})
 
 
+def in_gguf(name: str) -> Architecture | None:
+    """The family that GGUF files call `name`; None where there is none."""
+    return next((known for known in _KNOWN.values() if name in known.files.gguf), None)
+
+
+def gguf_names() -> list[str]:
+    """Every `general.architecture` that a GGUF file may have, sorted."""
+    return sorted(name for known in _KNOWN.values() for name in known.files.gguf)
+
+
 def names() -> list[str]:
     """Every `model_type`, sorted."""
     return sorted(_KNOWN)

@@ -1,12 +1,12 @@
-"""Reads a checkpoint: config.json, *.safetensors, tokenizer.json.
+"""Reads a checkpoint: config.json, *.safetensors, tokenizer.json; or one GGUF file.
 
 The folder is what Hugging Face's ``save_pretrained`` writes. Its config.json names the architecture
 (`setun.firmware.models.architecture`), which says what else must be there.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.models import architecture as architectures
 from setun.firmware.models.architecture import Architecture, Tensor
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.gguf.container import GgufFile
 from setun.firmware.models.text_end import end_tokens
-from setun.firmware.models.weight_files import LazyTensors, find_weights, unwrapped
+from setun.firmware.models.weight_files import LazyTensors, Weights, find_weights, unwrapped
 
 JSON_LIMIT = 64 << 20
 """Largest config, index or tokenizer file read, in bytes."""
@@ -42,11 +43,15 @@ class Checkpoint:
     end_tokens: tuple[int, ...] = ()
     """Ids that end a text, sorted."""
     name: str = ""
-    """The model's, for display: its folder's."""
+    """The model's, for display: its folder's, or its file's."""
+    format: str = ""
+    """What the files of weights are called; "" for a model that was not read."""
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """Type of each tensor in its file."""
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read and check a checkpoint folder.
+    """Read and check a checkpoint: a folder, or a GGUF file, which is a whole one.
 
     Weights come from ``model.safetensors``, else from the shards that an index lists, else from
     all ``*.safetensors`` there; float32, float16 or bfloat16, widened to float32. A tensor may
@@ -59,11 +64,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         For everything wrong with the files, naming file, field or tensor.
     """
     try:
+        if folder.is_file():
+            return _load_gguf(folder)
         if not folder.is_dir():
             raise SetunError(str(folder), "a checkpoint is a folder", "no folder of that name")
         values = _read_json(folder / "config.json")
         architecture, config = parse_config(values)
-        tensors = _load_tensors(folder, architecture, config)
+        files = find_weights(folder, _read_json)
+        tensors, stored = _checked(files, architecture, config)
         tokenizer = folder / "tokenizer.json"
         text = _read_text(tokenizer) if tokenizer.exists() else None
         generation, naming = (
@@ -80,6 +88,33 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tokenizer_json=text,
         end_tokens=ends,
         name=folder.resolve().name,
+        format=files[0].format,
+        stored=stored,
+    )
+
+
+def _load_gguf(path: Path) -> Checkpoint:
+    """The checkpoint that a GGUF file is."""
+    file = GgufFile(path)
+    family = file.values.get("general.architecture")
+    if file.values.get("split.count", 1) not in (0, 1):
+        fix = "llama-gguf-split --merge FIRST.gguf WHOLE.gguf"
+        raise SetunError(str(path), "must be a whole model", "a part of one", fix)
+    found = architectures.in_gguf(str(family))
+    if found is None:
+        rule = f"must be one of {', '.join(architectures.gguf_names())}"
+        raise SetunError(f"{path} general.architecture", rule, str(family)[:60])
+    layout = found.files.gguf[str(family)]
+    config = found.parse_config(Fields(layout.values(file), path.name))
+    weights = layout.weights(file, config)
+    tensors, stored = _checked([weights], found, config, path.name)
+    return Checkpoint(
+        architecture=found,
+        config=config,
+        tensors=tensors,
+        name=path.stem,
+        format=weights.format,
+        stored=stored,
     )
 
 
@@ -115,14 +150,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> LazyTensors:
+def _checked(
+    files: Sequence[Weights], architecture: Architecture, config: Any, source: str = "config.json"
+) -> tuple[LazyTensors, dict[str, str]]:
+    """The files' tensors, each that the architecture expects and no other, and their types.
+
+    `source` is what asks for them, for display.
+    """
     shapes, own_name = architecture.expected_shapes(config), architecture.files.own_name
     codes = architecture.files.codes(config)
     found: dict[str, Callable[[], Tensor]] = {}
+    stored_as: dict[str, str] = {}
     same: dict[str, str] = {}
-    for file in find_weights(folder, _read_json):
+    for file in files:
         same |= {unwrapped(a, shapes): unwrapped(b, shapes) for a, b in file.same.items()}
-        for stored, shape in file.shapes.items():
+        for stored in file.shapes:
             name = unwrapped(own_name(stored), shapes)
             if not name:
                 continue
@@ -132,17 +174,17 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> Lazy
                 )
             if name not in shapes:
                 rule = "unknown to the model"
-                fix = architecture.hint(name) or "config.json and weights disagree"
+                fix = architecture.hint(name) or f"{source} and weights disagree"
                 raise SetunError(f"tensor {name}", rule, f"it in {file.path.name}", fix)
-            if name in codes:
-                shape = (4 * shape[0], *shape[1:]) if shape else shape
+            shape = file.shape_of(stored, name in codes)
             if shape != shapes[name]:
                 raise SetunError(
                     f"tensor {name}",
-                    f"config.json asks for shape {list(shapes[name])}",
+                    f"{source} asks for shape {list(shapes[name])}",
                     f"{list(shape)}",
                 )
-            found[name] = (file.codes_reader if name in codes else file.reader)(stored)
+            found[name] = file.reader(stored, name in codes)
+            stored_as[name] = file.type_of(stored)
     tied = architecture.tied(config)
     for name, other in [*tied.items(), *((b, a) for a, b in tied.items()), *same.items()]:
         if name not in found and other in found and shapes.get(name) == shapes[other]:
@@ -151,7 +193,7 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> Lazy
         if name not in found:
             continue
         if found[name] is not found[other] and not np.array_equal(found[name](), found[other]()):
-            raise SetunError(f"tensor {name}", f"config.json says that it is {other}", "another")
+            raise SetunError(f"tensor {name}", f"{source} says that it is {other}", "another")
         found[name] = found[other]
     if missing := [name for name in shapes if name not in found]:
         raise SetunError(
@@ -159,4 +201,4 @@ def _load_tensors(folder: Path, architecture: Architecture, config: Any) -> Lazy
             f"needed with shape {list(shapes[missing[0]])}",
             f"{len(missing)} of {len(shapes)} tensors missing",
         )
-    return LazyTensors({name: found[name] for name in shapes})
+    return LazyTensors({name: found[name] for name in shapes}), stored_as

@@ -1,8 +1,11 @@
 """How the files of a family of models may differ from the plain layout."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from setun.firmware.models.gguf.container import GgufFile
+from setun.firmware.models.gguf.weights import GgufWeights
 
 
 def _same(name: str) -> str:
@@ -11,6 +14,20 @@ def _same(name: str) -> str:
 
 def _none(config: Any) -> Collection[str]:
     return ()
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """How GGUF files hold a family.
+
+    values
+        What a config.json would say.
+    weights
+        Tensors under the model's names, by the configuration.
+    """
+
+    values: Callable[[GgufFile], Mapping[str, Any]]
+    weights: Callable[[GgufFile, Any], GgufWeights]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +41,11 @@ class Files:
     codes
         Names of tensors that a file has as packed ternary codes, by the configuration: they are
         int8 -1, 0, 1.
+    gguf
+        How a GGUF file holds it, by the file's `general.architecture`.
     """
 
     also_read: tuple[str, ...] = ()
     own_name: Callable[[str], str] = _same
     codes: Callable[[Any], Collection[str]] = _none
+    gguf: Mapping[str, Gguf] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -46,12 +46,16 @@ class WeightFile:
         Of each tensor, by its name in the file.
     same
         Tensors that were left out of the file because they are others of it, and which.
+    format
+        What such files are called.
 
     Raises
     ------
     SetunError
         It is no safetensors file, or not all of one.
     """
+
+    format = "safetensors"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,14 +79,28 @@ class WeightFile:
         metadata: Mapping[str, str] = header.get("__metadata__", {})
         self.same = {name: other for name, other in metadata.items() if other in self.shapes}
 
-    def reader(self, name: str) -> Callable[[], Tensor]:
-        """What reads a tensor: float32, read-only; refused unless finite.
+    def type_of(self, name: str) -> str:
+        """The type that a tensor is stored as: F32, BF16, U8."""
+        return str(self._entries[name]["dtype"])
+
+    def shape_of(self, name: str, codes: bool) -> tuple[int, ...]:
+        """A tensor's shape, as it is or for what is packed into it."""
+        rows, *others = self.shapes[name] or (0,)
+        return (4 * rows, *others) if codes else self.shapes[name]
+
+    def reader(self, name: str, codes: bool = False) -> Callable[[], Tensor]:
+        """What reads a tensor, read-only: float32, refused unless finite, or int8 ternary codes.
+
+        A file has codes as Hugging Face's BitNet packs them: uint8 [m / 4, n], whose bits 2k and
+        2k+1 are row ``k * m / 4`` and following of [m, n], plus 1.
 
         Raises
         ------
         SetunError
-            It has numbers of a type that is not read.
+            It has numbers of a type that is not read, or is not packed so.
         """
+        if codes:
+            return self._codes_reader(name)
         dtype = self._entries[name]["dtype"]
         if dtype not in _WIDEN:
             raise SetunError(
@@ -93,17 +111,7 @@ class WeightFile:
             )
         return lambda: self._read(name)
 
-    def codes_reader(self, name: str) -> Callable[[], Tensor]:
-        """What reads a tensor of packed ternary codes: int8, read-only.
-
-        A file has them as Hugging Face's BitNet packs them: uint8 [m / 4, n], whose bits 2k and
-        2k+1 are row ``k * m / 4`` and following of [m, n], plus 1.
-
-        Raises
-        ------
-        SetunError
-            It is not packed so, or a field is 3.
-        """
+    def _codes_reader(self, name: str) -> Callable[[], Tensor]:
         entry = self._entries[name]
         if entry["dtype"] != "U8" or len(entry["shape"]) != 2:
             fix = "config.json says that the weights are packed"
@@ -193,6 +201,31 @@ def unwrapped(name: str, known: Mapping[str, object]) -> str:
     return plain if plain in known else name
 
 
+class Weights(Protocol):
+    """Tensors of a file, of any format: see `WeightFile`."""
+
+    path: Path
+    same: dict[str, str]
+    format: str
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """As they are stored."""
+        ...
+
+    def type_of(self, name: str) -> str:
+        """As the format calls it."""
+        ...
+
+    def shape_of(self, name: str, codes: bool) -> tuple[int, ...]:
+        """As `reader` reads it."""
+        ...
+
+    def reader(self, name: str, codes: bool = False) -> Callable[[], Tensor]:
+        """What reads a tensor."""
+        ...
+
+
 def find_weights(folder: Path, read_json: Callable[[Path], dict[str, Any]]) -> list[WeightFile]:
     """Files that hold a folder's weights.
 
@@ -273,7 +306,7 @@ def _shards(folder: Path, names: list[str]) -> list[str]:
 def _without_weights(folder: Path) -> SetunError:
     rule = "needs *.safetensors"
     for pattern, kind, fix in (
-        ("*.gguf", "GGUF alone", "take the folder that it was made from"),
+        ("*.gguf", "GGUF alone", "give the file itself"),
         ("*.bin", "pickles alone", SAVE),
         ("*.pt", "pickles alone", SAVE),
         ("*.pth", "pickles alone", SAVE),

@@ -44,7 +44,9 @@ VERBS: dict[str, Verb] = {
     ),
     "train": Verb("setun.cli.train", "A ternary model from a text file."),
     "import": Verb("setun.cli.import_", "Checkpoint folder to image."),
-    "inspect": Verb("setun.cli.inspect", "Sections, sizes, program listing."),
+    "inspect": Verb(
+        "setun.cli.inspect", "Sections, sizes, program listing; family and tensors of a checkpoint."
+    ),
     "eval": Verb("setun.cli.eval", "Loss: float and golden, top-1 agreement."),
     "logits": Verb("setun.cli.logits", "Logits of token ids."),
 }

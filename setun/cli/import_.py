@@ -14,7 +14,7 @@ from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program.isa import Table
-from setun.models import find
+from setun.models import find, is_checkpoint
 
 
 @click.command()
@@ -35,15 +35,16 @@ def command(
     """Checkpoint folder to image.
 
     DIR holds config.json, *.safetensors and tokenizer.json of a MatMul-free LM (HGRNBit), as
-    Hugging Face's save_pretrained writes them; a shipped name stands for its folder.
+    Hugging Face's save_pretrained writes them; a shipped name stands for its folder. Transformers
+    (BitNet b1.58, GGUF files too) are read, but no chip runs them yet.
 
     \b
     setun import DIR -o M.setun
     setun import shakespeare -o M.setun --packing 1.6b
     """
     path = find(folder)
-    if path.is_file():
-        raise SetunError(folder, "must be a checkpoint folder to import", "a file")
+    if not is_checkpoint(path):
+        raise SetunError(folder, "must be a checkpoint folder or a GGUF file to import", "a file")
     check_written(output, as_json)
     checkpoint = load_checkpoint(path)
     shapes = checkpoint.architecture.expected_shapes(checkpoint.config)

@@ -1,4 +1,4 @@
-"""`setun inspect`: what an image file holds."""
+"""`setun inspect`: what an image file or a checkpoint holds."""
 
 import zlib
 from dataclasses import asdict
@@ -9,6 +9,9 @@ import click
 from setun.cli.common import emit, json_option, table
 from setun.firmware.image import file as image_file
 from setun.firmware.image.file import ImageFile
+from setun.firmware.models.checkpoint import load_checkpoint
+from setun.models import find, is_checkpoint
+from setun.models.describe import describe, told
 
 
 def examine(path: Path, file: ImageFile) -> dict[str, object]:
@@ -67,14 +70,25 @@ def _text(path: Path, file: ImageFile) -> str:
     return "\n".join(lines)
 
 
+def _checkpoint_text(found: dict[str, object]) -> str:
+    lines, rows = told(found)
+    return "\n".join([*lines, "", table(rows, list(rows[0]))])
+
+
 @click.command()
-@click.argument("image", metavar="M.setun", type=Path)
+@click.argument("model", metavar="M.setun|DIR")
 @json_option
-def command(image: Path, as_json: bool) -> None:
-    """Sections, sizes, program listing.
+def command(model: str, as_json: bool) -> None:
+    """Sections, sizes, program listing; family and tensors of a checkpoint.
 
     \b
     setun inspect M.setun
+    setun inspect DIR
     """
-    file = image_file.read(image)
-    emit(examine(image, file), as_json, lambda: _text(image, file))
+    path = find(model)
+    if is_checkpoint(path):
+        found = describe(path, load_checkpoint(path))
+        emit(found, as_json, lambda: _checkpoint_text(found))
+        return
+    file = image_file.read(path)
+    emit(examine(path, file), as_json, lambda: _text(path, file))

@@ -16,7 +16,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Path of a model given as a shipped name, a checkpoint folder or an image file.
+    """Path of a model given as a shipped name, a checkpoint's folder or file, or an image file.
 
     A path that exists wins over a shipped name only when it has a separator or a suffix, so
     that a stray folder called `shakespeare` does not change what the name means.
@@ -24,7 +24,7 @@ def find(name: str | Path) -> Path:
     Raises
     ------
     SetunError
-        Neither a shipped name, nor a folder with a config.json, nor a file.
+        Neither a shipped name, nor a folder with a config.json or one GGUF file, nor a file.
     """
     text = str(name)
     if text in names():
@@ -39,16 +39,35 @@ def find(name: str | Path) -> Path:
         from setun.firmware.models.weight_files import refuse_adapters
 
         refuse_adapters(path)
-        found = ", ".join(sorted(file.name for file in path.glob("*.gguf"))[:1])
+        files = sorted(path.glob("*.gguf"))
+        if len(files) == 1:
+            return files[0]
         raise SetunError(
             f"model {text}",
-            "must hold config.json to be a checkpoint folder",
-            found or "no config.json",
-            "GGUF is not read: take the folder that it was made from" if found else "",
+            "must hold config.json or one GGUF file to be a checkpoint folder",
+            f"{files[0].name} and {files[1].name}" if files else "no config.json and no GGUF file",
+            "give one of the files" if files else "",
         )
     raise SetunError(
         f"model {text}",
-        "must be a shipped name, a checkpoint folder or an image file",
+        "must be a shipped name, a checkpoint folder, a GGUF or an image file",
         "no such path" if text else "nothing",
         f"{nearest(text, names())} shipped: {shipped}".strip(),
     )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path that `find` gave is a checkpoint, and not an image.
+
+    Raises
+    ------
+    SetunError
+        It cannot be read.
+    """
+    if path.is_dir():
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError as error:
+        raise SetunError(f"model {path}", "must be readable", error) from error

@@ -13,7 +13,7 @@ from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
-from setun.models import find
+from setun.models import find, is_checkpoint
 from setun.models.random import random_image, shape
 
 _LOG = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
         random = partial(random_image, str(name), packing=packing)
         return Model(Path(name), random, Numerics(), None)
     path = find(name)
-    if path.is_dir():
+    if is_checkpoint(path):
         checkpoint = load_checkpoint(path)
         compiled = partial(compile_checkpoint, checkpoint, packing)
         return Model(path, compiled, Numerics(), checkpoint)

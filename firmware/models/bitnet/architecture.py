@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.models.bitnet import config as configuration
+from setun.firmware.models.bitnet import gguf
 from setun.firmware.models.bitnet.config import BitnetConfig
 from setun.firmware.models.fields import Fields
-from setun.firmware.models.files import Files
+from setun.firmware.models.files import Files, Gguf
 from setun.firmware.numerics.ternary import Codes, ternarise
 from setun.firmware.program.builder import Builder
 
@@ -35,11 +36,14 @@ class Bitnet:
     )
     reference = "setun.sim.reference.bitnet"
     training = ""
-    lacking = "attention, RoPE, a cache of keys and values, sub-norms and a float head"
+    lacking = "attention, RoPE, a cache of keys and values, relu² and a float head"
 
     def __init__(self) -> None:
         self.files = Files(
-            also_read=configuration.MODEL_TYPES[1:], own_name=_own_name, codes=self._stored_codes
+            also_read=configuration.MODEL_TYPES[1:],
+            own_name=_own_name,
+            codes=self._stored_codes,
+            gguf=dict.fromkeys(gguf.KINDS, Gguf(gguf.values, gguf.weights)),
         )
 
     def parse_config(self, fields: Fields) -> BitnetConfig:

@@ -92,7 +92,7 @@ def test_a_wrapped_name_beside_the_plain_one(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08", "a gzip archive (unpack it)"),
         (b"PK\x03\x04", "a PyTorch pickle or another zip (save with safe_serialization=True)"),
         (b"\x80\x02}", "a Python pickle (save with safe_serialization=True)"),
-        (b"GGUF\x03\0", "a GGUF file (take the safetensors that it was made from)"),
+        (b"GGUF\x03\0", "a GGUF file (give it as the model, by its own path)"),
     ],
 )
 def test_files_that_are_not_what_they_seem(
@@ -102,8 +102,10 @@ def test_files_that_are_not_what_they_seem(
     line = refusal(tmp_path)
     assert file in line and f"; found {found}" in line
     with pytest.raises(SetunError) as caught:
-        open_model(tmp_path / file)  # as an image
-    assert f"must be a Setun image; found {found}" in str(caught.value)
+        open_model(tmp_path / file)  # as an image, or as the checkpoint that a GGUF file is
+    whole = data.startswith(b"GGUF")
+    rule = "must be a whole GGUF file" if whole else f"must be a Setun image; found {found}"
+    assert rule in str(caught.value)
 
 
 def test_a_checkpoint_file_as_a_model(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_an_index_of_a_variant(tmp_path: Path) -> None:
         ("pytorch_model.bin", "pickles alone: pytorch_model.bin (save the model with safe_ser"),
         ("model.pt", "pickles alone: model.pt (save"),
         ("last.ckpt", "pickles alone: last.ckpt (save"),
-        ("model-q8.gguf", "GGUF alone: model-q8.gguf (take the folder"),
+        ("model-q8.gguf", "GGUF alone: model-q8.gguf (give the file itself"),
         ("tf_model.h5", "TensorFlow's weights alone: tf_model.h5 (save"),
         ("notes.txt", "none (save the model with safe_serialization=True)"),
     ],
@@ -209,5 +211,4 @@ def test_tokenizers_of_other_kinds(tmp_path: Path, name: str, found: str) -> Non
 
 def test_gguf_alone(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(SetunError, match=r"found model\.gguf"):
-        find(tmp_path)
+    assert find(tmp_path) == tmp_path / "model.gguf"

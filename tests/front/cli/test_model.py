@@ -169,8 +169,8 @@ def test_damaged_images(image: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         for verb in (["inspect"], ["eval", "--text", text]):
             assert str(image) in refused(capsys, *verb, image)
     image.write_bytes(data)
-    assert "no such file" in refused(capsys, "inspect", tmp_path / "none.setun")
-    assert "an image is a file" in refused(capsys, "inspect", tmp_path)
+    assert "no such path" in refused(capsys, "inspect", tmp_path / "none.setun")
+    assert "must hold config.json or one GGUF" in refused(capsys, "inspect", tmp_path)
 
 
 def test_eval_of_folder_and_image_agree(

@@ -1,0 +1,56 @@
+"""What a checkpoint is: family, switches, tensors, tokenizer."""
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from setun.firmware.models.checkpoint import Checkpoint
+
+
+def describe(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What `setun inspect --json` prints of a checkpoint."""
+    architecture, config = checkpoint.architecture, checkpoint.config
+    shapes = architecture.expected_shapes(config)
+    tied = architecture.tied(config)
+    return {
+        "checkpoint": path,
+        "format": checkpoint.format,
+        "name": checkpoint.name,
+        "family": architecture.model_type,
+        "description": architecture.description,
+        "lacking": architecture.lacking,
+        "config": asdict(config),
+        "weights": architecture.weights(config),
+        "numbers": sum(math.prod(shape) for name, shape in shapes.items() if name not in tied),
+        "tokenizer": checkpoint.tokenizer_json is not None,
+        "end_tokens": list(checkpoint.end_tokens),
+        "tensors": [
+            {"name": name, "shape": list(shape), "type": checkpoint.stored.get(name, "")}
+            for name, shape in shapes.items()
+        ],
+        "tied": tied,
+    }
+
+
+def told(found: dict[str, Any]) -> tuple[list[str], list[dict[str, object]]]:
+    """Lines for people, and rows of a table of the tensors."""
+    kinds = Counter(tensor["type"] for tensor in found["tensors"] if tensor["type"])
+    lines = [
+        f"{found['checkpoint']}: {found['format']}, "
+        + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
+        "",
+        f"{'family':<24} {found['family']}: {found['description']}",
+        *(f"{name:<24} {value}" for name, value in found["config"].items()),
+        f"{'ternary weights':<24} {found['weights']} of {found['numbers']} numbers",
+        f"{'tokenizer':<24} {'its own' if found['tokenizer'] else 'none'}",
+        f"{'end_tokens':<24} {found['end_tokens']}",
+        f"{'on a chip':<24} {'no: lacking ' + found['lacking'] if found['lacking'] else 'yes'}",
+    ]
+    rows: list[dict[str, object]] = [
+        {"tensor": each["name"], "type": found["tied"].get(each["name"], each["type"])}
+        | {"shape": "x".join(map(str, each["shape"]))}
+        for each in found["tensors"]
+    ]
+    return lines, rows
