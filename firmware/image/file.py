@@ -5,6 +5,7 @@ section   kind     content
 ========= ======== ======================================================================
 program   program  canonical JSON, one object an instruction: the fields that are not 0
 tokenizer json     tokenizer.json, byte for byte; left out when the checkpoint has none
+chat      json     chat template, and the texts of the tokens that begin and end a text; likewise
 constants float32  a table of `setun.firmware.program.isa.Table`, and so are embedding and gates
 others    ternary  one matrix each, in execution order: its codes, row after row, packed
                    as the header says, each row in whole bytes
@@ -35,6 +36,7 @@ from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
 from setun.firmware.image.image import Floats, Image, MemoryMap, Region
 from setun.firmware.image.matrix import PackedMatrix
+from setun.firmware.models.chat import Chat
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
@@ -135,6 +137,8 @@ def _described(image: Image, numerics: Numerics | None) -> tuple[dict[str, Any],
     if image.tokenizer_json is not None:
         Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         sections.append(Section("tokenizer", "json", image.tokenizer_json.encode()))
+    if image.chat is not None:
+        sections.append(Section("chat", "json", image.chat.to_json().encode()))
     for m in image.matrices:
         meta = {"rows": m.rows, "columns": m.columns, "scale": m.scale}
         sections.append(Section(m.name, "ternary", _view(m.packed(image.packing)), meta))
@@ -181,6 +185,7 @@ def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source:
     """What a file says, as it says it; of format 1 (`flat`) without what its header lacks."""
     program = _take(rest, "program", "program", source)
     tokenizer = _take(rest, "tokenizer", "json", source) if "tokenizer" in rest else None
+    chat = _take(rest, "chat", "json", source) if "chat" in rest else None
     tables = {Table(n): _array(rest.pop(n), source) for n in list(rest) if n in set(Table)}
     vocab_size = header.get("vocab_size", len(tables.get(Table.EMBEDDING, ())))
     if not _is_count(vocab_size):
@@ -198,6 +203,7 @@ def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source:
         packing=header["packing"],
         model_hash=header["model_hash"],
         end_tokens=_end_tokens(header.get(_ENDS, []), vocab_size, source),
+        chat=None if chat is None else Chat.from_json(_text(chat, source)),
     )
 
 
@@ -279,14 +285,19 @@ def _is_count(value: object) -> bool:
 def _tokenizer(section: Section | None, vocab_size: int, source: str) -> str | None:
     if section is None:
         return None
+    text = _text(section, source)
     try:
-        text = bytes(section.data).decode("utf-8")
         Tokenizer.from_json(text, vocab_size)
-    except UnicodeDecodeError as error:
-        raise SetunError(f"{source} tokenizer", "must be UTF-8", error) from error
     except SetunError as error:
         raise SetunError(f"{source} tokenizer", error.rule, error.value) from error
     return text
+
+
+def _text(section: Section, source: str) -> str:
+    try:
+        return bytes(section.data).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SetunError(f"{source} {section.name}", "must be UTF-8", error) from error
 
 
 def _encode_program(program: tuple[Instruction, ...]) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.image.matrix import Matrix
+from setun.firmware.models.chat import Chat
 from setun.firmware.numerics.ternary import PACKING
 from setun.firmware.program.isa import Instruction, Table
 
@@ -93,6 +94,8 @@ class Image:
         `setun.firmware.image.model_hash`'s, 24 hexadecimal digits.
     end_tokens
         Ids that end a text, sorted; what the model computes does not depend on them.
+    chat
+        How it has conversations; None for a model that has none.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Image:
     packing: str = "2b"
     model_hash: str = ""
     end_tokens: tuple[int, ...] = ()
+    chat: Chat | None = None
 
     @property
     def weights(self) -> int:

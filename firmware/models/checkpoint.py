@@ -16,7 +16,9 @@ from setun.firmware.errors import SetunError
 from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.models import architecture as architectures
 from setun.firmware.models.architecture import Architecture, Tensor
+from setun.firmware.models.chat import Chat, from_files
 from setun.firmware.models.fields import Fields
+from setun.firmware.models.gguf import vocabulary
 from setun.firmware.models.gguf.container import GgufFile
 from setun.firmware.models.text_end import end_tokens
 from setun.firmware.models.weight_files import LazyTensors, Weights, find_weights, unwrapped
@@ -42,6 +44,8 @@ class Checkpoint:
     """Text of tokenizer.json, unchecked; None when the folder has none."""
     end_tokens: tuple[int, ...] = ()
     """Ids that end a text, sorted."""
+    chat: Chat | None = None
+    """How it has conversations."""
     name: str = ""
     """The model's, for display: its folder's, or its file's."""
     format: str = ""
@@ -78,7 +82,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             _read_json(folder / name) if (folder / name).exists() else {}
             for name in ("generation_config.json", "tokenizer_config.json")
         )
-        ends = end_tokens(values, generation, naming, text, config.vocab_size)
+        separate = folder / "chat_template.jinja"
+        chat = from_files(naming, _read_text(separate) if separate.exists() else None)
+        ends = end_tokens(values, generation, naming, text, config.vocab_size, chat)
     except OSError as error:
         raise SetunError(str(error.filename or folder), "must be readable", error) from error
     return Checkpoint(
@@ -87,6 +93,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tensors=tensors,
         tokenizer_json=text,
         end_tokens=ends,
+        chat=chat,
         name=folder.resolve().name,
         format=files[0].format,
         stored=stored,
@@ -108,10 +115,15 @@ def _load_gguf(path: Path) -> Checkpoint:
     config = found.parse_config(Fields(layout.values(file), path.name))
     weights = layout.weights(file, config)
     tensors, stored = _checked([weights], found, config, path.name)
+    text, chat = vocabulary.tokenizer_json(file.values), vocabulary.chat(file.values)
+    named = {"eos_token_id": vocabulary.end_tokens(file.values)}
     return Checkpoint(
         architecture=found,
         config=config,
         tensors=tensors,
+        tokenizer_json=text,
+        end_tokens=end_tokens(named, {}, {}, text, config.vocab_size, chat),
+        chat=chat,
         name=path.stem,
         format=weights.format,
         stored=stored,

@@ -38,7 +38,7 @@ def compile_checkpoint(
         tensors = _Watched(checkpoint.tensors, progress, thread, dict(pairwise(large)))
         architecture.write_program(builder, config, tensors)
     image = builder.image(checkpoint.tokenizer_json)
-    return replace(image, end_tokens=checkpoint.end_tokens)
+    return replace(image, end_tokens=checkpoint.end_tokens, chat=checkpoint.chat)
 
 
 class _Watched(Mapping[str, Tensor]):

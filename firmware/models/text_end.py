@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from setun.firmware.errors import SetunError
+from setun.firmware.models.chat import Chat
 
 FIELD = "eos_token_id"
 
@@ -15,12 +16,15 @@ def end_tokens(
     naming: Mapping[str, Any],
     tokenizer_json: str | None,
     vocab_size: int,
+    chat: Chat | None = None,
 ) -> tuple[int, ...]:
     """Ids that end a text, sorted: as Hugging Face's `generate` would stop at.
 
     generation_config.json wins over config.json, and what tokenizer_config.json calls `eos_token`
     counts where neither has ids. Only ids that the tokenizer has as added tokens count: upstream
     writes 2 into every config.json, which may be a letter. A model without tokenizer has none.
+    The token that its chat template writes behind an answer ends a text too: 2B4T's config.json
+    leaves out the one that its chat ends with.
 
     Parameters
     ----------
@@ -28,6 +32,8 @@ def end_tokens(
         config.json, generation_config.json, tokenizer_config.json; empty where there is no file.
     tokenizer_json
         Text of tokenizer.json, unchecked.
+    chat
+        The model's template, if it has one.
     vocab_size
         Ids that the model lacks are never produced.
 
@@ -42,6 +48,8 @@ def end_tokens(
     ids = _ids(generation, "generation_config.json") or _ids(config, "config.json")
     if not ids and content in added:
         ids = [added[content]]
+    if chat is not None and (turn := chat.ends_turn(added)) is not None:
+        ids = [*ids, turn]
     return tuple(sorted({k for k in ids if k in added.values() and 0 <= k < vocab_size}))
 
 

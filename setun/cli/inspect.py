@@ -28,6 +28,7 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
         "numerics": file.numerics.to_dict(),
         "vocab_size": image.vocab_size,
         "end_tokens": list(image.end_tokens),
+        "chat_template": image.chat is not None,
         "weights": image.weights,
         "bits_per_weight": image.bits_per_weight,
         "vectors": [asdict(region) for region in image.memory.vectors],
