@@ -35,9 +35,6 @@ class CoreGateware(Protocol):
     def check(self, config: ChipConfig) -> None:
         """Refuse a model that the core's own memories do not hold: SetunError."""
 
-    def on_chip_weights(self, config: ChipConfig) -> int | None:
-        """Weights that the core's own memories hold; None where they share block RAM."""
-
     def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """What its memories hold once a model is loaded, by name below the core."""
 

@@ -42,10 +42,6 @@ class ParallelGateware:
         """Weights in an external memory must fit it."""
         check_capacity(config)
 
-    def on_chip_weights(self, config: ChipConfig) -> int | None:
-        """As many as block RAM has room for."""
-        return None
-
     def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """The stores, segment by segment, and what is inside of the memory's controller."""
         found = {}

@@ -105,8 +105,11 @@ def test_tables_are_as_narrow_as_the_terminal(
     assert max(map(len, lines)) <= columns
     told = " ".join(" ".join(lines).split())
     assert "ulx3s-85f device LFE5U-85F, LUT4 83640, FF 83640, block RAM 208" in told
-    assert "in memory 167.8 M, model shakespeare, programmer openFPGALoader, status" in told
-    assert "weights on chip 0.5 M, in memory none, model shakespeare-small" in told
+    assert "in memory 159.8 M, of 32,000 tokens 21.8 M, model shakespeare, programmer" in told
+    assert (
+        "weights on chip 0.4 M, in memory none, of 32,000 tokens none, model shakespeare-small"
+        in told
+    )
     monkeypatch.delenv("COLUMNS")
     assert cli.run(["boards"]) == 0
     rows = capsys.readouterr().out.splitlines()

@@ -121,7 +121,11 @@ def page() -> str:
     """The page."""
     known = sorted(
         map(boards.get, boards.names()),
-        key=lambda board: (-max(board.capacity.values(), default=0), board.name == "icepi-zero"),
+        key=lambda board: (
+            not board.has_fpga,
+            -max(board.capacity.values()),
+            board.name == "icepi-zero",
+        ),
     )
     sections = [_board(board) if board.has_fpga else _verilog(board) for board in known]
     return "\n\n".join([HEAD.format(table=measured()).rstrip(), *sections]) + "\n"

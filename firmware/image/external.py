@@ -147,13 +147,21 @@ class ExternalModel:
         for blocks, kind in ((gains, Kind.GAINS), (gates, Kind.GATES)):
             if blocks.kept:
                 parts += [self._block(kind, blocks, user) for user in blocks.users]
-        size = sum(part.size for part in parts) + unit // 8
-        align = BURST * self.config.beat // 8
-        bursts = -(-size // align)
+        bursts = self.front_bursts()
         head = header(Kind.TOKEN, 0, bursts, gains=gains.kept, gates=gates.kept)
         parts.append(record(head, np.zeros(0, np.uint8), unit))
-        parts.append(np.zeros(bursts * align - size, np.uint8))
+        have = sum(part.size for part in parts)
+        parts.append(np.zeros(bursts * BURST * self.config.beat // 8 - have, np.uint8))
         return np.concatenate(parts)
+
+    def front_bursts(self) -> int:
+        """Bursts that the front takes."""
+        units = 2 + units_of(HASH_BYTES, self.unit)
+        for blocks, numbers in ((self.gains(), 2), (self.gates(), 1)):
+            if blocks.kept:
+                sizes = (numbers * self._padded(self.image.program[k].n) for k in blocks.users)
+                units += sum(1 + units_of(n * CONTAINER, self.unit) for n in sizes)
+        return units_of(units * self.unit // 8, BURST * self.config.beat)
 
     def token(self, first_row: int) -> Iterator[Bytes]:
         """The records of a token; `first_row` is the beat at which the embedding begins."""
@@ -185,7 +193,7 @@ class ExternalModel:
     def first_row(self) -> int:
         """The beat at which the embedding begins: the first behind the token's records."""
         size = self.unit // 8
-        front = self.front().size
+        front = self.front_bursts() * BURST * self.config.beat // 8
         gains, gates = self.gains(), self.gates()
         program = self.image.program
         units = 1  # STOP
@@ -214,7 +222,7 @@ class ExternalModel:
 
     def token_bits(self) -> int:
         """Bits that a token reads: its records and a row of the embedding."""
-        records = self.first_row() * self.config.beat - 8 * self.front().size
+        records = (self.first_row() - BURST * self.front_bursts()) * self.config.beat
         return records + self.row_beats * self.config.beat
 
     def requirements(self) -> dict[str, int]:

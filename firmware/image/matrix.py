@@ -67,6 +67,9 @@ class PackedMatrix:
     ) -> "PackedMatrix":
         """The matrix of int8 codes [rows, columns]."""
         way, (rows, columns) = PACKING[packing], codes.shape
+        if rows > 1 and codes.strides[0] == 0:  # one row that stands for all
+            values = np.broadcast_to(way.pack(codes[:1]), (rows, way.length(columns)))
+            return cls(name, values, columns, scale, packing)
         values = np.empty((rows, way.length(columns)), np.uint8)
         for part in blocks_of(rows, columns):
             values[part] = way.pack(codes[part])

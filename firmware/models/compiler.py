@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
 
 from setun.firmware.image.image import Image
-from setun.firmware.models.architecture import Tensor
+from setun.firmware.models.architecture import Architecture, Tensor
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.numerics.ternary import BLOCK
 from setun.firmware.program.builder import Builder
@@ -39,6 +42,18 @@ def compile_checkpoint(
         architecture.write_program(builder, config, tensors)
     image = builder.image(checkpoint.tokenizer_json)
     return replace(image, end_tokens=checkpoint.end_tokens, chat=checkpoint.chat)
+
+
+def outline(architecture: Architecture, config: Any, name: str, packing: str = "2b") -> Image:
+    """The image of a model of these sizes whose numbers are all 0, at once, however large it is.
+
+    It has no hash. Its program, shapes and map are all that sizes and cycles depend on.
+    """
+    shapes = architecture.expected_shapes(config)
+    zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    builder = Builder(name, packing)
+    architecture.write_program(builder, config, zeros)
+    return builder.bare()
 
 
 class _Watched(Mapping[str, Tensor]):

@@ -47,7 +47,12 @@ def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
     scale
         The multiplier ``m = max(mean(|w|), 1e-5)``, float32: ``w ≈ codes * scale``.
         (Upstream's own ``s`` is its reciprocal.)
+
+    One number that stands for a matrix (`numpy.broadcast_to`) gives codes that are one code.
     """
+    if w.size > 1 and not any(w.strides):
+        codes, m = absmean(w[(0,) * w.ndim].reshape(1))
+        return np.broadcast_to(codes, w.shape), m
     rows = w.reshape(len(w), -1) if w.ndim else w.reshape(1, 1)
     step = rows_at_once(rows.shape[1])
     parts = [rows[k : k + step] for k in range(0, len(rows), step)]

@@ -198,6 +198,10 @@ class Builder:
 
     def image(self, tokenizer_json: str | None = None) -> Image:
         """What has been written, with its hash."""
+        return with_hash(self.bare(tokenizer_json))
+
+    def bare(self, tokenizer_json: str | None = None) -> Image:
+        """`image` without a hash."""
         assert self._embedding is not None, "a body embeds its token"
         gains = np.concatenate(self._gains)
         tables = {Table.CONSTANTS: gains, Table.EMBEDDING: self._embedding}
@@ -215,7 +219,7 @@ class Builder:
             else i
             for i in self._program
         ]
-        image = Image(
+        return Image(
             name=self.name,
             vocab_size=vocab_size,
             program=tuple(program),
@@ -226,7 +230,6 @@ class Builder:
             tokenizer_json=tokenizer_json,
             packing=self.packing,
         )
-        return with_hash(image)
 
     def _close(self) -> None:
         if self._open is not None:

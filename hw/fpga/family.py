@@ -16,6 +16,7 @@ WORDS = {
     "block_ram": "block RAM",
     "multipliers": "multipliers",
     "single_port_ram": "single-port RAM",
+    "memory_bytes": "bytes of memory",
 }
 
 

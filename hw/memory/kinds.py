@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from setun.firmware.config import ChipConfig
+from setun.firmware.config import MOST_BYTES, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.memory.contents import Contents, weight_contents
@@ -50,6 +50,10 @@ class MemoryGateware:
     def capacity(self, config: ChipConfig) -> int:
         """Bytes that it holds; as much as the chip uses where nothing limits it."""
         return config.memory_bytes
+
+    def most(self, config: ChipConfig) -> int:
+        """Bytes of the largest model that it may hold."""
+        return self.capacity(config)
 
     def pins(self, config: ChipConfig) -> wiring.Signature:
         """Pins of the chip that lead to it, as the controller drives them."""
@@ -154,6 +158,9 @@ class Axi4(MemoryGateware):
 
     def capacity(self, config: ChipConfig) -> int:
         return -(-config.memory_bytes // BOUNDARY) * BOUNDARY
+
+    def most(self, config: ChipConfig) -> int:
+        return MOST_BYTES
 
     def pins(self, config: ChipConfig) -> wiring.Signature:
         return axi4(config.beat, ADDRESS_BITS)

@@ -8,7 +8,7 @@ from setun.hw.link.signature import Ties
 from setun.hw.memory.blocks import Ram
 from setun.hw.memory.contents import Contents
 from setun.hw.memory.external import check_capacity
-from setun.hw.small.addresses import BLOCK, constants_end, first_state, first_text
+from setun.hw.small.addresses import BLOCK, constants_end, first_state
 from setun.hw.small.core import SmallCore, contents, ties
 from setun.hw.small.store import WIDTH
 from setun.hw.technology import Technology
@@ -47,10 +47,6 @@ class SmallGateware:
                 constants_end(config),
                 "choose a smaller model",
             )
-
-    def on_chip_weights(self, config: ChipConfig) -> int | None:
-        """A column of weights a word."""
-        return first_text(config) * config.rows
 
     def contents(self, config: ChipConfig, layout: MemoryLayout) -> dict[str, Contents]:
         """All four memories; single-port RAM of an FPGA starts with anything all the same."""

@@ -3,7 +3,7 @@
 import importlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,9 @@ class Board:
     status
         "builds": bitstreams meet timing; "runs": also tried on the board; "verilog": there is no
         bitstream; "untried": no bitstream has been built.
+    parts
+        Where there is no FPGA: usual ones and their cells, each LUT at least an ECP5's; `capacity`
+        is then the most that one of them has of each kind.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Board:
     status: str
     chip: dict[str, Any]
     constraints: str = ""
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def has_fpga(self) -> bool:
@@ -181,4 +185,6 @@ def get(name: str) -> Board:
         raise SetunError("board", f"must be one of {listed}", name, nearest(name, names()))
     data = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
     data["memory"] = tuple(Memory(**chip) for chip in data.get("memory", ()))
+    for cells in data.get("parts", {}).values():
+        data["capacity"] |= {k: max(n, data["capacity"].get(k, 0)) for k, n in cells.items()}
     return Board(name=name, **data)

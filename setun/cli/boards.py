@@ -1,6 +1,8 @@
 """`setun boards`: what Setun builds for."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,48 +10,34 @@ from setun import boards
 from setun.boards import Board
 from setun.cli.common import emit, json_option, table
 
-TRIT = 1.6  # bits of a weight
+if TYPE_CHECKING:
+    from setun.estimate.sizes import Size
+
+CHARACTERS, TOKENS = 64, 32_000
 
 
-def _room(board: Board) -> dict[str, int | None]:
-    """Ternary weights that fit: beside the rest of the demo model's chip, and in the memories."""
-    from setun.firmware.config import ChipConfig
-    from setun.firmware.image.memory_layout import sized_for
-    from setun.hw.cores import core_gateware
-    from setun.hw.emit.resources import block_ram
-    from setun.models.load import load_model
-
-    if not board.has_fpga:
-        return {"on_chip": None, "external": None}
-    plain = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
-    held = core_gateware(plain).on_chip_weights(plain)
-    if held is not None:
-        return {"on_chip": held, "external": 0}
-    used = block_ram(sized_for(load_model("shakespeare"), plain), board.fpga)
-    free = board.capacity["block_ram"] - sum(n for name, n in used.items() if name != "weights")
-    beside = max((chip.bits for chip in board.memory), default=0)
-    return {
-        "on_chip": max(0, int(free * board.fpga.block_bits / TRIT)),
-        "external": int(beside / TRIT),
-    }
+def _weights(sizes: "Sequence[Size]", vocabulary: int, *, outside: bool) -> int:
+    """Weights of the largest model of that vocabulary, on the chip or in a memory outside."""
+    mine = [s for s in sizes if s.vocabulary == vocabulary and s.outside == outside]
+    return max((s.weights for s in mine), default=0)
 
 
-def _millions(count: int | None) -> str:
-    if count is None:
-        return "any"
-    return f"{count / 1e6:.1f} M" if count else "none"
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M" if count else "none"
 
 
-def _first(board: Board, *cells: str) -> int | str:
-    return next((board.capacity[cell] for cell in cells if cell in board.capacity), "")
+def _first(board: Board, *cells: str) -> str:
+    """What the FPGA has of the first of these cells; the most of any, where there is none."""
+    found = next((board.capacity[cell] for cell in cells if cell in board.capacity), 0)
+    return f"{found}" if board.has_fpga or not found else f"to {found}"
 
 
 def _size(bits: int) -> str:
     return f"{bits >> 23} MiB" if bits >= 1 << 23 else f"{bits >> 13} KiB"
 
 
-def _row(board: Board) -> dict[str, object]:
-    room = _room(board)
+def _row(board: Board, sizes: "Sequence[Size]") -> dict[str, object]:
+    both = (_weights(sizes, TOKENS, outside=outside) for outside in (False, True))
     return {
         "board": board.name,
         "device": board.device or "any",
@@ -61,8 +49,9 @@ def _row(board: Board) -> dict[str, object]:
         "memory": ", ".join(
             dict.fromkeys(f"{m.kind} {_size(m.bits)}" if m.bits else m.kind for m in board.memory)
         ),
-        "weights on chip": _millions(room["on_chip"]),
-        "in memory": _millions(room["external"]),
+        "weights on chip": _millions(_weights(sizes, CHARACTERS, outside=False)),
+        "in memory": _millions(_weights(sizes, CHARACTERS, outside=True)),
+        f"of {TOKENS:,} tokens": _millions(max(both)),
         "model": board.model,
         "programmer": board.programmer.partition(" ")[0],
         "status": board.status,
@@ -74,19 +63,37 @@ def _row(board: Board) -> dict[str, object]:
 def command(as_json: bool) -> None:
     """Boards, capacity, memory, model sizes that fit, programmer, status.
 
-    Weights are ternary ones at 1.6 bit: on the chip in the block RAM that the board's chip for the
-    demo model leaves, in memory all that it holds. The model is the shipped one to begin with.
+    Weights are those of the largest model that some chip of the board's array fits, all resources
+    counted: on the chip and in a memory outside, with a vocabulary of 64 characters, and anywhere
+    with one of 32,000 tokens, whose embedding takes room too. --json tells what each needs of what
+    there is, and what the next larger one lacks. The model is the shipped one to begin with.
 
     Status: "builds" means that bitstreams for it meet timing, "runs" that they were also tried on
-    the board, "untried" that none has been built, "verilog" that there is none.
+    the board, "untried" that none has been built, "verilog" that there is none: cells are then the
+    most that an FPGA is known to have.
 
     \b
     setun boards
     setun boards --json
     """
-    known = [boards.get(name) for name in boards.names()]
-    emit(
-        [{**asdict(board), "weights": _room(board)} for board in known],
-        as_json,
-        lambda: table(rows := [_row(board) for board in known], list(rows[0])),
-    )
+    from setun.estimate.sizes import sizes
+
+    known = [
+        (board, sizes(board, (CHARACTERS, TOKENS))) for board in map(boards.get, boards.names())
+    ]
+
+    def described() -> list[dict[str, object]]:
+        return [
+            {
+                **asdict(board),
+                "weights": {
+                    name: _weights(found, CHARACTERS, outside=outside)
+                    for name, outside in (("on_chip", False), ("external", True))
+                },
+                "sizes": [asdict(size) for size in found],
+            }
+            for board, found in known
+        ]
+
+    rows = [_row(board, found) for board, found in known]
+    emit(described(), as_json, lambda: table(rows, list(rows[0])))

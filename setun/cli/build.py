@@ -84,6 +84,8 @@ def command(
     from setun.boards.building import parts
     from setun.boards.flashing import WEIGHTS, weights_for_flash
     from setun.estimate.chip import estimate
+    from setun.estimate.room import check_cells, check_room
+    from setun.firmware.config import ChipConfig
     from setun.firmware.outputs import check_folder, make_folder, write_output
     from setun.hw.emit.resources import block_ram, check_block_ram
     from setun.hw.fpga.flow.bitstream import build_bitstream, design_for
@@ -97,10 +99,13 @@ def command(
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
     options = chosen_options(config_file, numerics, settings)
     usual |= usual_numerics(opened, options) | target.usual(options)
+    base = ChipConfig.from_dict({**ChipConfig().to_dict(), **usual, **options})
+    target.check_memory(base)
+    check_room(image, base, target, set(options))
     config = chip_for(image, options, **usual)
-    target.check_memory(config)
     expected = estimate(image, config, target)
     if not target.has_fpga:
+        check_cells(config, target)
         _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
         return
     check_block_ram(config, target.fpga, target.capacity, board)

@@ -35,6 +35,7 @@ def command(
     The chip is the board's, with what is set. Where nothing is set and the model does not fit it,
     or with --best, it is the one that makes most tokens a second of those that fit (the smallest of
     those within 3 %), and the options that ask `setun build` for it are told; what is set stays.
+    For the board generic-axi4 cells are as on an ECP5, and FPGAs that have them are named.
     Where nothing is set and a faster chip fits, that one is told too. Whether the clock is reached
     only place and route knows.
 
@@ -47,22 +48,27 @@ def command(
     from setun.estimate.best import best, faster
     from setun.estimate.best import settings as told
     from setun.estimate.chip import estimate
+    from setun.estimate.room import check_room
     from setun.firmware.config import ChipConfig
-    from setun.models.load import open_model
+    from setun.models.load import open_outline
 
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
     model = model or target.model
-    opened = open_model(model)
+    opened = open_outline(model)
     image = opened.image
     options = chosen_options(config_file, numerics, settings)
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
     usual |= usual_numerics(opened, options) | target.usual(options)
-    target.check_memory(ChipConfig.from_dict({**ChipConfig().to_dict(), **usual, **options}))
-    found = estimate(image, chip_for(image, options, **usual), target)
-    telling = choose or (not options and not found.fits and target.has_fpga)
-    if telling:
-        found = best(image, found.config, target, set(options))
+    base = ChipConfig.from_dict({**ChipConfig().to_dict(), **usual, **options})
+    target.check_memory(base)
+    usable = check_room(image, base, target, set(options), choose=choose or not options)
+    found = None
+    if base.memory in usable:
+        found = estimate(image, chip_for(image, options, **usual), target)
+    telling = found is None or choose or (not options and not found.fits)
+    if found is None or telling:
+        found = best(image, found.config if found else base, target, set(options))
     chosen = told(found.config, target) if telling else None
     other = None if telling or options or not target.has_fpga else faster(found, image, target)
     better = None
@@ -90,16 +96,21 @@ def _text(
     from setun.hw.fpga.family import WORDS
 
     c, hz = found.config, found.config.clock_hz
-    kind = boards.get(str(result["board"])).fpga
+    board = boards.get(str(result["board"]))
+    kind = board.fpga
+    every = found.utilisation
+    if found.memory_bytes:
+        every["memory_bytes"] = found.memory_bytes
+    available = "available" if board.has_fpga else "most of an FPGA"
     rows: list[dict[str, object]] = [
         {
             "": kind.called(name),
-            "needed": f"{found.utilisation[name][0]:,}",
-            "available": f"{found.utilisation[name][1]:,}",
-            "used": f"{found.utilisation[name][0] / found.utilisation[name][1]:.0%}",
+            "needed": f"{every[name][0]:,}",
+            available: f"{every[name][1]:,}",
+            "used": f"{every[name][0] / max(1, every[name][1]):.0%}",
         }
         for name in WORDS
-        if name in found.utilisation
+        if name in every
     ]
     speeds: list[dict[str, object]] = [
         {"streams": n, "cycles/token": f"{cycles:,.0f}", "tokens/s": f"{hz / cycles:,.0f}"}
@@ -109,22 +120,21 @@ def _text(
         f"{result['model']} on {result['board']} at {result['clock_mhz']:g} MHz: {c.columns} x "
         f"{c.rows} MACs, {c.lanes} lanes, {c.contexts} contexts, {c.packing}, {c.memory}"
     ]
-    if rows:
-        lines += ["", table(rows, ["", "needed", "available", "used"])]
-    elif found.anywhere is not None:
-        needs = dict(found.anywhere)
-        lines.append(
-            f"takes {needs.pop('ram_bits') / 1e6:.2f} Mbit of RAM on the FPGA and, as on an ECP5, "
-            + ", ".join(f"{n:,} {name}" for name, n in needs.items())
-        )
+    lines += ["", table(rows, ["", "needed", available, "used"])]
+    if found.anywhere is not None:
+        lines.append(f"RAM on the FPGA: {found.anywhere['ram_bits'] / 1e6:.2f} Mbit")
     lines += ["", table(speeds, ["streams", "cycles/token", "tokens/s"])]
     lines += ["", f"loaded over the UART in {found.load_seconds:.1f} s"]
-    if not found.memory_fits:
-        lines.append(f"does not fit: the weights are too many for the {c.memory}")
     if found.short:
-        short = ", ".join(f"{kind.called(k)} {n} of {most}" for k, (n, most) in found.short.items())
+        short = ", ".join(
+            f"{kind.called(k)} {n:,} of {most:,}" for k, (n, most) in found.short.items()
+        )
         lines.append(f"does not fit: {short} (--best chooses a chip)")
-    elif rows:
+    elif not found.memory_fits:
+        lines.append(f"does not fit: the weights are too many for the {c.memory}")
+    elif found.parts is not None:
+        lines.append(f"fits {', '.join(found.parts)}" if found.parts else "fits no FPGA known")
+    else:
         lines.append("fits")
     if chosen is not None:
         options = " ".join(chosen)

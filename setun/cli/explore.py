@@ -129,11 +129,12 @@ def command(
     """
     from setun import boards
     from setun.drawing import pyplot
+    from setun.estimate.room import check_room
     from setun.explore.exploration import Exploration, Wish
     from setun.explore.interrupts import ignored
     from setun.explore.results import Results
     from setun.explore.run import Workers
-    from setun.explore.space import points
+    from setun.explore.space import points, varied_values
     from setun.firmware.errors import SetunError
     from setun.firmware.image import file as image_file
     from setun.firmware.outputs import check_folder
@@ -143,11 +144,14 @@ def command(
     out = out or Path(f"explore-{board}")
     check_folder(out)
     target = boards.get(board)
-    if not target.has_fpga:
-        raise SetunError(f"board {board}", "must have an FPGA to explore", "none")
+    if not (target.has_fpga or estimate_only):
+        rule = "must have an FPGA to place chips on"
+        raise SetunError(f"board {board}", rule, "none", "--estimate-only")
     model = model or target.model
     opened = open_model(model)
     space = _space(target, opened, clock, seeds, presets, varied, config_file, settings)
+    if "memory" not in dict(varied_values(each) for each in varied):
+        check_room(opened.image, space.base, target, space.fixed, choose=True)
     found = points(space, opened.image, target)
     text, name = _text(opened, file, tokens)
     results = Results(out)

@@ -43,6 +43,9 @@ def write_chip(
     return ports, len(text.splitlines())
 
 
+ANY = "generic-axi4"  # the board whose FPGA may be any
+
+
 @click.command()
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--board", metavar="NAME", help="Take clock and baud rate from this board.")
@@ -70,7 +73,8 @@ def command(
 
     Writes setun.v (top module `setun`), ports.json and config.toml; the latter is what --config
     takes. Without a model the chip starts blank and is loaded over its link. With one, weights
-    outside block RAM are in weights.bin.
+    outside block RAM are in weights.bin. What the chip takes of an FPGA is told, and one that no
+    FPGA holds, or none of the board's family, is refused.
 
     \b
     setun generate -o out --model shakespeare
@@ -79,6 +83,8 @@ def command(
     setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
     from setun import boards
+    from setun.estimate.room import check_cells, check_room, parts, told
+    from setun.firmware.config import ChipConfig
     from setun.firmware.image.memory_layout import lay_out
     from setun.firmware.outputs import check_folder
     from setun.hw.emit.verilog import TOP
@@ -92,11 +98,15 @@ def command(
         opened = open_model(model)
         image = opened.image
         defaults = {"packing": image.packing, **usual_numerics(opened, options)}
+    target = boards.get(ANY if board is None else board)
     if board is not None:
-        found = boards.get(board)
-        defaults |= {"clock_hz": round(found.chip_clock_mhz * 1e6), "baud": found.baud}
-        defaults |= found.usual(options)
+        defaults |= {"clock_hz": round(target.chip_clock_mhz * 1e6), "baud": target.baud}
+        defaults |= target.usual(options)
+    if image is not None:
+        base = ChipConfig.from_dict({**ChipConfig().to_dict(), **defaults, **options})
+        check_room(image, base, target, set(options))
     config = chip_for(image, options, **defaults)
+    needs, fpgas = check_cells(config, target), parts(config, target)
     layout = None if image is None else lay_out(image, config)
     with stages() as start:
         start("generate Verilog")
@@ -107,5 +117,8 @@ def command(
         "ports": ports,
         "config": config.to_dict(),
         "model_hash": None if image is None else image.model_hash,
+        "needs": needs,
+        "parts": fpgas,
     }
-    emit(result, as_json, lambda: f"{out / 'setun.v'}: top {TOP}, {lines} lines")
+    first = f"{out / 'setun.v'}: top {TOP}, {lines} lines"
+    emit(result, as_json, lambda: f"{first}\n{told(needs, fpgas)}")

@@ -9,11 +9,11 @@ from typing import Any
 from setun.boards import Board
 from setun.estimate.chip import Estimate, estimate, memory_fits
 from setun.estimate.cores import core_estimate
+from setun.estimate.room import check_room, memories
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
-from setun.firmware.memory_kinds import ONCHIP
 from setun.firmware.program.isa import Op
 from setun.hw.memory.kinds import LATENCY
 
@@ -87,7 +87,7 @@ def free_space(base: ChipConfig, board: Board, fixed: Collection[str]) -> dict[s
     """
     if not core_estimate(base).searched:
         return {}
-    space = {**SPACE, "memory": (ONCHIP.name, *(m.name for m in board.memory))}
+    space = {**SPACE, "memory": tuple(memories(base, board, ()))}
     return {name: values for name, values in space.items() if name not in fixed}
 
 
@@ -117,8 +117,10 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     SetunError
         None fits.
     """
-    if not board.has_fpga:
-        raise SetunError(f"board {board.name}", "must have an FPGA to choose a chip for", "none")
+    usable = check_room(image, base, board, fixed, choose=True)
+    space = free_space(base, board, fixed)
+    if "memory" in space:
+        space["memory"] = usable
     if not core_estimate(base).searched:
         only = estimate(image, base, board)
         if only.fits:
@@ -132,29 +134,34 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     guess = Guess(image)
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")
-    tried = chips(base, board, free_space(base, board, fixed), fixed)
+    least: tuple[int, ChipConfig] | None = None
+    tried = chips(base, board, space, fixed)
     guessed = [(guess.cycles(c), c) for _, c in tried if isinstance(c, ChipConfig)]
     for cycles, config in sorted(guessed, key=lambda each: each[0]):
         if cycles > limit:
             break
         sized = sized_for(image, config)
+        luts = core_estimate(sized).cells(sized, board.fpga)["luts"]
         if not shortage(sized, board):
             limit = min(limit, cycles * WORSE)
-            luts = core_estimate(sized).cells(sized, board.fpga)["luts"]
             found.append((cycles, luts, sized))
+        elif least is None or luts < least[0]:
+            least = luts, sized
     if not found:
+        smallest = estimate(image, least[1], board).short if least else {}
+        short = (f"{board.fpga.called(k)} {n:,} of {m:,}" for k, (n, m) in smallest.items())
         raise SetunError(
             f"model on {board.name}",
-            "must fit some chip",
-            "none of those tried",
-            "a smaller model, packing 1.6b, or a board with more memory",
+            "must fit some chip (needed of available)",
+            f"the smallest tried: {', '.join(short)}",
+            "a smaller model: setun boards tells what fits",
         )
     step, lowest = log(ALIKE), found[0][0]
     found.sort(key=lambda each: (int(log(each[0] / lowest) / step), each[1]))
     estimates = [estimate(image, config, board) for *_, config in found[:TRIED]]
     fastest = min(each.cycles_per_token for each in estimates)
     alike = [each for each in estimates if each.cycles_per_token <= fastest * ALIKE]
-    return min(alike, key=lambda each: (each.needed or {})["luts"])
+    return min(alike, key=lambda each: each.needed["luts"])
 
 
 def faster(found: Estimate, image: Image, board: Board) -> Estimate | None:

@@ -1,10 +1,12 @@
 """The chips whose units are measured: one thing at a time differs from the first."""
 
+from functools import cache
 from typing import Any
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
-from setun.models.load import load_model
+from setun.models.load import open_outline
 
 MODEL = "shakespeare"
 BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4, "terminal": 0}
@@ -64,4 +66,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 def design_config(options: dict[str, Any]) -> ChipConfig:
     """The chip of a design, sized for `MODEL`."""
     plain = ChipConfig(**BASE).to_dict()
-    return sized_for(load_model(MODEL), ChipConfig.from_dict(plain | options))
+    return sized_for(_image(), ChipConfig.from_dict(plain | options))
+
+
+@cache
+def _image() -> Image:
+    return open_outline(MODEL).image

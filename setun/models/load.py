@@ -10,11 +10,11 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.image.image import Image
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
-from setun.firmware.models.compiler import compile_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint, outline
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
 from setun.models import find, is_checkpoint
-from setun.models.random import random_image, shape
+from setun.models.random import outline_of, random_image, shape
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,6 +100,23 @@ def open_model(name: str | Path, packing: str = "2b") -> Model:
     if file.format != image_file.FORMAT:
         _LOG.warning("%s: image format %d; import the model again to renew it", path, file.format)
     return Model(path, lambda: file.image, file.numerics, None)
+
+
+def open_outline(name: str | Path) -> Model:
+    """`open_model`, but of weights that are not packed yet only the shapes are looked at.
+
+    Sizes and cycles are the model's, numbers and hash are not; a file of weights may turn out
+    damaged later.
+    """
+    sizes = shape(str(name))
+    if sizes is not None:
+        return Model(Path(name), partial(outline_of, sizes, name=str(name)), Numerics(), None)
+    path = find(name)
+    if not is_checkpoint(path):
+        return open_model(name)
+    checkpoint = load_checkpoint(path)
+    drawn = partial(outline, checkpoint.architecture, checkpoint.config, checkpoint.name)
+    return Model(path, drawn, Numerics(), checkpoint)
 
 
 def load_model(name: str | Path) -> Image:

@@ -10,7 +10,7 @@ import numpy as np
 from setun.firmware.image.image import Image
 from setun.firmware.models.architecture import HGRN_BIT, Architecture, Tensor
 from setun.firmware.models.checkpoint import Checkpoint
-from setun.firmware.models.compiler import compile_checkpoint
+from setun.firmware.models.compiler import compile_checkpoint, outline
 from setun.firmware.models.weight_files import LazyTensors
 
 # (hidden, layers, intermediate, vocabulary) by name: the MatMul-free LM's sizes, whole and cut.
@@ -51,6 +51,17 @@ def random_image(
     config = architecture.sized(vocabulary, *sizes)
     name = model if isinstance(model, str) else "random"
     return compile_checkpoint(random_checkpoint(architecture, config, seed, name), packing)
+
+
+def outline_of(
+    sizes: tuple[int, int, int, int],
+    packing: str = "2b",
+    architecture: Architecture = HGRN_BIT,
+    name: str = "random",
+) -> Image:
+    """The outline of a model of (hidden, layers, intermediate, vocabulary)."""
+    *others, vocabulary = sizes
+    return outline(architecture, architecture.sized(vocabulary, *others), name, packing)
 
 
 def random_checkpoint(

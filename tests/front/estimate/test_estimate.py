@@ -1,6 +1,7 @@
 """The estimate against what builds, netlists and simulated chips have measured."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def test_builds(number: int) -> None:
     found = estimate(load_model(build["model"]), config, board)
     measured = {kind: used for kind, (used, _) in build["utilisation"].items()}
     needed = found.needed
-    assert needed is not None and needed.keys() == measured.keys()
+    assert needed.keys() == measured.keys()
     assert needed["luts"] == pytest.approx(measured["luts"], rel=0.15)
     assert needed["registers"] == pytest.approx(measured["registers"], rel=0.15)
     assert needed["block_ram"] == measured["block_ram"]
@@ -59,7 +60,6 @@ def test_prices_of_the_numerics(
     """Chips that nothing was fitted to."""
     config, image = design_config(numerics), load_model("shakespeare")
     needed = estimate(image, config, boards.get("ulx3s-85f")).needed
-    assert needed is not None
     assert needed["luts"] == pytest.approx(luts, rel=0.15)
     assert needed["multipliers"] == multipliers
     assert cycles_per_token(image, config, 1) == pytest.approx(cycles, rel=0.03)
@@ -156,9 +156,9 @@ def test_nothing_fits() -> None:
     result = CliRunner().invoke(
         cli, ["estimate", "--board", "ulx3s-25f", "--model", "random-1999x1", "--json"]
     )
-    assert isinstance(result.exception, SetunError) and "must fit some chip" in str(
-        result.exception
-    )
+    told = str(result.exception)
+    assert isinstance(result.exception, SetunError) and "must fit some chip" in told
+    assert re.search(r"the smallest tried: .*block RAM \d+ of 56", told), told
     assert result.stdout == ""
 
 

@@ -270,7 +270,7 @@ def test_an_interrupt_waits_for_workers_that_start_or_end(tmp_path: Path, second
     ("args", "words"),
     [
         (["--board", "nothing"], "board: must be one of"),
-        (["--board", "generic-axi4"], "must have an FPGA to explore"),
+        (["--board", "generic-axi4"], "must have an FPGA to place"),
         (["--board", BOARD, "--model", "nothing"], "model nothing"),
         (["--board", BOARD, "--clock", "fast"], "clock: must be MHz"),
         (["--board", BOARD, "--vary", "color=1"], "option color: is not one"),
