@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.array_words import matrix_words, packed_words
-from setun.firmware.image.image import Image, aligned
+from setun.firmware.image.image import Image, Region, aligned
 from setun.firmware.image.matrix import blocks_of
 from setun.firmware.image.records import (
     BURST,
@@ -147,21 +147,35 @@ class ExternalModel:
         for blocks, kind in ((gains, Kind.GAINS), (gates, Kind.GATES)):
             if blocks.kept:
                 parts += [self._block(kind, blocks, user) for user in blocks.users]
-        bursts = self.front_bursts()
+        bursts = self._front()[-1].end // (BURST * self.config.beat // 8)
         head = header(Kind.TOKEN, 0, bursts, gains=gains.kept, gates=gates.kept)
         parts.append(record(head, np.zeros(0, np.uint8), unit))
         have = sum(part.size for part in parts)
         parts.append(np.zeros(bursts * BURST * self.config.beat // 8 - have, np.uint8))
         return np.concatenate(parts)
 
-    def front_bursts(self) -> int:
-        """Bursts that the front takes."""
-        units = 2 + units_of(HASH_BYTES, self.unit)
-        for blocks, numbers in ((self.gains(), 2), (self.gates(), 1)):
+    def _front(self) -> list[Region]:
+        """Its parts, in bytes, the last one up to a multiple of `BURST` beats."""
+        parts = [Region("model", 0, self.beginning)]
+        for kind, blocks, numbers in (("gains", self.gains(), 2), ("gates", self.gates(), 1)):
             if blocks.kept:
                 sizes = (numbers * self._padded(self.image.program[k].n) for k in blocks.users)
-                units += sum(1 + units_of(n * CONTAINER, self.unit) for n in sizes)
-        return units_of(units * self.unit // 8, BURST * self.config.beat)
+                units = sum(1 + units_of(n * CONTAINER, self.unit) for n in sizes)
+                parts.append(Region(kind, parts[-1].end, units * self.unit // 8))
+        begin = parts[-1].end
+        end = aligned(begin + self.unit // 8, BURST * self.config.beat // 8)
+        return [*parts, Region("token", begin, end - begin)]
+
+    def regions(self) -> list[Region]:
+        """What lies where, in bytes from the memory's first one: all of it, front to back.
+
+        "model" names it, "gains" and "gates" are those that stay on the chip, "token" tells where
+        "records" begin: all that a token reads but for its row of the "embedding".
+        """
+        parts = self._front()
+        rows = self.first_row() * self.config.beat // 8
+        parts.append(Region("records", parts[-1].end, rows - parts[-1].end))
+        return [*parts, Region("embedding", rows, self.filled() - rows)]
 
     def token(self, first_row: int) -> Iterator[Bytes]:
         """The records of a token; `first_row` is the beat at which the embedding begins."""
@@ -193,7 +207,7 @@ class ExternalModel:
     def first_row(self) -> int:
         """The beat at which the embedding begins: the first behind the token's records."""
         size = self.unit // 8
-        front = self.front_bursts() * BURST * self.config.beat // 8
+        front = self._front()[-1].end
         gains, gates = self.gains(), self.gates()
         program = self.image.program
         units = 1  # STOP
@@ -222,7 +236,7 @@ class ExternalModel:
 
     def token_bits(self) -> int:
         """Bits that a token reads: its records and a row of the embedding."""
-        records = (self.first_row() - BURST * self.front_bursts()) * self.config.beat
+        records = self.first_row() * self.config.beat - 8 * self._front()[-1].end
         return records + self.row_beats * self.config.beat
 
     def requirements(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ chip that streams its model the space of weights is the whole external memory
 (`setun.firmware.image.external`), and there is neither program, constants nor gates.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -113,6 +114,13 @@ class MemoryLayout:
         words = self.spaces[space]
         for start in range(0, len(words), BLOCK_WORDS):
             yield start, words[start : start + BLOCK_WORDS]
+
+    def crc(self, space: Space) -> int:
+        """zlib.crc32 of a space's words, little endian: what the chip answers for all of them."""
+        value = 0
+        for _, words in self.blocks(space):
+            value = zlib.crc32(words.astype("<u4", copy=False).data.cast("B"), value)
+        return value
 
     @property
     def first(self) -> Space:

@@ -81,6 +81,28 @@ def verify(client: ChipClient, space: Space, words: Words, start: int = 0) -> No
         )
 
 
+def compare(client: ChipClient, layout: MemoryLayout) -> dict[str, str]:
+    """CRC of each space that `layout` has, by its name, 8 hexadecimal digits: as the chip reads it.
+
+    Raises
+    ------
+    SetunError
+        One is not the model's.
+    """
+    found = {}
+    for space in layout.spaces:
+        wanted, read = layout.crc(space), client.crc(space, 0, layout.size(space))
+        found[space.name.lower()] = f"{read:08x}"
+        if read != wanted:
+            raise SetunError(
+                f"{space.name.lower()} memory",
+                f"must have the model's CRC {wanted:08x}",
+                f"{read:08x}",
+                "setun load MODEL writes it",
+            )
+    return found
+
+
 def loaded_hash(client: ChipClient, config: ChipConfig) -> str | None:
     """Hash of the model that the chip holds, as its memory's beginning tells it.
 

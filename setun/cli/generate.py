@@ -1,6 +1,8 @@
 """`setun generate`: the chip as Verilog, with its ports and configuration."""
 
 import json
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +37,35 @@ def write_chip(
     ports = chip_ports(config, technology)
     make_folder(out)
     write_output(out / "setun.v", text.encode())
-    write_output(out / "ports.json", (json.dumps(ports, indent=2) + "\n").encode())
     write_output(out / "config.toml", config.to_toml().encode())
+    described: dict[str, Any] = dict(ports)
     if layout is not None and config.external:
-        blocks = (words.tobytes() for _, words in layout.blocks(Space.WEIGHTS))
-        write_output(out / "weights.bin", blocks)
+        crc = 0
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal crc
+            for _, words in layout.blocks(Space.WEIGHTS):
+                block = words.astype("<u4", copy=False).tobytes()
+                crc = zlib.crc32(block, crc)
+                yield block
+
+        write_output(out / "weights.bin", blocks())
+        described["memory"] = {**memory_map(layout), "crc32": f"{crc:08x}"}
+    write_output(out / "ports.json", (json.dumps(described, indent=2) + "\n").encode())
     return ports, len(text.splitlines())
+
+
+def memory_map(layout: "MemoryLayout") -> dict[str, Any]:
+    """What weights.bin holds where: its size, and name, first byte and bytes of each region."""
+    from setun.firmware.image.memory_layout import Space
+
+    size = 4 * layout.size(Space.WEIGHTS)
+    regions = [] if layout.external is None else layout.external.regions()
+    return {
+        "file": "weights.bin",
+        "bytes": size,
+        "regions": [{"name": r.name, "first_byte": r.start, "bytes": r.size} for r in regions],
+    }
 
 
 ANY = "generic-axi4"  # the board whose FPGA may be any
@@ -73,7 +98,8 @@ def command(
 
     Writes setun.v (top module `setun`), ports.json and config.toml; the latter is what --config
     takes. Without a model the chip starts blank and is loaded over its link. With one, weights
-    outside block RAM are in weights.bin. What the chip takes of an FPGA is told, and one that no
+    outside block RAM are in weights.bin, the whole memory's contents, and ports.json has its map
+    and CRC. What the chip takes of an FPGA is told, and one that no
     FPGA holds, or none of the board's family, is refused.
 
     \b

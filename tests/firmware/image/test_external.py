@@ -47,6 +47,30 @@ def read(data: bytes, unit: int) -> Iterator[tuple[Kind, int, bytes, int]]:
 
 @pytest.mark.parametrize("resident", [0, 1 << 20], ids=["streamed", "kept"])
 @pytest.mark.parametrize("memory", CHIPS)
+def test_the_map_is_of_all_the_memory(
+    memory: str, resident: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regions follow each other without a gap, and each begins with what it is named for."""
+    monkeypatch.setattr(external, "RESIDENT_PAIRS", resident)
+    image = random_image((72, 3, 160))
+    model = ExternalModel(image, chip(image, memory))
+    data = b"".join(part.tobytes() for part in model.contents())
+    regions = model.regions()
+    assert regions[0].start == 0 and regions[-1].end == len(data) == model.filled()
+    assert all(one.end == after.start and one.size > 0 for one, after in pairwise(regions))
+    begins = {region.name: data[region.start] & 15 for region in regions}
+    expected = {"model": Kind.MODEL, "token": Kind.TOKEN, "records": Kind.INSTRUCTIONS}
+    if not resident:
+        expected["records"] = Kind.GAINS  # which come beside the weights
+    kept = {"gains": Kind.GAINS, "gates": Kind.GATES} if resident else {}
+    rows = begins.pop("embedding")
+    assert begins == expected | kept and list(begins)[-1] == "records"
+    first = model.config.vector.to_bits(image.tables[Table.EMBEDDING][0, :1])
+    assert rows == int(first[0]) & 15
+
+
+@pytest.mark.parametrize("resident", [0, 1 << 20], ids=["streamed", "kept"])
+@pytest.mark.parametrize("memory", CHIPS)
 def test_records_hold_the_model(
     memory: str, resident: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,3 +165,22 @@ def test_load_verifies(socket: Socket, images: dict[str, Image]) -> None:
         load(chip.client, layout)
     assert loaded_hash(chip.client, chip.config) is None
     chip.close()
+
+
+def test_verify_asks_for_checksums_and_writes_nothing(
+    socket: Socket, files: dict[str, str], images: dict[str, Image]
+) -> None:
+    code, out, error = setun(socket, "load", files["a"], "--verify", "--json")
+    assert code == 0, error
+    told = json.loads(out)
+    layout = lay_out(images["a"], socket.config)
+    assert told["model_hash"] == images["a"].model_hash
+    assert told["crc32"] == {s.name.lower(): f"{layout.crc(s):08x}" for s in layout.spaces}
+    code, out, _ = setun(socket, "load", files["a"], "--verify")
+    assert code == 0 and told["crc32"]["weights"] in out
+    code, out, error = setun(socket, "load", files["d"], "--verify", "--json")
+    assert code != 0 and out == "" and "must have the model's CRC" in error
+    assert "setun load MODEL writes it" in error and "\n" not in error
+    chip = ConnectedChip(str(socket.path), socket.config.baud)
+    assert loaded_hash(chip.client, chip.config) == images["a"].model_hash
+    chip.close()

@@ -3,8 +3,10 @@
 import json
 import re
 import tomllib
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from serial.tools import list_ports
@@ -12,6 +14,9 @@ from serial.tools import list_ports
 from bench.folders import VECTORS
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
+from setun.firmware.image.memory_layout import Space, lay_out
+from setun.firmware.program.isa import Table
+from setun.models.load import load_model
 
 SMALL = ("--set", "columns=8", "--set", "rows=4", "--set", "lanes=4")
 
@@ -117,6 +122,31 @@ def test_generate_lists_every_port_of_an_external_memory(tmp_path: Path, memory:
         way, width = re.match(r"(input|output), (\d+) bit:", description).groups()  # type: ignore[union-attr]
         found = re.search(rf"^  {way} (?:\[(\d+):0\] )?{name};", body, re.MULTILINE)
         assert found and int(found[1] or 0) + 1 == int(width), description
+
+
+@pytest.mark.parametrize("memory", ["sdram-16", "axi4-256", "qspi"])
+def test_generate_describes_the_whole_memory(model: Path, tmp_path: Path, memory: str) -> None:
+    """Map and CRC of weights.bin, and what each region holds, beside the ports."""
+    options = (*SMALL, "--set", f"memory={memory}", "--json")
+    code, out, error = invoke("generate", "-o", tmp_path, "--model", model, *options)
+    assert code == 0, error
+    config, image = ChipConfig.from_dict(json.loads(out)["config"]), load_model(model)
+    data = (tmp_path / "weights.bin").read_bytes()
+    ports = json.loads((tmp_path / "ports.json").read_text())
+    told = ports.pop("memory")
+    assert ports == json.loads(out)["ports"]
+    layout = lay_out(image, config)
+    assert data == layout.spaces[Space.WEIGHTS].tobytes()
+    assert told["file"] == "weights.bin" and told["bytes"] == len(data) <= config.memory_bytes
+    assert told["crc32"] == f"{zlib.crc32(data):08x}" == f"{layout.crc(Space.WEIGHTS):08x}"
+    regions = told["regions"]
+    ends = [region["first_byte"] + region["bytes"] for region in regions]
+    assert [region["first_byte"] for region in regions] == [0, *ends[:-1]] and ends[-1] == len(data)
+    names = [region["name"] for region in regions]
+    assert names[0] == "model" and names[-3:] == ["token", "records", "embedding"]
+    rows = image.tables[Table.EMBEDDING]
+    first = np.frombuffer(data, "<u4", rows.shape[1], regions[-1]["first_byte"])
+    assert np.array_equal(first, config.vector.to_bits(rows[0]))
 
 
 @pytest.mark.slow

@@ -183,7 +183,9 @@ def test_generic_board_ends_at_verilog(tmp_path: Path) -> None:
     assert "module setun" in (out / "setun.v").read_text()
     assert (out / "weights.bin").stat().st_size > 0
     assert json.loads((out / "report.json").read_text())["config"] == report["config"]
-    assert report["ports"] == json.loads((out / "ports.json").read_text())
+    described = json.loads((out / "ports.json").read_text())
+    assert described.pop("memory")["bytes"] == (out / "weights.bin").stat().st_size
+    assert report["ports"] == described
 
 
 def test_baud_that_the_clock_misses() -> None:

@@ -13,6 +13,7 @@ from scale.big_checkpoint import write_checkpoint
 from setun import boards
 from setun.cli import cli
 from setun.estimate.chip import estimate
+from setun.estimate.room import check_room
 from setun.estimate.sizes import LAYERS, STEP, largest
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
@@ -86,6 +87,15 @@ def test_every_verb_refuses_what_no_fpga_has(verb: str, tmp_path: Path) -> None:
     assert "must fit a memory (needed of available); found block RAM" in refusal
     assert "of 12.4 MB" in refusal and "--set memory=axi4-256" in refusal
     assert not (tmp_path / "out").exists()
+
+
+def test_a_head_beyond_the_range_of_the_bus_is_refused() -> None:
+    """262,144 rows of 32,768 numbers are 34 GB, and the bus' range is 17."""
+    image = outline_of((32_768, 1, 8_192, 262_144), "1.6b")
+    board = boards.get("generic-axi4")
+    config = ChipConfig.from_dict({**ChipConfig().to_dict(), **board.chip})
+    with pytest.raises(SetunError, match=r"axi4-256 3\d,\d{3}\.\d of 17,179\.9 MB"):
+        check_room(image, config, board, ())
 
 
 def test_generate_tells_what_a_chip_takes(tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""A memory behind AXI4 that answers with errors: a fault, an answer, and then tokens as before."""
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from setun.backends.loading import compare
+from setun.backends.simulated import simulated_config
+from setun.firmware.config import ChipConfig
+from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image, aligned
+from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out, sized_for
+from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
+from setun.firmware.numerics.sampling import Sampler
+from setun.hw.chip import Chip
+from setun.hw.emit.conversion import to_verilog
+from setun.hw.emit.verilog import TOP
+from setun.hw.memory.controllers.axi4_pins import OKAY
+from setun.hw.memory.stream.model_reader import ROW_BURST
+from setun.models.random import random_image
+from setun.sim.golden import GoldenModel
+from setun.sim.memories.bulk import bulk_verilog
+from setun.sim.memories.kinds import memory_model
+from setun.sim.memories.system import system_contents
+from setun.sim.simulator import SimulatedChip, compile_chip, memory_file
+from setun.sim.simulator.dot import SIMULATOR, dot_verilog
+
+pytestmark = pytest.mark.many_cycles
+
+SLAVE_ERROR = 2
+PROMPT, COUNT = [3, 41, 5], 6
+ROW = PROMPT[1]  # that is damaged on its way
+ERRORS = 2  # reads of it that end so
+BAD_BEAT = 3  # of the row's second burst
+
+
+class DamagedSystem(wiring.Component):
+    """A chip whose memory answers one beat of one row with an error, the first `ERRORS` times.
+
+    Parameters
+    ----------
+    row
+        Beat of the memory at which the row's second burst begins.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+
+    def __init__(self, config: ChipConfig, row: int) -> None:
+        self.config, self.row = config, row
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.chip = chip = Chip(self.config, technology=SIMULATOR)
+        m.submodules.memory = memory = memory_model(self.config).component(self.config)
+        m.submodules.marks = marks = fifo.SyncFIFO(width=1, depth=32)
+        axi, beat, left = chip.memory, Signal(8), Signal(8, init=ERRORS)
+        wiring.connect(m, axi, memory.axi)
+        answered = axi.rvalid & axi.rready
+        damaged = marks.r_data & (beat == BAD_BEAT) & (left != 0)
+        m.d.comb += [
+            marks.w_en.eq(axi.arvalid & axi.arready),
+            marks.w_data.eq(
+                (axi.araddr == self.row * self.config.beat // 8) & (axi.arlen == ROW_BURST - 1)
+            ),
+            marks.r_en.eq(answered & axi.rlast),
+            axi.rresp.eq(OKAY),
+            chip.rx.eq(self.rx),
+            self.tx.eq(chip.tx),
+        ]
+        with m.If(damaged):
+            m.d.comb += axi.rresp.eq(SLAVE_ERROR)
+        with m.If(answered):
+            m.d.sync += [beat.eq(beat + 1), left.eq(left - damaged)]
+            with m.If(axi.rlast):
+                m.d.sync += beat.eq(0)
+        return m
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    return random_image((64, 1, 128))
+
+
+@pytest.fixture(scope="module")
+def layout(image: Image) -> MemoryLayout:
+    options = {"columns": 8, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "axi4-64"}
+    return lay_out(image, simulated_config(sized_for(image, ChipConfig(**options))))
+
+
+@pytest.fixture(scope="module")
+def client(layout: MemoryLayout) -> Iterator[ChipClient]:
+    assert layout.external is not None
+    config, model = layout.external.config, layout.external
+    row = model.first_row() + ROW * model.row_beats
+    row = aligned(row + 1, ROW_BURST)  # bursts end there
+    verilog = to_verilog(DamagedSystem(config, row), TOP) + dot_verilog(config.columns)
+    verilog += bulk_verilog(*memory_model(config).words(config))
+    contents = system_contents(config, layout).items()
+    files = {name: memory_file(c.words, c.width) for name, c in contents}
+    executable = compile_chip(verilog, TOP, config.divisor, init_files=files)
+    with SimulatedChip(executable) as chip, open_port(chip.port, config.baud) as port:
+        yield ChipClient(port)
+
+
+def golden(image: Image, config: ChipConfig) -> list[int]:
+    model = GoldenModel(image, config.numerics)
+    for token in PROMPT:
+        model.feed(token)
+    tokens, sampler = [], Sampler(config.numerics, None)
+    for _ in range(COUNT):
+        tokens.append(sampler(model.logits()))
+        model.feed(tokens[-1])
+    return tokens
+
+
+def damaged_generation(client: ChipClient) -> Done:
+    """End of a generation whose prompt has the damaged row; the link answers beside it."""
+    request = struct.pack("<HBII", COUNT, 1, 0, 1)
+    frames = [
+        (Command.PROMPT, struct.pack(f"<{len(PROMPT)}H", *PROMPT)),
+        (Command.GENERATE, request),
+        *[(Command.INFO, b"")] * 3,
+    ]
+    link = client.transport
+    link.events[0].clear()
+    answers = list(link.exchange(frames, window=len(frames)))
+    assert [status for _, status, _ in answers] == [Status.OK] * len(frames)
+    while not link.events[0]:
+        link.pump(1.0)
+    done = Done.unpack(link.events[0].popleft().payload)
+    assert done is not None
+    return done
+
+
+def test_errors_in_the_middle_of_an_embedding_row(
+    client: ChipClient, image: Image, layout: MemoryLayout
+) -> None:
+    """Each ends its generation as a fault; the next one behind the last error is golden's."""
+    assert layout.external is not None
+    expected = golden(image, layout.external.config)
+    for _ in range(ERRORS):
+        client.reset()
+        assert damaged_generation(client).reason == Reason.FAULT
+    for _ in range(3):
+        client.reset()
+        client.prompt(PROMPT)
+        assert list(client.generate(COUNT, True, 0, 1)) == expected
+        assert client.last_done is not None and client.last_done.reason == Reason.COUNT
+
+
+def test_the_chip_is_asked_for_the_memorys_checksum(
+    client: ChipClient, layout: MemoryLayout
+) -> None:
+    """What ports.json says of a memory that somebody else has filled; a bit elsewhere is found."""
+    told = compare(client, layout)
+    assert told["weights"] == f"{layout.crc(Space.WEIGHTS):08x}"
+    assert client.crc(Space.WEIGHTS, 0, layout.size(Space.WEIGHTS)) == layout.crc(Space.WEIGHTS)
+    place = layout.size(Space.WEIGHTS) - 7
+    word = client.read(Space.WEIGHTS, place, 1)
+    client.write(Space.WEIGHTS, place, word ^ 16)
+    with pytest.raises(SetunError, match="weights memory: must have the model's CRC"):
+        compare(client, layout)
+    client.write(Space.WEIGHTS, place, word)
+    assert compare(client, layout) == told
