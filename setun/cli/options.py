@@ -36,6 +36,12 @@ def numerics_option(command: F) -> F:
     )(command)
 
 
+def chat_option(command: F) -> F:
+    """Add `--chat`, passed as `chat: bool`."""
+    help = "Text is a message, read as the model's chat template has it."
+    return click.option("--chat", is_flag=True, help=help)(command)
+
+
 def sampling_options(temperature: float = 0.0, seed: int = 0) -> Callable[[F], F]:
     """Add `--temperature`, `--seed`, `--top-k`, `--top-p`, `--ignore-eos`.
 

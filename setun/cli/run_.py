@@ -7,7 +7,7 @@ import click
 
 from setun.cli.chip_options import chip_for, chip_options, chosen_options, usual_numerics
 from setun.cli.common import bar, json_option, port_options, stages
-from setun.cli.options import sampling_options
+from setun.cli.options import chat_option, sampling_options
 from setun.cli.streaming import play
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--prompt", metavar="TEXT", help="Text to continue.")
 @click.option("--prompt-ids", metavar="1,2,3", help="Token ids to continue.")
+@chat_option
 @click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens.")
 @click.option(
     "--backend",
@@ -46,6 +47,7 @@ def command(
     model: str,
     prompt: str | None,
     prompt_ids: str | None,
+    chat: bool,
     count: int,
     backend: str,
     port: str | None,
@@ -76,7 +78,7 @@ def command(
 
     opened = open_model(model)
     image = opened.image
-    tokens = to_ids(image, prompt, prompt_ids)
+    tokens = to_ids(image, prompt, prompt_ids, chat)
     options = chosen_options(config_file, numerics, settings)
     if waves is not None and backend != "sim":
         raise SetunError("--waves", "needs --backend sim", backend)

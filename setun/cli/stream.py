@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from setun.cli.common import emit, json_option, port_options
-from setun.cli.options import sampling_options
+from setun.cli.options import chat_option, sampling_options
 from setun.firmware.errors import SetunError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ HINT = "Ctrl-C stops an answer, or leaves; an empty line starts afresh"
 @click.option("--model", metavar="M", help="The model on the chip, unless it is a shipped one.")
 @click.option("--prompt", metavar="TEXT", help="One answer to this, then leave.")
 @click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens of an answer.")
+@chat_option
 @sampling_options()
 @click.option(
     "--context",
@@ -39,6 +40,7 @@ def command(
     model: str | None,
     prompt: str | None,
     count: int,
+    chat: bool,
     sampling: "Sampling",
     context: int,
     as_json: bool,
@@ -47,7 +49,8 @@ def command(
 
     Each line typed, or read from a pipe, goes on with the same conversation; answer k is sampled
     with seed + k. The model is the one on the chip: another is refused. At a terminal an
-    unplugged board is waited for.
+    unplugged board is waited for. With --chat each line is a message, and the chip reads what the
+    model's chat template makes of it.
 
     \b
     setun stream
@@ -60,7 +63,9 @@ def command(
 
     check_count(count)
     asked = prompt is None and sys.stdin.isatty()
-    with contextlib.closing(Talk(port, baud, model, context, as_json, waits=asked)) as talk:
+    with contextlib.closing(
+        Talk(port, baud, model, context, as_json, waits=asked, chat=chat)
+    ) as talk:
         if asked:
             click.echo(HINT, err=True)
         for line in [prompt] if prompt is not None else typed() if asked else piped():

@@ -55,6 +55,8 @@ class Talk:
         Collect answers and show nothing.
     waits
         Wait for a port that is gone, and at Ctrl-C give the prompt back; else both end it.
+    chat
+        Lines are messages of a chat.
 
     Members
     -------
@@ -71,7 +73,9 @@ class Talk:
         quiet: bool,
         *,
         waits: bool,
+        chat: bool,
     ) -> None:
+        self._chat = chat
         self._port, self._baud, self._model, self._context = port, baud, model, context
         self._quiet, self._waits = quiet, waits
         self.results: list[dict[str, Any]] = []
@@ -120,7 +124,8 @@ class Talk:
     def _begin(self, chip: ConnectedChip) -> None:
         self._chip = chip
         try:
-            self._conversation = Conversation(chip, model_on(chip, self._model), self._context)
+            image = model_on(chip, self._model)
+            self._conversation = Conversation(chip, image, self._context, self._chat)
         except BaseException:
             chip.close()
             raise

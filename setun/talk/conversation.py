@@ -10,6 +10,7 @@ from setun.firmware.image.image import Image
 from setun.firmware.link.messages import Reason
 from setun.firmware.models.decoding import StreamDecoder
 from setun.firmware.models.tokenizer import Tokenizer
+from setun.talk.dialogue import Dialogue
 from setun.talk.session import Result, prompt_ids
 
 _ENDED = (Reason.COUNT, Reason.STOPPED, Reason.END_OF_TEXT)
@@ -19,14 +20,18 @@ class Conversation:
     """What a context of the chip has read and said; begins with an empty state.
 
     The chip reads what stands on the screen: from the second line on, the break before it too
-    where the tokenizer has one. Lines of a model without tokenizer are token ids, 1,2,3.
+    where the tokenizer has one. Lines of a model without tokenizer are token ids, 1,2,3. With
+    `chat` a line is a message, and the chip reads what the model's template makes of it.
     """
 
-    def __init__(self, chip: ConnectedChip, image: Image, context: int = 0) -> None:
+    def __init__(
+        self, chip: ConnectedChip, image: Image, context: int = 0, chat: bool = False
+    ) -> None:
         check_context(context, chip.config.contexts)
         self.chip = chip
         self.image = image
         self.context = context
+        self._chat = chat
         self._stop_asked = self._stop_sent = False
         self._tokenizer: Tokenizer | None = None
         if image.tokenizer_json is not None:
@@ -36,6 +41,7 @@ class Conversation:
     def restart(self) -> None:
         """Forget everything."""
         self._read: list[int] = []
+        self._dialogue = Dialogue(self.image) if self._chat else None
         self.chip.client.stop(self.context)
         self.chip.client.reset(self.context)
 
@@ -50,6 +56,8 @@ class Conversation:
 
     def encode(self, line: str) -> list[int]:
         """Token ids that the line adds to the conversation; at least one."""
+        if self._dialogue is not None:
+            return self._dialogue.ask(line, self._read[-1] if self._read else None)
         if self._tokenizer is None:
             return prompt_ids(self.image, None, line)
         if not self._read:
@@ -70,6 +78,15 @@ class Conversation:
             The line cannot be read; the chip found its program damaged.
         """
         prompt = self.encode(line)
+        try:
+            yield from self._answer(prompt, count, sampling, result)
+        finally:
+            if self._dialogue is not None:
+                self._dialogue.answered(result.text)
+
+    def _answer(
+        self, prompt: list[int], count: int, sampling: Sampling, result: Result
+    ) -> Iterator[str]:
         self._stop_asked = self._stop_sent = False
         client, started = self.chip.client, time.monotonic()
         longest = client.longest_prompt

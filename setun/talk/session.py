@@ -12,6 +12,7 @@ from setun.firmware.link.messages import Reason
 from setun.firmware.models.decoding import StreamDecoder
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.options import Numerics
+from setun.talk.dialogue import OPTION, Dialogue
 
 
 @dataclass
@@ -36,9 +37,16 @@ class Result:
         return dict(self.__dict__)
 
 
-def prompt_ids(image: Image, text: str | None, ids: str | None) -> list[int]:
-    """Token ids of a prompt given as text or as comma-separated numbers."""
+def prompt_ids(image: Image, text: str | None, ids: str | None, chat: bool = False) -> list[int]:
+    """Token ids of a prompt given as text or as comma-separated numbers.
+
+    With `chat` the text is a message, which the model's template says how to read.
+    """
     vocabulary = image.vocab_size
+    if chat:
+        if text is None or ids is not None:
+            raise SetunError(OPTION, "needs a message, --prompt TEXT")
+        return Dialogue(image).ask(text)
     if ids is not None:
         if text:
             raise SetunError("prompt", "is either text or ids", "both", "drop one of the options")

@@ -130,7 +130,7 @@ class _Cursor:
         return float(str(found)) if kind == "<f4" else found.item()
 
     def text(self) -> str:
-        data = self.take(self.number("<u8"))
+        data = self.take(int.from_bytes(self.take(8), "little"))
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
