@@ -290,7 +290,7 @@ class Core(wiring.Component):
         wiring.connect(m, fetch.o, sequencer.instructions)
         wiring.connect(m, sequencer.embed, memories.embed)
         store = memories.weights
-        assert store is not None and store.latency == LEAD - 1
+        assert store is not None and store.latency == LEAD
         reader = WeightReader(self.config, store.depth, store.width)
         m.submodules.reader = restart(reader)
         queue = fifo.SyncFIFOBuffered(width=len(reader.command.payload), depth=4)

@@ -82,13 +82,13 @@ def walk(
     m: Module,
     config: ChipConfig,
     step: Value,
-    words: Value,
+    final_word: Value,
     last: Value,
     name: str,
     *,
     shared: bool = False,
 ) -> Walk:
-    """Words of all seats in order, one at every `step`.
+    """Words of all seats in order, one at every `step`; a seat's last is number `final_word`.
 
     Seat by seat; `shared` row group by row group and in each seat by seat, which is the order in
     which the array makes them where seats share the weights.
@@ -102,7 +102,7 @@ def walk(
     part = word[: ceil_log2(parts)]
     final = seat == last
     m.d.comb += [
-        closes.eq(word + 1 == words),
+        closes.eq(word == final_word),
         breaks.eq(closes | (part == parts - 1)),
         ends.eq(closes & final),
     ]

@@ -27,7 +27,7 @@ class WeightReader(wiring.Component):
     config
         The chip; its seats.
     depth, width
-        Of the memory, which answers `LEAD` - 1 cycles after its address.
+        Of the memory, which answers `LEAD` cycles after its address.
 
     Members
     -------
@@ -63,7 +63,6 @@ class WeightReader(wiring.Component):
         words, left = Signal(weights_command()), Signal(weights_command())
         active, ending = Signal(), Signal()  # a matvec is under way; left == 1
         seat = Signal(number(self.config.contexts))
-        word = Signal.like(self.data, reset_less=True)
         taken, done, final, load = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.o.valid.eq(active),
@@ -72,9 +71,8 @@ class WeightReader(wiring.Component):
             final.eq(seat == self.last),
             load.eq(self.command.valid & (~active | (done & final))),
             self.command.ready.eq(load),
-            self.o.payload.eq(word),
+            self.o.payload.eq(self.data),
         ]
-        m.d.sync += word.eq(self.data)
         with m.If(taken):
             m.d.sync += [
                 self.address.eq(self.address + 1),

@@ -21,7 +21,7 @@ from setun.hw.link.signature import Ties, text_members
 
 BELL, DELETE = 0x07, 0x7F
 LONGEST = prompt_tokens(2) - 1  # characters of a line: the line's end is a token too
-LOOKUP = 4  # cycles from an address to its word in a register here
+LOOKUP = 5  # cycles from an address to its word in a register here
 PADS = 4  # bytes in the place of a CRC
 
 

@@ -17,7 +17,7 @@ from setun.firmware.program.isa import WORDS
 from setun.hw.commands import CONSTANT_WORDS, embed_command
 from setun.hw.instruction import shape
 from setun.hw.link.signature import BUS_REQUEST
-from setun.hw.memory.store import BUS_LATENCY, Store
+from setun.hw.memory.store import Store
 from setun.hw.seats import pass_layout, several, within, workspaces
 
 TEXT_WORDS = 1 << ceil_log2(text.WORDS)
@@ -115,8 +115,8 @@ class Memories(wiring.Component):
     Members
     -------
     bus_req, bus_rsp
-        The link's memory port; one request at a time, reads answered after `BUS_LATENCY` + 1
-        cycles.
+        The link's memory port; one request at a time; reads are answered when the store has found
+        the element.
     weights_req, weights_rsp
         Of an external memory: where requests for its space go.
     writing : Out(1)
@@ -218,26 +218,23 @@ class Memories(wiring.Component):
         m.submodules.vector_copy = self.vector_quantiser
 
         request = self.bus_req.payload
-        waited = Signal(range(BUS_LATENCY + 3))
         accept, outside = Signal(), Signal()
+        reading, found = Signal(), Signal()
         answer = Signal(32)
         m.d.comb += [
-            accept.eq(self.bus_req.valid & (waited == 0) & ~outside),
+            accept.eq(self.bus_req.valid & ~reading & ~outside),
             self.bus_req.ready.eq(accept),
             self.writing.eq(accept & request.write),
-            self.bus_rsp.valid.eq(waited == BUS_LATENCY + 2),
+            self.bus_rsp.valid.eq(found),
             self.bus_rsp.payload.eq(answer),
         ]
         if self.weights is None:
-            self._outside(m, outside, waited)
+            self._outside(m, outside, reading)
         space = Signal(3)
         with m.If(accept & ~request.write):
-            m.d.sync += [waited.eq(1), space.eq(request.space)]
-        with m.Elif(waited == BUS_LATENCY + 2):
-            with m.If(self.bus_rsp.ready):
-                m.d.sync += waited.eq(0)
-        with m.Elif(waited != 0):
-            m.d.sync += waited.eq(waited + 1)
+            m.d.sync += [reading.eq(1), space.eq(request.space)]
+        with m.If(found & self.bus_rsp.ready):
+            m.d.sync += [reading.eq(0), found.eq(0)]
         # From the link to block RAM is a long way: registers in between.
         given = Signal(BUS_REQUEST, reset_less=True)
         m.d.sync += given.eq(request)
@@ -250,12 +247,12 @@ class Memories(wiring.Component):
                 store.bus.address.eq(given.address),
                 store.bus.write_data.eq(given.data),
             ]
-        with m.If(waited == BUS_LATENCY + 1), m.Switch(space):
+        with m.If(reading & ~found), m.Switch(space):
             for key, store in stores.items():
-                with m.Case(key):
-                    m.d.sync += answer.eq(store.bus.read_data)
+                with m.Case(key), m.If(store.bus.done):
+                    m.d.sync += [answer.eq(store.bus.read_data), found.eq(1)]
             with m.Default():
-                m.d.sync += answer.eq(0)
+                m.d.sync += [answer.eq(0), found.eq(1)]
 
         if self.config.streams:
             self._write_ports(m, self.copy, self.copy_address, self.copy_data)
@@ -263,14 +260,15 @@ class Memories(wiring.Component):
             self._copier(m)
         return m
 
-    def _outside(self, m: Module, outside: Value, waited: Value) -> None:
-        """Requests for an external memory, `outside` while one is offered or under way."""
+    def _outside(self, m: Module, outside: Value, inside: Value) -> None:
+        """Requests for an external memory, `outside` while one is offered or under way.
+
+        `inside`: a read of a store is under way.
+        """
         request = self.bus_req.payload
         offered, reading = Signal(), Signal()
         m.d.comb += [
-            offered.eq(
-                self.bus_req.valid & (request.space == Space.WEIGHTS) & (waited == 0) & ~reading
-            ),
+            offered.eq(self.bus_req.valid & (request.space == Space.WEIGHTS) & ~inside & ~reading),
             outside.eq(offered | reading),
             self.weights_req.valid.eq(offered),
             self.weights_req.payload.write.eq(request.write),

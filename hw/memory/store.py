@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hw.memory.blocks import segments
 from setun.hw.pipeline import delayed
 
-BUS_LATENCY = 5  # cycles from a bus strobe until its read data may be taken
-
 
 def bus_signature() -> wiring.Signature:
     """Maintenance port of one memory, in elements; used only while the core is idle.
 
     Members: `strobe` (one cycle per transaction), `write`, `address` (elements), `write_data`,
-    `read_data` (valid `BUS_LATENCY` cycles after the strobe until the next one).
+    `done` (strobe: what was read is in `read_data`, until the next transaction).
     """
     return wiring.Signature(
         {
@@ -24,6 +22,7 @@ def bus_signature() -> wiring.Signature:
             "write": Out(1),
             "address": Out(24),
             "write_data": Out(32),
+            "done": In(1),
             "read_data": In(32),
         }
     )
@@ -47,8 +46,8 @@ class Store(wiring.Component):
     writable
         The core writes too (vector and state memory); the bus then only reads.
     far
-        Register addresses before the blocks: a memory of a hundred blocks spans the FPGA, and
-        the way there takes most of a cycle.
+        Registers before and behind the blocks: a memory of a hundred blocks spans the FPGA, and
+        the way there takes most of a cycle. Those behind are the blocks' own where they have them.
 
     Members
     -------
@@ -58,9 +57,11 @@ class Store(wiring.Component):
         Only if `writable`: one word per cycle, visible to reads of the next cycle.
     bus : In
         See `bus_signature`. Words are written when their last element arrives, so elements are
-        written in ascending order.
+        written in ascending order, with no read between those of one word. Element k is read
+        `latency` + 2 + k cycles after its strobe: one shift register takes the elements in and
+        gives them out, since a multiplexer over a wide word is in the way of everything else.
 
-    Latency 1 cycle, 2 if `far`; throughput one word per cycle.
+    Latency 1 cycle, 3 if `far`; throughput one word per cycle.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class Store(wiring.Component):
         writable: bool = False,
         far: bool = False,
     ) -> None:
-        self.latency = 2 if far else 1
+        self.latency = 3 if far else 1
+        self.far = far
         self.name = name
         self.element, self.elements, self.depth = element, elements, depth
         self.init = list(init)
@@ -92,50 +94,59 @@ class Store(wiring.Component):
                 "write_data": In(self.width),
             }
         super().__init__(members)
+        # Of the bus: the element's place in its word; elements that come and go.
+        self.place = Signal(max((elements - 1).bit_length(), 1))
+        self.held = Signal(self.width)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = (self.elements - 1).bit_length()
-        sub = Signal(max(bits, 1))
-        m.d.comb += sub.eq(self.bus.address[:bits])
+        m.d.comb += self.place.eq(self.bus.address[:bits])
         bus_word = self.bus.address[bits:]
         address = Signal.like(self.read_address)
         m.d.comb += address.eq(Mux(self.bus.strobe, bus_word, self.read_address))
 
-        ports = [address, *self._write_port(m, sub, bus_word)]
-        near = self.latency - 1
+        ports = [address, *self._write_port(m, bus_word)]
         self._segments(
-            m, *(delayed(m, p, near, f"port{k}", reset=True) for k, p in enumerate(ports))
+            m, *(delayed(m, p, int(self.far), f"port{k}", reset=True) for k, p in enumerate(ports))
         )
-
-        taken = Signal.like(sub)
-        with m.If(self.bus.strobe):
-            m.d.sync += taken.eq(sub)
-        strobed = delayed(m, self.bus.strobe, self.latency, "strobed", reset=True)
-        held = Signal(self.width)
-        with m.If(strobed):
-            m.d.sync += held.eq(self.read_data)
-        m.d.sync += self.bus.read_data.eq(held.word_select(taken, self.element))
+        self._give(m)
         return m
 
-    def _write_port(self, m: Module, sub: Value, bus_word: Value) -> tuple[Value, Value, Value]:
+    def _give(self, m: Module) -> None:
+        """Elements that the bus reads: the word is shifted until the one asked for is lowest."""
+        # Beside `read_data`: the strobe of a read, and the element asked for.
+        late = delayed(
+            m,
+            Cat(self.bus.strobe & ~self.bus.write, self.place),
+            self.latency,
+            "late",
+            reset=True,
+        )
+        found, left = Signal(), Signal.like(self.place)
+        m.d.comb += [
+            self.bus.read_data.eq(self.held[: self.element]),
+            self.bus.done.eq(found & (left == 0)),
+        ]
+        with m.If(late[0]):
+            m.d.sync += [found.eq(1), left.eq(late[1:]), self.held.eq(self.read_data)]
+        with m.Elif(found):
+            m.d.sync += [found.eq(left != 0), left.eq(left - 1)]
+            with m.If(left != 0):
+                m.d.sync += self.held.eq(self.held >> self.element)
+
+    def _write_port(self, m: Module, bus_word: Value) -> tuple[Value, Value, Value]:
+        """Enable, address and data: the core's, or a word that has come over the bus."""
         if self.writable:
             return self.write_enable, self.write_address, self.write_data
         last = (1 << (self.elements - 1).bit_length()) - 1
-        enable = Signal()
-        data = Signal(self.width)
-        new = self.bus.write_data[: self.element]
         strobe = self.bus.strobe & self.bus.write
-        if self.elements == 1:
-            m.d.comb += [enable.eq(strobe), data.eq(new)]
-        else:
-            held = Signal(self.width)
-            with m.If(strobe):
-                m.d.sync += held.word_select(sub, self.element).eq(new)
-            m.d.comb += [enable.eq(strobe & (sub == last)), data.eq(held)]
-            if self.elements == last + 1:
-                m.d.comb += data[-self.element :].eq(new)
-        return enable, bus_word, data
+        taken = Signal(self.width)
+        m.d.comb += taken.eq(Cat(self.held, self.bus.write_data[: self.element])[self.element :])
+        with m.If(strobe & (self.place < self.elements)):
+            m.d.sync += self.held.eq(taken)
+        whole = taken if self.elements == last + 1 else self.held
+        return strobe & (self.place == last), bus_word, whole
 
     def _segments(
         self, m: Module, address: Value, enable: Value, write_address: Value, data: Value
@@ -152,7 +163,7 @@ class Store(wiring.Component):
             )
             end = start + size
             read, write = mem.read_port(), mem.write_port()
-            outputs.append(read.data)
+            outputs.append(delayed(m, read.data, int(self.far), f"out{k}"))
             # The bus reaches beyond the memory: what it writes there must not wrap around.
             here = _within(write_address, start, end)
             m.d.comb += [
@@ -171,7 +182,7 @@ class Store(wiring.Component):
         if len(parts) == 1:
             m.d.comb += self.read_data.eq(outputs[0])
             return
-        with m.Switch(selected):
+        with m.Switch(delayed(m, selected, int(self.far), "selected")):
             for k, output in enumerate(outputs):
                 with m.Case(k):
                     m.d.comb += self.read_data.eq(output)

@@ -159,11 +159,11 @@ class Quantiser(wiring.Component):
         # First pass: maxima, of words read or of words that the sink stores.
         m.submodules.maxima = maxima = Maxima(c)
         looked, heard, open_seats = Signal(), Signal(), Signal(c.contexts)
-        first = walk(m, c, looked, self._words(command), last, "first")
+        first = walk(m, c, looked, self._final(m, command, "first"), last, "first")
         # Second pass: codes.
         making = Signal()
         later = data.View(layout, behind.r_data)
-        second = walk(m, c, making, self._words(later), last, "second")
+        second = walk(m, c, making, self._final(m, later, "second"), last, "second")
         vacant = ~first.opens | ~open_seats.bit_select(first.seat, 1)
         m.d.comb += [
             self.listening.eq(hearing),
@@ -229,9 +229,10 @@ class Quantiser(wiring.Component):
         m.d.comb += self.busy.eq(self.command.valid | behind.r_rdy | (vectors != 0))
         return m
 
-    def _words(self, command: Value) -> Value:
-        v = self.config.lanes
-        return (command.n + (v - 1)) >> (v.bit_length() - 1)
+    def _final(self, m: Module, command: Value, name: str) -> Value:
+        """Number of the vector's last word, a cycle behind the command, which begins later."""
+        word = (command.n - 1) >> (self.config.lanes.bit_length() - 1)
+        return delayed(m, word[: len(command.n)], 1, f"{name}_final")
 
     def _item(self, m: Module, hearing: Value, valid: Value, first: Walk) -> data.View:
         """The first pass's word of this cycle, read from memory or announced by the sink."""

@@ -169,9 +169,9 @@ class Sink(wiring.Component):
         m = Module()
         c, v = self.config, self.config.lanes
         command, last = self.command.payload, self.seating.last
-        words, issue = Signal(shape(c, "n")), Signal()
-        m.d.comb += words.eq((command.rows + (v - 1)) >> v.bit_length() - 1)
-        at = walk(m, c, issue, words, last, "issue", shared=c.shares_weights)
+        final, issue = Signal(shape(c, "n")), Signal()
+        m.d.comb += final.eq((command.rows - 1) >> v.bit_length() - 1)
+        at = walk(m, c, issue, final, last, "issue", shared=c.shares_weights)
         finished = issue & at.ends
         m.d.comb += [
             self.groups.ready.eq(issue & at.breaks),
@@ -206,7 +206,7 @@ class Sink(wiring.Component):
             m.d.sync += [
                 kernel.eq(command.kernel),
                 feeds.eq(command.feeds),
-                landing.eq(words),
+                landing.eq(final),
                 source.eq(command.source),
                 destination.eq(command.destination),
             ]

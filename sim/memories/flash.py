@@ -96,7 +96,6 @@ class FlashModel(wiring.Component):
         self.deselect = cycles(part.deselect_ns / 1e3)
         self.quad_bit = part.quad_enable or STATUS_2
         first_register = other_bits | (0 if part.quad_enable else self.quad_bit.bit)
-        self.continuous, self.powered = continuous, powered
         super().__init__(
             {
                 "pins": In(flash_pins()),
@@ -104,11 +103,28 @@ class FlashModel(wiring.Component):
                 "register": Out(8, init=first_register),
             }
         )
+        self._rules: list[tuple[Rule, Value]] = []  # and when they are broken
         self.latch = Signal()  # write enable
+        # Edges of CS# and of SCK while it is low; the level of every pin, and what the part drives.
+        self.begin, self.end, self.rise, self.fall = (
+            Signal(name=name) for name in ("begin", "end", "rise", "fall")
+        )
+        self.drives, self.data, self.io = Signal(4), Signal(4), Signal(4)
+        # The transaction: `value` when a byte is `full`, behind `index` others.
+        self.opcode, self.address = Signal(8, init=NOTHING), Signal(24)
+        self.quad, self.bits, self.index = Signal(), Signal(3), Signal(9)
+        self.byte, self.value, self.full = Signal(8), Signal(8), Signal()
+        self.staying = Signal(init=continuous)  # in continuous mode
+        # The part: cycles until it is free, may be read in fours, has woken up, will answer.
+        self.busy = Signal(range(max(self.erase_cycles, self.program_cycles) + 1))
+        self.enabled, self.awake = Signal(), Signal(init=powered)
+        self.recovering = Signal(range(self.settle + 1))
+        # `address` is inside of the contents; the byte there; a sector is to be erased.
+        self.within, self.found, self.erase = Signal(), Signal(8), Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._rules: list[tuple[Rule, Value]] = []
+        self._rules.clear()
         self._edges(m)
         self._bytes(m)
         self._opcodes(m)
@@ -126,16 +142,12 @@ class FlashModel(wiring.Component):
         pins = self.pins
         sck, cs_n = Signal(), Signal(init=1)
         m.d.sync += [sck.eq(pins.sck), cs_n.eq(pins.cs_n)]
-        self.begin, self.end, self.rise, self.fall = (
-            Signal(name=name) for name in ("begin", "end", "rise", "fall")
-        )
         m.d.comb += [
             self.begin.eq(~pins.cs_n & cs_n),
             self.end.eq(pins.cs_n & ~cs_n),
             self.rise.eq(~pins.cs_n & pins.sck & ~sck),
             self.fall.eq(~pins.cs_n & ~pins.sck & sck),
         ]
-        self.drives, self.data, self.io = Signal(4), Signal(4), Signal(4)
         driven, noise = Signal(4), Signal(8, init=0x5A)
         m.d.sync += noise.eq(Cat(noise[7] ^ noise[5] ^ noise[4] ^ noise[3], noise[:7]))
         m.d.comb += [driven.eq(Mux(pins.cs_n, 0, self.drives)), pins.io_i.eq(self.io)]
@@ -153,10 +165,6 @@ class FlashModel(wiring.Component):
 
     def _bytes(self, m: Module) -> None:
         """The transaction byte by byte: `value` when it is `full`, behind `index` others."""
-        self.opcode, self.address = Signal(8, init=NOTHING), Signal(24)
-        self.quad, self.bits, self.index = Signal(), Signal(3), Signal(9)
-        self.byte, self.value, self.full = Signal(8), Signal(8), Signal()
-        self.staying = Signal(init=self.continuous)  # in continuous mode
         nibble, bit = Cat(self.io, self.byte[:4]), Cat(self.io[0], self.byte[:7])
         m.d.comb += [
             self.value.eq(Mux(self.quad, nibble, bit)),
@@ -181,9 +189,7 @@ class FlashModel(wiring.Component):
     def _opcodes(self, m: Module) -> None:
         """What an opcode needs to be allowed, and what a mode byte says."""
         said, opens = self.value, self.full & (self.index == 0)
-        self.busy = Signal(range(max(self.erase_cycles, self.program_cycles) + 1))
-        self.enabled, self.awake = Signal(), Signal(init=self.powered)
-        self.recovering, early = Signal(range(self.settle + 1)), Signal()
+        early = Signal()
         with m.If(self.begin):
             m.d.sync += early.eq(~self.awake | (self.recovering != 0))
 
@@ -220,7 +226,6 @@ class FlashModel(wiring.Component):
             place, word = read.addr, read.data
             target, new, enable = write.addr, write.data, write.en
         offset, lane = Signal(24), Signal(range(WORD))
-        self.within, self.found = Signal(), Signal(8)
         m.d.sync += lane.eq(self.address[:2])
         m.d.comb += [
             offset.eq(self.address - self.first),
@@ -240,7 +245,7 @@ class FlashModel(wiring.Component):
             m.d.sync += wrapped.eq(0)
         self._broken(Rule.PAGE, arrives & wrapped)
 
-        self.erase, left, start = Signal(), Signal(range(sector + 1)), Signal.like(place)
+        left, start = Signal(range(sector + 1)), Signal.like(place)
         with m.If(self.erase):
             m.d.sync += [left.eq(sector), start.eq(place & -sector)]
         with m.Elif(left != 0):

@@ -85,6 +85,17 @@ class SdramModel(wiring.Component):
         ]
         self.power_up_us = part.power_up_us if power_up_us is None else power_up_us
         super().__init__({"pins": In(sdram_pins(part)), "violation": Out(violation_layout)})
+        # Rules, when they are broken, and what was found then.
+        self._rules: list[tuple[Rule, Value, Value | int]] = []
+        self.command = Signal(Command, init=Command.NOP)
+        self.is_ = {c: self.command == c for c in Command}
+        self.mode = Signal(data.StructLayout({"burst": 2, "cas3": 1, "single": 1}))
+        self.cycle = Signal(32)  # since power-up
+        self.ready = Signal()  # initialised
+        self.active, self.closing = Signal(BANKS), Signal(BANKS)
+        self.written = Signal(BANKS)  # a word is written this cycle
+        row_bits = (part.rows - 1).bit_length()
+        self.rows = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
 
     def _needed(self, rule: Rule) -> int:
         cycles = needed_cycles(self.part, rule, self.clock_hz, self.power_up_us)
@@ -93,14 +104,11 @@ class SdramModel(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        self._rules: list[tuple[Rule, Value, Value | int]] = []
+        self._rules.clear()
         pins = self.pins
-        self.command = Signal(Command, init=Command.NOP)
         m.d.comb += self.command.eq(
             Mux(pins.cs_n | ~pins.cke, Command.NOP, Cat(pins.we_n, pins.cas_n, pins.ras_n))
         )
-        self.is_ = {c: self.command == c for c in Command}
-        self.mode = Signal(data.StructLayout({"burst": 2, "cas3": 1, "single": 1}))
         self._banks(m)
         self._initialisation(m)
         self._refreshes(m)
@@ -128,11 +136,6 @@ class SdramModel(wiring.Component):
         pins, is_ = self.pins, self.is_
         activate, precharge = is_[Command.ACTIVATE], is_[Command.PRECHARGE]
         column = is_[Command.READ] | is_[Command.WRITE]
-        self.active = Signal(BANKS)
-        row_bits = (self.part.rows - 1).bit_length()
-        self.rows = Array(Signal(row_bits, name=f"row{b}") for b in range(BANKS))
-        self.closing = Signal(BANKS)
-        self.written = Signal(BANKS)  # a word is written this cycle
         all_idle_needed = is_[Command.REFRESH] | is_[Command.LOAD_MODE]
         for b in range(BANKS):
             here = pins.ba == b
@@ -164,7 +167,6 @@ class SdramModel(wiring.Component):
     def _initialisation(self, m: Module) -> None:
         pins, is_ = self.pins, self.is_
         any_command = ~is_[Command.NOP]
-        self.cycle = Signal(32)
         m.d.sync += self.cycle.eq(self.cycle + 1)
         self._broken(
             Rule.POWER_UP, any_command & (self.cycle < self._needed(Rule.POWER_UP)), self.cycle
@@ -202,7 +204,7 @@ class SdramModel(wiring.Component):
                 self.mode.cas3.eq(cas == 3),
                 self.mode.single.eq(pins.a[9]),
             ]
-        self.ready = enough & loaded
+        m.d.comb += self.ready.eq(enough & loaded)
 
     def _refreshes(self, m: Module) -> None:
         """A debt that never exceeds `POSTPONED` and is paid `refreshes` + `POSTPONED` times in

@@ -115,7 +115,7 @@ class WeightPath(wiring.Component):
 
     def __init__(self, store: Store, config: ChipConfig) -> None:
         self.store = store
-        assert store.latency == LEAD - 1
+        assert store.latency == LEAD
         self.reader = WeightReader(config, store.depth, store.width)
         inner = self.reader.signature.members
         super().__init__(

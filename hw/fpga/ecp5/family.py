@@ -8,6 +8,7 @@ from setun.hw.fpga.board import Board
 from setun.hw.fpga.ecp5.block_ram import Ecp5Patching
 from setun.hw.fpga.ecp5.carries import release_carries
 from setun.hw.fpga.ecp5.cells import Ecp5Cells
+from setun.hw.fpga.ecp5.output_registers import absorb_registers
 from setun.hw.fpga.ecp5.pll import pll_settings
 from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
 from setun.hw.fpga.ecp5.top import Ecp5Top
@@ -101,6 +102,7 @@ class Ecp5(Family):
         return Ecp5Top(chip, board, clock_mhz, pump)
 
     def finish_netlist(self, netlist: Any) -> bool:
-        """Release the ends of carry chains."""
+        """Release the ends of carry chains; move registers into block RAM."""
         release_carries(netlist)
+        absorb_registers(netlist)
         return True

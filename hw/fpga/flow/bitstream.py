@@ -21,9 +21,11 @@ from setun.hw.fpga.flow.cache import Cache, digest
 from setun.hw.fpga.flow.finished import Finished, patching
 from setun.hw.fpga.flow.marks import contents, markable, marks
 from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.routing import Unroutable
 from setun.hw.fpga.flow.stages import Design, Flow, Progress
 
 Factory = Callable[[], Any]
+FURTHER_SEEDS = 3  # tried where no placement asked for has routed
 MOST_AT_ONCE = 4  # placements of an 85F design take about a gigabyte each
 
 
@@ -91,15 +93,30 @@ class _Placed:
 def _layouts(
     flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range
 ) -> list[_Placed]:
-    def one(seed: int) -> _Placed:
-        folder, key = flow.place_and_route(
-            design, device, clock_mhz=clock_mhz, seed=seed, several=len(seeds) > 1
-        )
+    """Placements with these seeds that routed; if none did, the first that does behind them."""
+
+    def one(seed: int) -> _Placed | Unroutable:
+        several = len(seeds) > 1 or seed not in seeds
+        try:
+            folder, key = flow.place_and_route(
+                design, device, clock_mhz=clock_mhz, seed=seed, several=several
+            )
+        except Unroutable as error:
+            return error
         return _Placed(seed, folder, key, *report.timing(folder / "timing.json", clock_mhz))
 
     pool = ThreadPoolExecutor(max_workers=min(len(seeds), os.cpu_count() or 1, MOST_AT_ONCE))
     try:
-        return list(pool.map(one, seeds))
+        found = list(pool.map(one, seeds))
+        for seed in range(seeds.stop, seeds.stop + FURTHER_SEEDS):
+            placed = [each for each in found if isinstance(each, _Placed)]
+            if placed:
+                return placed
+            found = [one(seed)]
+        last = found[0]
+        if isinstance(last, Unroutable):
+            raise last
+        return [last]
     except BaseException:
         flow.children.stop()
         raise
@@ -178,7 +195,8 @@ def build_bitstream(
     pump
         Above 1 the chip has a domain `fast` of so many times the clock.
     seed, seeds
-        Placements `seed` … `seed + seeds - 1` are tried; the fastest is kept.
+        Placements `seed` … `seed + seeds - 1` are tried; the fastest is kept. If none of them
+        routes, up to `FURTHER_SEEDS` behind them are tried, until one does.
     extra
         Further entries of the report: cycles_per_token, tokens_per_second.
     progress

@@ -1,11 +1,13 @@
 """Child processes that never outlive the build that started them."""
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -13,6 +15,8 @@ from types import TracebackType
 from setun.firmware.errors import SetunError
 
 GRACE_SECONDS = 3.0
+WATCH_SECONDS = 2.0
+Watch = Callable[[str], SetunError | None]
 PR_SET_PDEATHSIG = 1
 _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
@@ -71,8 +75,19 @@ class Children:
     ) -> None:
         self.stop()
 
-    def run(self, name: str, command: Sequence[str], *, cwd: Path, log: Path) -> None:
+    def run(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        log: Path,
+        watch: Watch = lambda text: None,
+    ) -> None:
         """Run `command` in `cwd`, its output into the file `log`.
+
+        What it has printed is given to `watch` now and then and at its end; an error that `watch`
+        returns ends the command and is raised.
 
         Raises
         ------
@@ -98,15 +113,29 @@ class Children:
                     raise SetunError(name, "must start", error) from error
                 self._running.add(child)
             try:
-                status = child.wait(self.limit_s)
-            except subprocess.TimeoutExpired:
-                raise TookTooLong(name, f"must end within {self.limit_s:g} s") from None
+                status = self._wait(name, child, log, watch)
             finally:
                 self._end(child)
         if status:
             ended = Ended(name, f"must succeed, ended with status {status}", _last_error(log))
             ended.status = status
             raise ended
+
+    def _wait(self, name: str, child: subprocess.Popen[bytes], log: Path, watch: Watch) -> int:
+        until = None if self.limit_s is None else time.monotonic() + self.limit_s
+        while True:
+            left = math.inf if until is None else until - time.monotonic()
+            status = None
+            try:
+                status = child.wait(max(0.0, min(WATCH_SECONDS, left)))
+            except subprocess.TimeoutExpired:
+                if left <= WATCH_SECONDS:
+                    raise TookTooLong(name, f"must end within {self.limit_s:g} s") from None
+            wrong = watch(log.read_text("utf-8", "replace"))
+            if wrong is not None:
+                raise wrong
+            if status is not None:
+                return status
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
         if child.poll() is None:

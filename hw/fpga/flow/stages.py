@@ -10,7 +10,8 @@ from pathlib import Path
 from setun.firmware.errors import SetunError
 from setun.hw.fpga.family import Device, Family
 from setun.hw.fpga.flow.cache import Cache, digest
-from setun.hw.fpga.flow.process import Children
+from setun.hw.fpga.flow.process import Children, Watch
+from setun.hw.fpga.flow.routing import Unroutable, circling
 from setun.hw.fpga.flow.toolchain import Tool, find_tool
 
 Progress = Callable[[str], None]
@@ -47,12 +48,21 @@ class Flow:
     def _tool(self, name: str) -> Tool:
         return self.tools.setdefault(name, find_tool(name))
 
-    def _run(self, tool: Tool, arguments: list[str], work: Path, log: str) -> None:
-        path = work / log
+    def _run(
+        self,
+        tool: Tool,
+        arguments: list[str],
+        work: Path,
+        log: str,
+        watch: Watch = lambda text: None,
+    ) -> None:
+        path, command = work / log, [*tool.command, *arguments]
         try:
-            self.children.run(tool.name, [*tool.command, *arguments], cwd=work, log=path)
+            self.children.run(tool.name, command, cwd=work, log=path, watch=watch)
         except SetunError as error:
             shutil.copyfile(path, self.logs / log)
+            if isinstance(error, Unroutable):
+                raise
             raise SetunError(
                 error.thing, error.rule, error.value, f"see {self.logs / log}"
             ) from error
@@ -66,7 +76,15 @@ class Flow:
         """Netlist folder (NAME.json, stat.json) and its key."""
         yosys = self._tool("yosys")
         script = design.family.flow().synthesis.format(name=design.name)
-        key = digest("synthesis", "carries", design.name, design.rtlil, script, str(yosys))
+        key = digest(
+            "synthesis",
+            "carries",
+            "output registers",
+            design.name,
+            design.rtlil,
+            script,
+            str(yosys),
+        )
 
         def produce(work: Path) -> None:
             self.progress("synthesise")
@@ -85,7 +103,8 @@ class Flow:
     ) -> tuple[Path, str]:
         """Layout folder (NAME.config or NAME.asc, timing.json) and its key.
 
-        Timing that is not met is no error here: timing.json tells.
+        Timing that is not met is no error here: timing.json tells. `Unroutable`: the router
+        went in circles.
         """
         netlist, netlist_key = self.synthesise(design)
         kind = design.family.flow()
@@ -104,7 +123,7 @@ class Flow:
             shutil.copyfile(netlist / f"{design.name}.json", work / f"{design.name}.json")
             if design.constraints:
                 (work / pins).write_text(design.constraints, "utf-8")
-            self._run(nextpnr, options, work, "nextpnr.log")
+            self._run(nextpnr, options, work, "nextpnr.log", circling)
             (work / f"{design.name}.json").unlink()
 
         return self._get(key, produce, "nextpnr.log"), key

@@ -10,7 +10,8 @@ from cocotb.triggers import FallingEdge, Timer
 from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource
-from setun.hw.memory.store import BUS_LATENCY
+
+LONGEST = 40  # cycles of a read over the bus
 
 
 class Bus:
@@ -18,8 +19,8 @@ class Bus:
 
     def __init__(self, dut: Any, name: str) -> None:
         self.edge = FallingEdge(dut.clk)
-        ports = ("strobe", "write", "address", "write_data", "read_data")
-        self.strobe, self.write, self.address, self.write_data, self.read_data = (
+        ports = ("strobe", "write", "address", "write_data", "done", "read_data")
+        self.strobe, self.write, self.address, self.write_data, self.done, self.read_data = (
             getattr(dut, f"{name}__bus__{port}") for port in ports
         )
         self.strobe.value = 0
@@ -40,11 +41,19 @@ class Bus:
             await self._strobe(1, address + k, element)
 
     async def load(self, address: int) -> int:
-        """Read one element at the end of its latency."""
+        """Read one element when the store says that it is there, and a cycle later still."""
+        assert not self.done.value
         await self._strobe(0, address, 0)
-        for _ in range(BUS_LATENCY - 1):
+        for _ in range(LONGEST):
+            if self.done.value:
+                break
             await self.edge
-        return int(self.read_data.value)
+        else:
+            raise AssertionError(f"nothing read in {LONGEST} cycles")
+        found = int(self.read_data.value)
+        await self.edge
+        assert not self.done.value and int(self.read_data.value) == found
+        return found
 
 
 def numbers(rng: random.Random, count: int, width: int) -> list[int]:

@@ -42,6 +42,11 @@ if name == "yosys":
     pathlib.Path("stat.json").write_text(json.dumps({{"design": cells}}))
 elif name == "nextpnr":
     seed = int(value("--seed"))
+    if seed in plan.get("circles", []):
+        for n, left in enumerate([900, 300, *range(310, 500, 10)], 1):
+            print(f"Info:     iter={{n}} wires=9000 overused={{left}} overuse={{left}} archfail=NA")
+        sys.stdout.flush()
+        time.sleep(60)
     clock = {{"achieved": plan.get("fmax", 70.0) + seed % 3, "constraint": float(value("--freq"))}}
     used = {{"TRELLIS_COMB": {{"used": 5, "available": 83640}}}}
     report = {{"fmax": {{"clk": clock}}, "utilization": used, "critical_paths": []}}
@@ -154,6 +159,23 @@ def test_best_of_several_seeds_is_kept(scripted: Scripted):
     result = scripted.build(seed=3, seeds=4)
     assert (result["seed"], result["fmax_mhz"]) == (5, 72.0)
     assert sorted(scripted.calls()) == ["ecppack", *["nextpnr"] * 4, "yosys"]
+
+
+def test_a_placement_that_does_not_route_is_given_up(scripted: Scripted):
+    """The next seed is tried; among several those that route are enough."""
+    scripted.plan(circles=[1, 2, 6])
+    stages: list[str] = []
+    assert scripted.build(progress=stages.append)["seed"] == 3
+    assert [stage for stage in stages if "seed" in stage] == [
+        *("place and route, seed 2", "place and route, seed 3")
+    ]
+    assert scripted.build(seed=5, seeds=2)["seed"] == 5
+    scripted.plan(circles=[*range(20)])
+    with pytest.raises(SetunError) as raised:
+        scripted.build(seed=10)
+    assert raised.value.rule == "must route" and "--seed" in str(raised.value)
+    assert raised.value.value == "450 wires wanted twice in round 17, 300 in round 2"
+    assert not (scripted.folder / "out" / "echo.bit").exists()
 
 
 def test_missed_timing_is_refused_and_reported(scripted: Scripted):

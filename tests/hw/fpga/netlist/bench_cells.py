@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from bench import context
+from setun.hw.pipeline import delayed
 
 CYCLES = 2_000
 ADDRESS, WIDTH = 14, 72
@@ -27,6 +28,10 @@ MEMORIES = {
     "one1": (16384, 1, 1, "one address"),
     "rom18": (1024, 18, 0, "read only"),
     "rom36": (512, 36, 0, "read only"),
+    # A register behind them, which an ECP5's block has itself.
+    "late9": (2048, 9, 9, "one address, a register"),
+    "late18": (1024, 18, 0, "read only, a register"),
+    "late36": (512, 36, 36, "two addresses, a register"),
 }
 
 
@@ -68,10 +73,14 @@ class Trial(wiring.Component):
                 shape=width, depth=depth, init=contents(name), attrs={"ram_style": "block"}
             )
             target = getattr(self, name)
+            kind, _, register = kind.partition(", ")
             if kind == "read only":
                 port = mem.read_port()
-                m.d.comb += [port.addr.eq(self.read_address), target.eq(port.data)]
-                m.d.comb += port.en.eq(self.read)
+                m.d.comb += port.addr.eq(self.read_address)
+                if register:
+                    m.d.comb += target.eq(delayed(m, port.data, 1, name))
+                else:
+                    m.d.comb += [port.en.eq(self.read), target.eq(port.data)]
                 continue
             write = mem.write_port(granularity=granularity)
             seen = kind == "shows what is written"
@@ -83,9 +92,13 @@ class Trial(wiring.Component):
                 write.data.eq(self.data),
                 write.en.eq(self.write),
                 read.addr.eq(at if one else self.read_address),
-                read.en.eq(~self.write[0] if one else self.read),
-                target.eq(read.data),
             ]
+            enable = ~self.write[0] if one else self.read
+            if register:
+                m.d.comb += read.en.eq(enable if one else 1)
+                m.d.comb += target.eq(delayed(m, read.data, 1, name))
+            else:
+                m.d.comb += [read.en.eq(enable), target.eq(read.data)]
         m.d.comb += [
             self.unsigned.eq(self.a * self.b),
             self.signed.eq(self.a.as_signed() * self.b.as_signed()),

@@ -62,11 +62,12 @@ module DP16KD(
                      ADA1, ADA0};
   wire [13:0] adb = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2,
                      ADB1, ADB0};
-  reg [35:0] qa = 0, qb = 0;
+  reg [35:0] qa = 0, qb = 0, ra = 0, rb = 0;
+  wire [35:0] oa = REGMODE_A == "OUTREG" ? ra : qa, ob = REGMODE_B == "OUTREG" ? rb : qb;
   assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5,
-          DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? qb[17:0] : qa[17:0];
+          DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? ob[17:0] : oa[17:0];
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
-          DOB4, DOB3, DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? qb[35:18] : qb[17:0];
+          DOB4, DOB3, DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? ob[35:18] : ob[17:0];
 
   reg [8:0] bytes [0:2047];
   integer i;
@@ -128,6 +129,8 @@ module DP16KD(
       if (mask_a[9 * a +: 9] != 0)
         bytes[at_a + a[10:0]] <= (bytes[at_a + a[10:0]] & ~mask_a[9 * a +: 9])
                                | (data_a[9 * a +: 9] & mask_a[9 * a +: 9]);
+    if (RSTA) ra <= 0;
+    else if (OCEA) ra <= qa;
     if (RSTA) qa <= 0;
     else if (read_a) qa <= shown(DATA_WIDTH_A, ada, now_a);
   end
@@ -136,6 +139,8 @@ module DP16KD(
       if (mask_b[9 * b +: 9] != 0)
         bytes[at_b + b[10:0]] <= (bytes[at_b + b[10:0]] & ~mask_b[9 * b +: 9])
                                | (data_b[9 * b +: 9] & mask_b[9 * b +: 9]);
+    if (RSTB) rb <= 0;
+    else if (OCEB) rb <= qb;
     if (RSTB) qb <= 0;
     else if (read_b) qb <= shown(DATA_WIDTH_B, adb, now_b);
   end

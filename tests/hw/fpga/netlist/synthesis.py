@@ -1,5 +1,6 @@
 """Netlists, made with the script of the build flow."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,19 @@ from setun.hw.fpga.flow.toolchain import find_tool
 
 
 def synthesised(component: Any, name: str, kind: str, folder: Path) -> str:
-    """Verilog of a component's netlist, of cells of the family `kind`."""
+    """Verilog of a component's finished netlist, of cells of the family `kind`."""
+
+    def yosys(script: str) -> None:
+        (folder / "run.ys").write_text(script)
+        command = [*find_tool("yosys").command, "-q", "-s", "run.ys"]
+        subprocess.run(command, cwd=folder, check=True)
+
     (folder / f"{name}.il").write_text(str(rtlil.convert(component, name=name, emit_src=False)))
-    script = family(kind).flow().synthesis.format(name=name) + f"write_verilog -noattr {name}.v\n"
-    (folder / "synth.ys").write_text(script)
-    command = [*find_tool("yosys").command, "-q", "-s", "synth.ys"]
-    subprocess.run(command, cwd=folder, check=True)
+    yosys(family(kind).flow().synthesis.format(name=name))
+    netlist = json.loads((folder / f"{name}.json").read_text())
+    family(kind).finish_netlist(netlist)
+    (folder / f"{name}.json").write_text(json.dumps(netlist))
+    yosys(f"read_json {name}.json\nwrite_verilog -noattr {name}.v\n")
     return (folder / f"{name}.v").read_text()
 
 

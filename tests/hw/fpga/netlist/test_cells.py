@@ -16,7 +16,8 @@ def test_block_ram_and_multiplier(tmp_path: Path) -> None:
     gates = synthesised(Trial(), "cells", "ecp5", tmp_path)
     used = cells(gates)
     print(dict(used))
-    assert used["DP16KD"] >= 11 and used["MULT18X18D"] == 2
+    assert used["DP16KD"] >= 14 and used["MULT18X18D"] == 2
+    assert gates.count('"OUTREG"') >= 2
     around = linked(gates, cell_models("ecp5", used.keys() - MODELLED), "cells")
     models = around + cell_models("ecp5", MODELLED)
     run_bench(
