@@ -57,9 +57,7 @@ class Store(wiring.Component):
         Only if `writable`: one word per cycle, visible to reads of the next cycle.
     bus : In
         See `bus_signature`. Words are written when their last element arrives, so elements are
-        written in ascending order, with no read between those of one word. Element k is read
-        `latency` + 2 + k cycles after its strobe: one shift register takes the elements in and
-        gives them out, since a multiplexer over a wide word is in the way of everything else.
+        written in ascending order. What is read is there `latency` + 1 cycles after its strobe.
 
     Latency 1 cycle, 3 if `far`; throughput one word per cycle.
     """
@@ -94,9 +92,7 @@ class Store(wiring.Component):
                 "write_data": In(self.width),
             }
         super().__init__(members)
-        # Of the bus: the element's place in its word; elements that come and go.
-        self.place = Signal(max((elements - 1).bit_length(), 1))
-        self.held = Signal(self.width)
+        self.place = Signal(max((elements - 1).bit_length(), 1))  # of the bus' element in its word
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,26 +110,12 @@ class Store(wiring.Component):
         return m
 
     def _give(self, m: Module) -> None:
-        """Elements that the bus reads: the word is shifted until the one asked for is lowest."""
-        # Beside `read_data`: the strobe of a read, and the element asked for.
-        late = delayed(
-            m,
-            Cat(self.bus.strobe & ~self.bus.write, self.place),
-            self.latency,
-            "late",
-            reset=True,
-        )
-        found, left = Signal(), Signal.like(self.place)
-        m.d.comb += [
-            self.bus.read_data.eq(self.held[: self.element]),
-            self.bus.done.eq(found & (left == 0)),
-        ]
+        """The element that the bus reads, chosen while the word is there."""
+        asked = Cat(self.bus.strobe & ~self.bus.write, self.place)
+        late = delayed(m, asked, self.latency, "asked", reset=True)
+        m.d.sync += self.bus.done.eq(late[0])
         with m.If(late[0]):
-            m.d.sync += [found.eq(1), left.eq(late[1:]), self.held.eq(self.read_data)]
-        with m.Elif(found):
-            m.d.sync += [found.eq(left != 0), left.eq(left - 1)]
-            with m.If(left != 0):
-                m.d.sync += self.held.eq(self.held >> self.element)
+            m.d.sync += self.bus.read_data.eq(self.read_data.word_select(late[1:], self.element))
 
     def _write_port(self, m: Module, bus_word: Value) -> tuple[Value, Value, Value]:
         """Enable, address and data: the core's, or a word that has come over the bus."""
@@ -141,11 +123,12 @@ class Store(wiring.Component):
             return self.write_enable, self.write_address, self.write_data
         last = (1 << (self.elements - 1).bit_length()) - 1
         strobe = self.bus.strobe & self.bus.write
-        taken = Signal(self.width)
-        m.d.comb += taken.eq(Cat(self.held, self.bus.write_data[: self.element])[self.element :])
+        # Elements come in at the top and move down: each way is short, however wide the word.
+        held, taken = Signal(self.width), Signal(self.width)
+        m.d.comb += taken.eq(Cat(held, self.bus.write_data[: self.element])[self.element :])
         with m.If(strobe & (self.place < self.elements)):
-            m.d.sync += self.held.eq(taken)
-        whole = taken if self.elements == last + 1 else self.held
+            m.d.sync += held.eq(taken)
+        whole = taken if self.elements == last + 1 else held
         return strobe & (self.place == last), bus_word, whole
 
     def _segments(
