@@ -70,13 +70,13 @@ def _sides(block: Mapping[str, Any]) -> list[tuple[str, Any]]:
     A word of 36 bits is read by port B and comes out of both: on one clock, or not at all.
     """
     wires = block["connections"]
-    wide = int(block["parameters"]["DATA_WIDTH_B"], 2) == 36
-    if wide and wires["CLKA"] != wires["CLKB"]:
+    wide = int(str(block["parameters"].get("DATA_WIDTH_B", "0")), 2) == 36
+    if wide and wires.get("CLKA") != wires.get("CLKB"):
         return []
     return [
         ("AB" if wide else letter, wires[f"CLK{letter}"])
         for letter in ("B" if wide else "AB")
-        if wires[f"CE{letter}"] == ["1"] and wires[f"RST{letter}"] == ["0"]
+        if wires.get(f"CE{letter}") == ["1"] and wires.get(f"RST{letter}") == ["0"]
     ]
 
 

@@ -178,6 +178,17 @@ def test_a_placement_that_does_not_route_is_given_up(scripted: Scripted):
     assert not (scripted.folder / "out" / "echo.bit").exists()
 
 
+def test_timing_missed_by_little_is_left_to_the_next_seed(scripted: Scripted):
+    scripted.plan(fmax=58.5)  # 59.5 with seed 1, 60.5 with seed 2, 58.5 with seed 3
+    assert scripted.build(60.0)["seed"] == 2
+    assert scripted.build(60.0, seed=3)["seed"] == 5
+    assert scripted.calls().count("nextpnr") == 5
+    scripted.plan(fmax=60.0)
+    with pytest.raises(SetunError) as raised:
+        scripted.build(62.5)
+    assert raised.value.value == "62 MHz with seed 2"
+
+
 def test_missed_timing_is_refused_and_reported(scripted: Scripted):
     scripted.build()
     scripted.plan(fmax=40.0)
