@@ -51,7 +51,7 @@ class Axi4Memory(wiring.Component):
             asked.beat.eq(axi.araddr >> shift),
             asked.left.eq(axi.arlen),
             asked.id.eq(axi.arid),
-            asked.due.eq(now + (self.latency - 3)),
+            asked.due.eq(now + (self.latency - 2)),
             bursts.w_data.eq(asked),
             bursts.w_en.eq(axi.arvalid),
             axi.arready.eq(bursts.w_rdy),
@@ -60,10 +60,12 @@ class Axi4Memory(wiring.Component):
         step, beat, final = Signal(), Signal(range(256)), Signal()
         m.submodules.queue = queue = fifo.SyncFIFO(width=self.data_bits + 1 + len(axi.rid), depth=4)
         arriving = Signal()
+        early = Signal(32)  # the highest bit: what is asked for is due later
+        m.d.comb += early.eq(now - current.due)
         tag = Signal(1 + len(axi.rid))
         m.d.comb += [
             final.eq(beat == current.left),
-            step.eq(bursts.r_rdy & (now - current.due < 1 << 31) & (queue.level + arriving < 3)),
+            step.eq(bursts.r_rdy & ~early[-1] & (queue.level + arriving < 3)),
             bursts.r_en.eq(step & final),
             store.read_address.eq(current.beat + beat),
             queue.w_en.eq(arriving),
