@@ -92,11 +92,12 @@ class _Placed:
 
 
 def _layouts(
-    flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range
+    flow: Flow, design: Design, device: Device, *, clock_mhz: float, seeds: range, hurry: bool
 ) -> list[_Placed]:
     """Placements with these seeds that routed, and further ones until one meets its timing.
 
-    There are no further ones where timing is missed by far.
+    There are no further ones where timing is missed by far, nor, in a `hurry`, behind one that
+    routed.
     """
 
     def one(seed: int) -> _Placed | Unroutable:
@@ -115,7 +116,8 @@ def _layouts(
         for seed in range(seeds.stop, seeds.stop + FURTHER_SEEDS):
             placed = [each for each in found if isinstance(each, _Placed)]
             fastest = max((each.fmax_mhz for each in placed), default=clock_mhz)
-            if any(each.met for each in placed) or fastest < NEARLY * clock_mhz:
+            enough = hurry or fastest < NEARLY * clock_mhz
+            if any(each.met or enough for each in placed):
                 break
             found.append(one(seed))
     except BaseException:
@@ -209,7 +211,7 @@ def build_bitstream(
     progress
         Called with the name of each stage that starts (not for those found in the cache).
     allow_timing_fail
-        Keep a bitstream that misses its clock.
+        Keep a bitstream that misses its clock, and try no further seed to meet it.
     model
         What `factory` puts into the chip's memories, if a bitstream holds it (`in_bitstream`).
     limit_s
@@ -250,7 +252,14 @@ def build_bitstream(
         if model and reusable and not _takes_models(flow, design, model.config):
             reusable = False
             design = elaborate(factory)
-        tried = _layouts(flow, design, device, clock_mhz=clock_mhz, seeds=range(seed, seed + seeds))
+        tried = _layouts(
+            flow,
+            design,
+            device,
+            clock_mhz=clock_mhz,
+            seeds=range(seed, seed + seeds),
+            hurry=allow_timing_fail,
+        )
         best = max(tried, key=lambda placed: (placed.met, placed.fmax_mhz, -placed.seed))
         keep = best.met or allow_timing_fail
         timing = best.folder / "timing.json"

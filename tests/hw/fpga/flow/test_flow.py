@@ -187,6 +187,7 @@ def test_timing_missed_by_little_is_left_to_the_next_seed(scripted: Scripted):
     with pytest.raises(SetunError) as raised:
         scripted.build(62.5)
     assert raised.value.value == "62 MHz with seed 2"
+    assert scripted.build(62.5, seed=9, allow_timing_fail=True)["seed"] == 9
 
 
 def test_missed_timing_is_refused_and_reported(scripted: Scripted):
