@@ -37,7 +37,6 @@ def write_chip(
     ports = chip_ports(config, technology)
     make_folder(out)
     write_output(out / "setun.v", text.encode())
-    write_output(out / "config.toml", config.to_toml().encode())
     described: dict[str, Any] = dict(ports)
     if layout is not None and config.external:
         crc = 0
@@ -52,6 +51,7 @@ def write_chip(
         write_output(out / "weights.bin", blocks())
         described["memory"] = {**memory_map(layout), "crc32": f"{crc:08x}"}
     write_output(out / "ports.json", (json.dumps(described, indent=2) + "\n").encode())
+    write_output(out / "config.toml", config.to_toml().encode())
     return ports, len(text.splitlines())
 
 
