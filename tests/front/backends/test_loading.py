@@ -77,6 +77,18 @@ def test_words_are_laid_out_as_parts(layout: MemoryLayout) -> None:
     assert model.words().tobytes()[: joined.size] == joined.tobytes()
 
 
+def test_a_model_larger_than_the_memory_is_refused(layout: MemoryLayout) -> None:
+    """In one line, before anything is written: needed of what the chip has."""
+    assert layout.external is not None
+    config, needed = layout.external.config, layout.external.size()
+    smaller = config.override(memory_bytes=needed // 128 * 64)
+    with pytest.raises(
+        SetunError, match=f"memory_bytes {needed} of {smaller.memory_bytes}"
+    ) as told:
+        lay_out(IMAGE, smaller)
+    assert "\n" not in str(told.value)
+
+
 def test_a_load_that_was_cut_short_goes_on(layout: MemoryLayout) -> None:
     chip, told = Chip(layout.total), []
     words = layout.spaces[Space.WEIGHTS]
