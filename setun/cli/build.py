@@ -89,12 +89,12 @@ def command(
     from setun.firmware.outputs import check_folder, make_folder, write_output
     from setun.hw.emit.resources import block_ram, check_block_ram
     from setun.hw.fpga.flow.bitstream import build_bitstream, design_for
-    from setun.models.load import open_model
+    from setun.models.load import open_outline, whole_image
 
     target = boards.get(board)
     mhz = target.chip_clock_mhz if clock is None else clock
     model = model or target.model
-    opened = open_model(model)
+    opened = open_outline(model)
     image = opened.image
     usual = {"packing": image.packing, "clock_hz": round(mhz * 1e6), "baud": target.baud}
     options = chosen_options(config_file, numerics, settings)
@@ -104,11 +104,14 @@ def command(
     check_room(image, base, target, set(options))
     config = chip_for(image, options, **usual)
     expected = estimate(image, config, target)
-    if not target.has_fpga:
+    if target.has_fpga:
+        check_block_ram(config, target.fpga, target.capacity, board)
+    else:
         check_cells(config, target)
+    image = whole_image(opened, model)
+    if not target.has_fpga:
         _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
         return
-    check_block_ram(config, target.fpga, target.capacity, board)
     target.fpga.check_clock(target.clock_mhz, mhz, config.pump)
     made = parts(image, config, target)
     weights = weights_for_flash(made.contents, config)

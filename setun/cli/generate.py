@@ -114,14 +114,14 @@ def command(
     from setun.firmware.image.memory_layout import lay_out
     from setun.firmware.outputs import check_folder
     from setun.hw.emit.verilog import TOP
-    from setun.models.load import open_model
+    from setun.models.load import open_outline, whole_image
 
     check_folder(out)
     options = chosen_options(config_file, numerics, settings)
     defaults: dict[str, object] = {}
-    image = None
+    image = opened = None
     if model is not None:
-        opened = open_model(model)
+        opened = open_outline(model)
         image = opened.image
         defaults = {"packing": image.packing, **usual_numerics(opened, options)}
     target = boards.get(ANY if board is None else board)
@@ -133,6 +133,8 @@ def command(
         check_room(image, base, target, set(options))
     config = chip_for(image, options, **defaults)
     needs, fpgas = check_cells(config, target), parts(config, target)
+    if opened is not None and model is not None:
+        image = whole_image(opened, model)
     layout = None if image is None else lay_out(image, config)
     with stages() as start:
         start("generate Verilog")

@@ -119,6 +119,12 @@ def open_outline(name: str | Path) -> Model:
     return Model(path, drawn, Numerics(), checkpoint)
 
 
+def whole_image(outlined: Model, name: str | Path) -> Image:
+    """The image of a model of which `open_outline` has looked at the shapes."""
+    image = outlined.image
+    return image if image.model_hash else load_model(name)
+
+
 def load_model(name: str | Path) -> Image:
     """The image of `open_model`."""
     return open_model(name).image
