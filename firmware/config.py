@@ -68,6 +68,8 @@ class ChipConfig:
         Sizes of vector memory and of the recurrent state, for each token and each context.
     max_columns
         Longest vector that can be quantised.
+    five_trits
+        1: matrices may have five-trit weights, see `setun.firmware.numerics.five_trits`.
     token_bits
         Of a token: 16, or 18 for vocabularies of more than 65,536, which no terminal goes with.
     terminal
@@ -94,6 +96,7 @@ class ChipConfig:
     vector_elements: int = 512
     state_elements: int = 768
     max_columns: int = 512
+    five_trits: int = 0
     token_bits: int = 16
     terminal: int = 1
     clock_hz: int = 50_000_000
@@ -120,6 +123,11 @@ class ChipConfig:
             raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
         if self.terminal not in (0, 1):
             raise SetunError("terminal", "must be 0 or 1", self.terminal)
+        if self.five_trits not in (0, 1):
+            raise SetunError("five_trits", "must be 0 or 1", self.five_trits)
+        if self.five_trits and self.rows * self.vector.width > self.weight_bits:
+            rule = f"need columns enough for {self.rows} scales in {self.weight_bits} bits"
+            raise SetunError("five_trits", rule, self.columns, "--set columns=16")
         if self.token_bits not in TOKEN_BYTES:
             raise SetunError("token_bits", "must be 16 or 18", self.token_bits)
         if self.token_bits != 16 and self.terminal:
@@ -305,6 +313,8 @@ class ChipConfig:
             del options["terminal"]  # as chips were before there was one
         if self.token_bits == 16:
             del options["token_bits"]  # likewise
+        if not self.five_trits:
+            del options["five_trits"]
         text = json.dumps(options, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
 

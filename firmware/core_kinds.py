@@ -76,6 +76,7 @@ class SmallKind(CoreKind):
             "contexts": 1,
             "packing": "1.6b",
             "token_bits": self.token_bits,
+            "five_trits": 0,
         }
         for name, value in needed.items():
             if getattr(config, name) != value:

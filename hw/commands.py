@@ -47,7 +47,8 @@ def quantise_command(config: ChipConfig) -> data.StructLayout:
 
 def array_command(config: ChipConfig) -> data.StructLayout:
     """MATVEC as the array sees it: number of the last row group; the slot is kept for the next."""
-    return data.StructLayout({"last": shape(config, "n"), "keep": shape(config, "keep")})
+    planes = {"planes": shape(config, "planes")} if config.five_trits else {}
+    return data.StructLayout({"last": shape(config, "n"), **planes, "keep": shape(config, "keep")})
 
 
 def weights_command() -> Shape:
@@ -57,10 +58,12 @@ def weights_command() -> Shape:
 
 def sink_command(config: ChipConfig) -> data.StructLayout:
     """MATVEC as the sink sees it; gates lie at `gates` if the model is streamed."""
+    planes = {"planes": shape(config, "planes")} if config.five_trits else {}
     gates = {"gates": CONSTANT_WORDS} if config.streams else {}
     return data.StructLayout(
         {
             **gates,
+            **planes,
             "rows": shape(config, "n"),
             "kernel": shape(config, "kernel"),
             "keep": shape(config, "keep"),

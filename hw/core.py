@@ -146,6 +146,8 @@ class Core(wiring.Component):
         wiring.connect(m, quantiser.filled, array.filled)
         wiring.connect(m, quantiser.scale, sink.scale)
         wiring.connect(m, array.o, sink.groups)
+        if c.five_trits:
+            wiring.connect(m, array.scales, sink.scales)
         wiring.connect(m, sink.logits, sampler.logits)
 
         # Memory ports.

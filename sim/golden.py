@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.image.image import Image
+from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics import noise
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.formats import Values
@@ -60,6 +61,9 @@ class GoldenModel(machine.Visitor):
         self.trace = trace
         f = self.numerics.vector
         self._weights = weights_of(image)
+        self._scales = [
+            f.round(m.row_scales()) if isinstance(m, WideMatrix) else None for m in image.matrices
+        ]
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
         self._embedding = image.tables[Table.EMBEDDING]
         self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
@@ -120,7 +124,7 @@ class GoldenModel(machine.Visitor):
         do, kernel, compute, v = step.do, step.do.kernel, self.arithmetic, self._vector
         codes, scale = self._slots[0] if do.keep else self._slots.popleft()
         sums = self._weights[step.number].sums(codes, compute)
-        y, s = compute.rows(sums, scale, do.immediate)
+        y, s = compute.rows(sums, scale, do.immediate, self._scales[step.number])
         given = Operands(y, v.get(do.src, y))
         place = slice(do.dst, do.dst + do.n)
         if kernel.gated:

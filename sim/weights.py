@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from setun.firmware.image.image import Image
 from setun.firmware.image.matrix import Matrix, code_blocks
+from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
+from setun.firmware.numerics.five_trits import joined, planes_of
 from setun.firmware.numerics.ternary import PACKING
 
 Array = NDArray[np.float32]
@@ -65,7 +67,36 @@ class Weights:
         return found
 
 
-def weights_of(image: Image) -> list[Weights]:
+class WideWeights:
+    """One matrix [m, n] of five-trit weights; members as of `Weights`."""
+
+    def __init__(self, matrix: WideMatrix) -> None:
+        self._matrix = matrix
+
+    def products(self, x: Array, product: Callable[[Array, Array], NDArray[Any]]) -> NDArray[Any]:
+        """`product` of x [.., n] and levels [n, m], made of those of a few rows at a time."""
+        blocks = (levels.astype(np.float32).T for _, levels in code_blocks(self._matrix))
+        return np.concatenate([product(x, block) for block in blocks], axis=-1)
+
+    def sums(self, codes: Codes, compute: Arithmetic) -> NDArray[np.float64]:
+        """Sums of the planes, each of which `Arithmetic.sums` makes, joined; exact."""
+        found = []
+        for _, levels in code_blocks(self._matrix):
+            if not compute.numerics.fp8:
+                # No rounding on the way: the same as plane by plane.
+                found.append(codes.astype(np.float64) @ levels.T.astype(np.float64))
+                continue
+            planes = [plane.T.astype(np.float32) for plane in planes_of(levels)]
+            found.append(joined(np.stack([compute.sums(codes, plane) for plane in planes])))
+        return np.concatenate(found, axis=-1)
+
+
+def weights_of(image: Image) -> list[Weights | WideWeights]:
     """Every matrix, in order."""
     kept = image.weights <= KEPT
-    return [Weights(matrix, image.packing, kept) for matrix in image.matrices]
+    return [
+        WideWeights(matrix)
+        if isinstance(matrix, WideMatrix)
+        else Weights(matrix, image.packing, kept)
+        for matrix in image.matrices
+    ]

@@ -9,11 +9,14 @@ chat      json     chat template, and the texts of the tokens that begin and end
 constants float32  a table of `setun.firmware.program.isa.Table`, and so are embedding and gates
 others    ternary  one matrix each, in execution order: its codes, row after row, packed
                    as the header says, each row in whole bytes
+          5t       likewise, of five-trit weights: a row's levels -121 to 121, a signed
+                   byte each, and behind them its scale, a float32
 ========= ======== ======================================================================
 
-A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`. The
-header has `format`, `generator`, `name`, `model_hash`, `vocab_size`, `numerics`, `packing`, and as
-lists of [name, start, size] `vectors`, `state` and `layers`; where the model ends its texts also
+A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`, a
+5t one's `rows` and `columns`. The header has `format`, `generator`, `name`, `model_hash`,
+`vocab_size`, `numerics`, `packing`, and as lists of [name, start, size] `vectors`, `state` and
+`layers`; where the model ends its texts also
 `end_tokens`, a list of ids.
 
 Files of format 1 are read too, see `format1`.
@@ -35,7 +38,8 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
 from setun.firmware.image.image import Floats, Image, MemoryMap, Region
-from setun.firmware.image.matrix import PackedMatrix
+from setun.firmware.image.matrix import Matrix, PackedMatrix
+from setun.firmware.image.wide_matrix import SCALE_BYTES, WideMatrix
 from setun.firmware.models.chat import Chat
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.arithmetic import MeanSquare
@@ -52,6 +56,7 @@ INSTRUCTION_SETS = {format1.FORMAT: 1, FORMAT: 1}
 """What programs in files of each format are of: `setun.firmware.program.isa.VERSION`."""
 _REGIONS = ("vectors", "state", "layers")
 _ENDS = "end_tokens"
+_TERNARY, _WIDE = "ternary", "5t"
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
 _FLOATS = {(op, field.name) for op in Op for field in op.fields if field.kind is Kind.FLOAT}
@@ -140,8 +145,11 @@ def _described(image: Image, numerics: Numerics | None) -> tuple[dict[str, Any],
     if image.chat is not None:
         sections.append(Section("chat", "json", image.chat.to_json().encode()))
     for m in image.matrices:
-        meta = {"rows": m.rows, "columns": m.columns, "scale": m.scale}
-        sections.append(Section(m.name, "ternary", _view(m.packed(image.packing)), meta))
+        meta = {"rows": m.rows, "columns": m.columns}
+        if not isinstance(m, WideMatrix):
+            meta["scale"] = m.scale
+        kind = _WIDE if isinstance(m, WideMatrix) else _TERNARY
+        sections.append(Section(m.name, kind, _view(m.packed(image.packing)), meta))
     return header, sections
 
 
@@ -251,10 +259,12 @@ def _array(section: Section, source: str) -> Floats:
     return np.frombuffer(section.data, "<f4").astype(np.float32, copy=False).reshape(shape)
 
 
-def _matrix(section: Section, packing: str, flat: bool, source: str) -> PackedMatrix:
+def _matrix(section: Section, packing: str, flat: bool, source: str) -> Matrix:
     """The matrix of a section; `flat` is format 1's, whose rows share bytes."""
     thing, meta = f"{source} section {section.name}", section.meta
-    if section.kind != "ternary":
+    if section.kind == _WIDE and not flat:
+        return _wide_matrix(section, thing)
+    if section.kind != _TERNARY:
         raise SetunError(thing, "must be known or of kind ternary", section.kind)
     if not (
         _is_count(meta.get("rows"))
@@ -276,6 +286,18 @@ def _matrix(section: Section, packing: str, flat: bool, source: str) -> PackedMa
     except SetunError as error:
         raise SetunError(thing, error.rule, error.value) from error
     return PackedMatrix.of_codes(section.name, codes, scale, packing)
+
+
+def _wide_matrix(section: Section, thing: str) -> WideMatrix:
+    meta = section.meta
+    if not (_is_count(meta.get("rows")) and _is_count(meta.get("columns"))):
+        raise SetunError(thing, "must have rows and columns")
+    rows, columns = meta["rows"], meta["columns"]
+    length = rows * (columns + SCALE_BYTES)
+    if len(section.data) != length:
+        rule = f"{rows}x{columns} levels and {rows} scales take {length} bytes"
+        raise SetunError(thing, rule, len(section.data))
+    return WideMatrix(section.name, np.frombuffer(section.data, np.uint8).reshape(rows, -1))
 
 
 def _is_count(value: object) -> bool:

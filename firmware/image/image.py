@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from setun.firmware.image.matrix import Matrix
 from setun.firmware.models.chat import Chat
-from setun.firmware.numerics.ternary import PACKING
 from setun.firmware.program.isa import Instruction, Table
 
 ALIGN = 64
@@ -113,11 +112,10 @@ class Image:
 
     @property
     def weights(self) -> int:
-        """Ternary weights that one token reads."""
+        """Weights that one token reads."""
         return sum(m.rows * m.columns for m in self.matrices)
 
     @property
     def bits_per_weight(self) -> float:
         """What a weight takes in a file, padding included."""
-        length = PACKING[self.packing].length
-        return 8 * sum(m.rows * length(m.columns) for m in self.matrices) / self.weights
+        return 8 * sum(m.rows * m.row_bytes(self.packing) for m in self.matrices) / self.weights

@@ -14,7 +14,7 @@ EVERY = slice(None)
 
 
 class Matrix(Protocol):
-    """A ternary projection."""
+    """A projection, ternary or of `planes` that are."""
 
     @property
     def name(self) -> str:
@@ -29,11 +29,20 @@ class Matrix(Protocol):
 
     @property
     def scale(self) -> float:
-        """What a code of 1 stands for."""
+        """What a code of 1 stands for, where rows have no scales of their own."""
+        ...
+
+    @property
+    def planes(self) -> int:
+        """Trits of a weight: 1, or 5 of a `setun.firmware.image.wide_matrix.WideMatrix`."""
+        ...
+
+    def row_bytes(self, packing: str) -> int:
+        """Bytes of a row of `packed`."""
         ...
 
     def codes(self, rows: slice = EVERY) -> Codes:
-        """int8 [rows, columns] in {-1, 0, 1}, those of `rows` alone."""
+        """int8 [rows, columns], those of `rows` alone: -1, 0 or 1, or levels of five trits."""
         ...
 
     def packed(self, packing: str) -> Bytes:
@@ -60,6 +69,7 @@ class PackedMatrix:
     columns: int
     scale: float
     packing: str
+    planes = 1
 
     @classmethod
     def of_codes(
@@ -78,6 +88,9 @@ class PackedMatrix:
     @property
     def rows(self) -> int:
         return len(self.values)
+
+    def row_bytes(self, packing: str) -> int:
+        return PACKING[packing].length(self.columns)
 
     def codes(self, rows: slice = EVERY) -> Codes:
         return PACKING[self.packing].unpack(self.values[rows], self.columns)

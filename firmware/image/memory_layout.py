@@ -157,6 +157,7 @@ def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
     columns = max(m.columns for m in image.matrices)
     needed = {
         "token_bits": 16,
+        "five_trits": int(any(m.planes > 1 for m in image.matrices)),
         "vector_elements": image.memory.vector_elements,
         "state_elements": max(1, image.memory.state_elements),  # a chip has some
         "max_columns": aligned(columns, config.columns),

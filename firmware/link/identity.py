@@ -9,9 +9,13 @@ from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import CHOICES, Numerics
 
 # What a chip has beside the record's fields, it says by the record's version.
-_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS = 1, 2, 4  # on top of
+_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS = 1, 2, 4, 8  # on top of
 _FIRST = 5
-INSTRUCTION_SETS = {5: 1, 6: 1, 7: 2, 8: 2, 9: 1, 11: 2}
+INSTRUCTION_SETS = {
+    version + more: instructions
+    for more in (0, _FIVE_TRITS)
+    for version, instructions in {5: 1, 6: 1, 7: 2, 8: 2, 9: 1, 11: 2}.items()
+}
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
 # version, digest, columns, rows, pump, lanes, packing, memory, contexts, the numerics (exponent,
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
@@ -32,7 +36,7 @@ def encode(config: ChipConfig) -> bytes:
     c, n = config, config.numerics
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
     version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
-    version += _WIDE_TOKENS * (c.token_bits == 18)
+    version += _WIDE_TOKENS * (c.token_bits == 18) + _FIVE_TRITS * c.five_trits
     record, sizes = _record(version)
     return record.pack(
         version,
@@ -132,6 +136,7 @@ def decode(record: bytes) -> ChipConfig:
         clock_hz=clock,
         baud=baud,
         flash_base=base,
+        five_trits=int(bool((version - _FIRST) & _FIVE_TRITS)),
         token_bits=18 if (version - _FIRST) & _WIDE_TOKENS else 16,
         terminal=(version - _FIRST) & _WITH_TERMINAL,
     )

@@ -13,13 +13,17 @@ from setun.firmware.image.image import Image
 from setun.firmware.models.architecture import Architecture, Tensor
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.numerics.ternary import BLOCK
-from setun.firmware.program.builder import Builder
+from setun.firmware.program.builder import TERNARY, Builder
 
 Progress = Callable[[int], None]
 
 
 def compile_checkpoint(
-    checkpoint: Checkpoint, packing: str = "2b", progress: Progress = lambda numbers: None
+    checkpoint: Checkpoint,
+    packing: str = "2b",
+    progress: Progress = lambda numbers: None,
+    *,
+    head: str = TERNARY,
 ) -> Image:
     """The image of `checkpoint`; deterministic.
 
@@ -32,8 +36,10 @@ def compile_checkpoint(
         How weights are held and stored.
     progress
         Called with the numbers of each tensor that is read.
+    head
+        One of `setun.firmware.program.builder.HEADS`.
     """
-    builder, config = Builder(checkpoint.name, packing), checkpoint.config
+    builder, config = Builder(checkpoint.name, packing, head), checkpoint.config
     architecture = checkpoint.architecture
     shapes = architecture.expected_shapes(config)
     large = [name for name, shape in shapes.items() if math.prod(shape) > BLOCK]

@@ -226,7 +226,7 @@ class HgrnBit:
         b.end()
         quantise("lm_head", x, "model.norm.weight")
         head = "model.embeddings" if config.tie_word_embeddings else "lm_head"
-        project(head, kernels.SAMPLE)
+        b.head(head, tensors[f"{head}.weight"])
         b.end()
 
 

@@ -126,10 +126,20 @@ class Arithmetic:
         """Rows as numbers of the vector format."""
         return self.fmt.round(sums * self.unit if self.numerics.fp8 else sums)
 
-    def rows(self, sums: NDArray[np.floating[Any]], scale: Any, factor: Any) -> tuple[Values, Any]:
-        """Rows y = sums * s, and s, the product of a vector's scale and the weights'."""
+    def rows(
+        self,
+        sums: NDArray[np.floating[Any]],
+        scale: Any,
+        factor: Any,
+        row_scales: Values | None = None,
+    ) -> tuple[Values, Any]:
+        """Rows y = sums * s, and s, the product of a vector's scale and the weights'.
+
+        Rows with scales [m] of their own take the product of s and theirs.
+        """
         s = self.mul(scale, factor)
-        return self.mul(self.floats(sums), s), s
+        times = s if row_scales is None else self.mul(np.asarray(s), row_scales)
+        return self.mul(self.floats(sums), times), s
 
     # ------------------------------------------------------------- norms
     def sum_of_squares(self, x: Values) -> Any:

@@ -22,14 +22,17 @@ from setun.firmware.image.image import (
     Region,
     aligned,
 )
-from setun.firmware.image.matrix import PackedMatrix
+from setun.firmware.image.matrix import Matrix, PackedMatrix
 from setun.firmware.image.model_hash import with_hash
+from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import STAT_BITS, MeanSquare
 from setun.firmware.numerics.ternary import absmean
 from setun.firmware.program.isa import Instruction, Op, Table
-from setun.firmware.program.kernels import Kernel, Port
+from setun.firmware.program.kernels import SAMPLE, Kernel, Port
 
 PAIRS = ALIGN // 2  # gains start at multiples of this many pairs
+HEADS = TERNARY, FIVE_TRITS = "ternary", "5t"
+"""How a head's weights may be stored: as other projections, or as levels of five trits."""
 
 
 class Builder:
@@ -43,14 +46,17 @@ class Builder:
     name
         The model's, for display.
     packing
-        How its matrices are held, and how a file stores them.
+        How its ternary matrices are held, and how a file stores them.
+    storage
+        Of the head, one of `HEADS`.
     """
 
-    def __init__(self, name: str, packing: str = "2b") -> None:
+    def __init__(self, name: str, packing: str = "2b", storage: str = TERNARY) -> None:
         self.name = name
         self.packing = packing
+        self.storage = storage
         self._program = [Instruction(op=Op.MODEL)]
-        self._matrices: list[PackedMatrix] = []
+        self._matrices: list[Matrix] = []
         self._gains: list[Floats] = []
         self._embedding: Floats | None = None
         self._vectors: list[Region] = []
@@ -164,19 +170,31 @@ class Builder:
         keep
             Leave the quantised vector for the next matvec.
         """
-        self._matrices.append(PackedMatrix.of_codes(name, codes, scale, self.packing))
-        bits = math.ceil(math.log2(127 * codes.shape[1] + 1)) + 1
+        matrix = PackedMatrix.of_codes(name, codes, scale, self.packing)
+        self._multiply(matrix, kernel, src, dst, keep)
+
+    def _multiply(
+        self,
+        matrix: Matrix,
+        kernel: Kernel,
+        src: Region | None = None,
+        dst: Region | None = None,
+        keep: bool = False,
+    ) -> None:
+        self._matrices.append(matrix)
+        bits = math.ceil(math.log2(127 * matrix.columns + 1)) + 1
         self._program.append(
             Instruction(
                 op=Op.MATVEC,
-                n=codes.shape[0],
+                n=matrix.rows,
                 src=src.start if src else 0,
                 dst=dst.start if dst else 0,
-                immediate=scale / 127.0,
+                immediate=matrix.scale / 127.0,
                 kernel=kernel,
                 keep=keep,
+                planes=matrix.planes > 1,
                 stat_shift=max(0, bits - STAT_BITS),
-                note=name,
+                note=matrix.name,
             )
         )
         stored = src if kernel.stores is Port.SOURCE else dst
@@ -195,6 +213,13 @@ class Builder:
         """`matvec` with float weights [m, n], made ternary by their absolute mean."""
         codes, scale = absmean(weight)
         self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
+
+    def head(self, name: str, weight: Floats) -> None:
+        """Logits of float weights [m, n], stored as the builder's `storage` says."""
+        if self.storage == TERNARY:
+            self.project(name, weight, SAMPLE)
+        else:
+            self._multiply(WideMatrix.of_floats(name, weight), SAMPLE)
 
     def image(self, tokenizer_json: str | None = None) -> Image:
         """What has been written, with its hash."""

@@ -66,6 +66,7 @@ PLACES = {
     "mean_square": Place(0, 5, 2),
     "stream": Place(0, 7, 1),
     "keep": Place(0, 7, 1),
+    "planes": Place(0, 8, 1),
     "stat_shift": Place(0, 9, 5),
     "feeds": Place(0, 14, 1),
     "n": Place(0, 16, 16),
@@ -78,6 +79,7 @@ PLACES = {
 """Every field's bits, the same in all operations that have it, of a program in block RAM."""
 WIDE = PLACES | {
     "feeds": Place(0, 8, 1),
+    "planes": Place(0, 9, 1),
     "n": Place(0, 12, 20),
     "src": Place(1, 0, 16, 64),
     "dst": Place(1, 16, 16, 64),
@@ -189,6 +191,7 @@ class Op(IntEnum):
         "{kernel} scale={immediate:.4g}",
         Field("kernel", Kind.KERNEL, "what happens to the rows"),
         _flag("keep", "leave the slot for the next matvec"),
+        _flag("planes", "the matrix has five-trit weights and a scale a row"),
         _whole("stat_shift", "bits dropped from accumulators before they are squared"),
         _flag("feeds", "the next instruction is a QUANTISE with `stream` of these rows"),
         _whole("n", "rows"),
@@ -219,6 +222,7 @@ class Instruction:
     mean_square: MeanSquare = MeanSquare.OWN
     kernel: Kernel = kernels.COPY
     keep: bool = False
+    planes: bool = False
     feeds: bool = False
     stat_shift: int = 0
     note: str = ""

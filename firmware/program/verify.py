@@ -248,6 +248,8 @@ class _Walk(machine.Visitor):
         self.need(columns == matrix.columns, f"{name} has {matrix.columns} columns", columns)
         scale = matrix.scale / 127.0
         self.need(do.immediate == scale, f"immediate must be {scale}", do.immediate)
+        self.need(do.planes == (matrix.planes > 1), f"{name} has {matrix.planes} planes")
+        self.need(kernel.samples or not do.planes, "only a head has planes")
         if not do.keep:
             del self.slots[0]
         if Port.SOURCE in kernel.reads:

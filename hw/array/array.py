@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.numerics.arithmetic import Arithmetic
+from setun.firmware.numerics.five_trits import PLANES
 from setun.firmware.numerics.functions import Ints
 from setun.hw.arith import whole
 from setun.hw.array.accumulate import ChunkFlags, chunk_sums, running_sums
@@ -27,6 +28,10 @@ class TernaryArray(wiring.Component):
     A matvec goes panel by panel of `config.panel` row groups, and through a panel block by block
     of P columns: a block of codes serves all groups of the panel, whose partial sums wait in a
     small memory. So the array starts on a vector's first codes while the last are being made.
+
+    A matvec with `planes` goes row group by row group: the planes of one are a panel of `PLANES`
+    groups, whose sums come like others', and a word with its rows' scales follows. The next one's
+    is taken when this one has been.
 
     A matvec is done for every seat of the pass: for one seat after the other, or, where seats
     share the weights, for all seats with each weight word.
@@ -49,6 +54,8 @@ class TernaryArray(wiring.Component):
         Read port of the slot memory, data one cycle later.
     weights : In(stream of `config.weight_bits`)
         Words in execution order; a matvec's words again for every seat, unless seats share them.
+    scales : Out(stream of Q numbers)
+        Only with `config.five_trits`: of a row group's rows, behind the sums of its planes.
     o : Out(stream of Q signed accumulators)
         Row groups, sums as `config.numerics` wants them, in units of 2**-fraction, in the order of
         `setun.hw.seats.walk`.
@@ -88,6 +95,11 @@ class TernaryArray(wiring.Component):
                 "code_address": Out(range(max(config.slot_words, 2))),
                 "code_data": In(8 * p),
                 "weights": In(stream.Signature(config.weight_bits)),
+                **(
+                    {"scales": Out(stream.Signature(config.rows * config.vector.width))}
+                    if config.five_trits
+                    else {}
+                ),
                 "o": Out(stream.Signature(self.groups)),
                 "busy": Out(1),
                 "wait_codes": Out(1),
@@ -107,9 +119,11 @@ class TernaryArray(wiring.Component):
         panel_bits = ceil_log2(c.panel)
         slot, seat = Signal.like(self.code_slot), Signal.like(self.code_seat)
         block = Signal.like(self.code_address)
-        group, group_end = Signal(range(c.panel)), Signal(range(c.panel))  # of the panel
-        panels, panels_left = Signal(16), Signal(16)  # behind the first one, behind this one
-        short = Signal(range(c.panel))  # group_end of the last panel
+        most = max(c.panel, PLANES) if c.five_trits else c.panel
+        group, group_end = Signal(range(most)), Signal(range(most))  # of the panel
+        panels = Signal(18 if c.five_trits else 16)  # behind the first one
+        panels_left = Signal.like(panels)  # behind this one
+        short = Signal(range(most))  # group_end of the last panel
         credit = Signal(range(GROUPS + 1), init=GROUPS)
         active, keep, kept = Signal(), Signal(), Signal()
         last_block = Signal.like(block)
@@ -120,27 +134,34 @@ class TernaryArray(wiring.Component):
         opening, issue, final, turn = Signal(), Signal(), Signal(), Signal()
         end_of_block, end_of_panel, done, load = Signal(), Signal(), Signal(), Signal()
         release = Signal()
+        at_work, over, taking = Signal(), Signal(), Signal()
+        planes, scaling, pending = self._planes(m, end_of_block & last, taking, load)
         command, matvec = self.command.payload, self.command.valid
         m.d.comb += [
             opening.eq((group == 0) & first_panel & ~kept),
             final.eq(seat == self.last),  # the last seat
-            issue.eq(active & (~opening | have) & (~last | room) & self.weights.valid),
-            self.busy.eq(issue),
-            self.wait_codes.eq(Mux(active, opening & ~have, matvec)),
-            self.wait_sink.eq(active & ~(opening & ~have) & last & ~room),
-            self.wait_weights.eq(active & (~opening | have) & (~last | room) & ~self.weights.valid),
-            turn.eq(issue & (final | (not c.shares_weights))),  # the last use of this word
-            self.weights.ready.eq(turn),
-            end_of_block.eq(turn & (group == group_end)),
-            end_of_panel.eq(end_of_block & last),
-            done.eq(end_of_panel & final_panel),
-            release.eq(done & final & ~keep),
-            self.released.eq(delayed(m, release, self.lead, "release", reset=True)),
-            load.eq(
-                matvec & (Mux(active, keep, kept) | self.filled.valid) & (~active | (done & final))
+            issue.eq(at_work & (~opening | have) & (~last | room) & self.weights.valid),
+            self.busy.eq(issue | taking),
+            self.wait_codes.eq(Mux(active, at_work & opening & ~have, matvec)),
+            self.wait_sink.eq((at_work & ~(opening & ~have) & last & ~room) | (scaling & pending)),
+            self.wait_weights.eq(
+                ((at_work & (~opening | have) & (~last | room)) | (scaling & ~pending))
+                & ~self.weights.valid
             ),
+            turn.eq(issue & (final | (not c.shares_weights))),  # the last use of this word
+            self.weights.ready.eq(turn | taking),
+            end_of_block.eq(turn & (group == group_end)),
+            done.eq(end_of_panel & final_panel),
+            release.eq(over & ~keep),
+            self.released.eq(delayed(m, release, self.lead, "release", reset=True)),
+            load.eq(matvec & (Mux(active, keep, kept) | self.filled.valid) & (~active | over)),
             self.command.ready.eq(load),
             self.filled.ready.eq(load & ~Mux(active, keep, kept)),
+        ]
+        m.d.comb += [
+            at_work.eq(active & ~scaling),
+            end_of_panel.eq(Mux(planes, taking, end_of_block & last)),
+            over.eq(done & (final | (planes & bool(c.shares_weights)))),
         ]
         with m.If(turn):
             m.d.sync += group.eq(Mux(end_of_block, 0, group + 1))
@@ -159,9 +180,12 @@ class TernaryArray(wiring.Component):
                     Mux(Mux(final_panel, panels == 0, panels_left == 1), short, c.panel - 1)
                 ),
             ]
+            if c.five_trits:
+                with m.If(planes):
+                    m.d.sync += group_end.eq(PLANES - 1)
         with m.If(issue if c.shares_weights else done):
             m.d.sync += seat.eq(Mux(final, 0, seat + 1))
-        with m.If(done & final):
+        with m.If(over):
             m.d.sync += [active.eq(0), kept.eq(keep)]
         with m.If(release):
             m.d.sync += slot.eq(Mux(slot == SLOTS - 1, 0, slot + 1))
@@ -170,7 +194,7 @@ class TernaryArray(wiring.Component):
             m.d.sync += [
                 active.eq(1),
                 keep.eq(command.keep),
-                short.eq(command.last),
+                short.eq(command.last[:panel_bits]),
                 panels.eq(command.last >> panel_bits),
                 panels_left.eq(command.last >> panel_bits),
                 first_panel.eq(1),
@@ -178,6 +202,14 @@ class TernaryArray(wiring.Component):
                 group_end.eq(Mux(short_one, command.last, c.panel - 1)),
                 first.eq(1),
             ]
+            if c.five_trits:
+                with m.If(command.planes):
+                    m.d.sync += [
+                        panels.eq(command.last),
+                        panels_left.eq(command.last),
+                        final_panel.eq(command.last == 0),
+                        group_end.eq(PLANES - 1),
+                    ]
         with m.If(self.filled.ready):
             m.d.sync += [last_block.eq(self.filled.payload - 1), last.eq(self.filled.payload == 1)]
         m.d.comb += [
@@ -193,6 +225,36 @@ class TernaryArray(wiring.Component):
         place = Cat(group, seat) if c.shares_weights and c.contexts > 1 else group
         self._accumulate(m, issue, place, first, last, block)
         return m
+
+    def _planes(
+        self, m: Module, ended: Value, taking: Signal, load: Value
+    ) -> tuple[Signal, Signal, Signal]:
+        """The matvec has planes; the word behind a panel comes next; the one before is here.
+
+        `ended`: a panel's words have been used; `taking` the word behind is taken.
+        """
+        planes, scaling, pending = (Signal(name=name) for name in ("planes", "scaling", "pending"))
+        if not self.config.five_trits:
+            return planes, scaling, pending
+        taken = self.scales.valid & self.scales.ready
+        m.d.comb += taking.eq(scaling & self.weights.valid & ~pending)
+        with m.If(load):
+            m.d.sync += planes.eq(self.command.payload.planes)
+        with m.If(taking):
+            m.d.sync += [scaling.eq(0), pending.eq(1)]
+        with m.Elif(taken):
+            m.d.sync += pending.eq(0)
+        with m.If(ended & planes):
+            m.d.sync += scaling.eq(1)
+        loaded = delayed(m, taking, self.lead, "scales_come", reset=True)
+        with m.If(taken):
+            m.d.sync += self.scales.valid.eq(0)
+        with m.If(loaded):
+            m.d.sync += [
+                self.scales.valid.eq(1),
+                self.scales.payload.eq(self.weights.payload),
+            ]
+        return planes, scaling, pending
 
     def _codes(self, m: Module, read: Value, last: Value, have: Signal) -> None:
         """Whether a block's codes are there; `read`: a block is begun, the `last` of its slot.

@@ -199,6 +199,9 @@ class Sequencer(wiring.Component):
             ]
         else:
             first = first >> lane_bits
+        if c.five_trits:
+            planes = i.planes
+            m.d.comb += [self.array.payload.planes.eq(planes), self.sink.payload.planes.eq(planes)]
         m.d.comb += [
             self.sample_count.eq(i.n),
             self.embed.payload.first.eq(first),

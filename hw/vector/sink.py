@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -23,7 +23,9 @@ from setun.hw.pipeline import delayed
 from setun.hw.seats import Walk, number, pass_layout, walk, within, workspaces
 from setun.hw.vector.kernel import KernelLane, kernel_latency
 from setun.hw.vector.noise import StateNoise
+from setun.hw.vector.planes import GROWTH, PlaneJoin
 from setun.hw.vector.quantiser import coming_layout
+from setun.hw.vector.row_factors import row_factors, slot_scales
 from setun.hw.vector.rowstat import RowStatistic
 
 
@@ -59,6 +61,9 @@ class Sink(wiring.Component):
         Who sits where; see `setun.hw.seats.pass_layout`.
     groups : In(stream of Q signed sums)
         From the array.
+    scales : In(stream of Q numbers)
+        Only with `config.five_trits`: those of a row group's rows, for a command with `planes`,
+        whose groups are planes of five-trit weights, five of each row group.
     scale : In(stream of fmt.width)
         Scale of each slot, seat by seat, from the quantiser.
     vector_address, state_address : Out, vector_data, state_data, gate_data : In
@@ -97,7 +102,7 @@ class Sink(wiring.Component):
         self.kernels = kernel_latency(config.numerics)
         self.latency = self.convert_latency + max(self.kernels.values())
         w, v = config.vector.width, config.lanes
-        self.sum_width = config.sum_width
+        self.sum_width = config.sum_width + GROWTH * config.five_trits
         words = data.ArrayLayout(w, v)
         states = data.ArrayLayout(config.numerics.state.width, v)
         random = {"generators": In(data.ArrayLayout(32, config.contexts))}
@@ -105,10 +110,11 @@ class Sink(wiring.Component):
             {
                 **(random if config.numerics.stochastic else {}),
                 **({"gates_freed": Out(1)} if config.streams else {}),
+                **({"scales": In(stream.Signature(w * config.rows))} if config.five_trits else {}),
                 "command": In(stream.Signature(sink_command(config))),
                 "seating": In(pass_layout(config)),
                 "groups": In(
-                    stream.Signature(data.ArrayLayout(signed(self.sum_width), config.rows))
+                    stream.Signature(data.ArrayLayout(signed(config.sum_width), config.rows))
                 ),
                 "scale": In(stream.Signature(w)),
                 "vector_address": Out(shape(config, "src")),
@@ -142,6 +148,7 @@ class Sink(wiring.Component):
         state: ArrayLike,
         gates: ArrayLike,
         generator: int = 0,
+        row_scales: ArrayLike | None = None,
     ) -> "Stored":
         """What one seat's rows make, all in bits but for the `sums` [n] and the `command`.
 
@@ -151,12 +158,15 @@ class Sink(wiring.Component):
             Operands [n] beside the rows; those that the kernel does not read hold anything.
         generator
             Of the seat, if the state is rounded at random.
+        row_scales
+            [n], if the command has planes; `sums` are then the joined ones.
         """
         numerics, fmt = self.config.numerics, self.config.vector
         compute, kernel = Arithmetic(numerics), kernels.coded(command["kernel"])
         whole = np.asarray(sums, np.float64)
-        factors = (float(fmt.from_bits(bits)) for bits in (scale, command["scale"]))
-        rows, s = compute.rows(whole, *factors)
+        slot, weights = (float(fmt.from_bits(bits)) for bits in (scale, command["scale"]))
+        own = None if row_scales is None else fmt.from_bits(row_scales)
+        rows, s = compute.rows(whole, slot, weights, own)
         squared = int(fmt.to_bits(compute.mul(s, s))[0])
         first = command["destination"] * self.config.lanes
         noise = state_noise(generator, first, len(rows)) if numerics.stochastic else 0
@@ -173,17 +183,17 @@ class Sink(wiring.Component):
         m.d.comb += final.eq((command.rows - 1) >> v.bit_length() - 1)
         at = walk(m, c, issue, final, last, "issue", shared=c.shares_weights)
         finished = issue & at.ends
+        sums, goes_on, joined = self._words(m, issue, at)
         m.d.comb += [
-            self.groups.ready.eq(issue & at.breaks),
+            self.groups.ready.eq((issue & at.breaks) | joined),
             self.command.ready.eq(finished),
         ]
         if c.streams:
             reads = among(command.kernel, lambda k: Port.GATES in k.reads)
             m.d.comb += self.gates_freed.eq(finished & reads)
-        sums = Signal(data.ArrayLayout(signed(self.sum_width), v))
-        part = at.word[: ceil_log2(c.rows // v)]
-        m.d.sync += sums.eq(self.groups.payload.as_value().word_select(part, v * self.sum_width))
-        scale, squares, scaled = self._scale(m, finished, at.seat)
+        scale, squares, scaled = slot_scales(
+            m, c, self.command, self.scale, last, finished, at.seat
+        )
 
         # Of what is under way: nothing else begins before it is stored.
         flying, stored = Signal(range(self.latency + 2)), Signal()
@@ -191,12 +201,13 @@ class Sink(wiring.Component):
         source, destination = Signal(shape(c, "src")), Signal(shape(c, "dst"))
         idle, begins = flying == 0, at.opens & (at.seat == 0)
         chained = self.seating.seats[at.seat].chained & among(command.kernel, lambda k: k.gated)
-        row_begins = (part == 0) if c.shares_weights else at.opens
+        row_begins = (at.word[: ceil_log2(c.rows // v)] == 0) if c.shares_weights else at.opens
         heard = ~command.feeds | ~begins | self.listening
         pace = Signal(range(max(v, 2)))
         m.d.comb += issue.eq(
             scaled.bit_select(at.seat, 1)
             & self.groups.valid
+            & goes_on
             & heard
             & (pace == 0)
             & (idle | ~(begins | (chained & row_begins)))
@@ -247,6 +258,31 @@ class Sink(wiring.Component):
             self.settled.eq(statistic.settled),
         ]
         return m
+
+    def _words(self, m: Module, issue: Value, at: Walk) -> tuple[data.View, Value, Value]:
+        """V sums of the word that is issued; whether one may be; a group was joined, see
+        `PlaneJoin`."""
+        c, group = self.config, self.groups
+        part = at.word[: ceil_log2(c.rows // c.lanes)]
+        sums = Signal(data.ArrayLayout(signed(self.sum_width), c.lanes))
+        if not c.five_trits:
+            chosen = group.payload.as_value().word_select(part, len(sums.as_value()))
+            m.d.sync += sums.eq(chosen)
+            return sums, Const(1), Const(0)
+        m.submodules.planes = join = PlaneJoin(c)
+        planes = self.command.valid & self.command.payload.planes
+        m.d.comb += [
+            join.planes.eq(planes),
+            join.valid.eq(group.valid),
+            join.group.eq(group.payload),
+            join.word.eq(part),
+            join.seat.eq(at.seat),
+            join.breaks.eq(issue & at.breaks),
+            join.last_seat.eq(self.seating.last),
+            self.scales.ready.eq(join.finished),
+        ]
+        m.d.sync += sums.eq(join.sums)
+        return sums, join.goes_on & (~planes | self.scales.valid), join.joined
 
     def _moving(self, m: Module, issue: Value, idle: Value, kernel: Value) -> tuple[Signal, Signal]:
         """High while a word is one cycle from the end of its kernel's pipeline; and a cycle
@@ -322,7 +358,8 @@ class Sink(wiring.Component):
             self.state_address.eq(within(state, c.state_words, seat.context, c.contexts)),
         ]
         fresh = delayed(m, seat.fresh, 1, "fresh")
-        late_scale = delayed(m, scale, 1 + FloatFromInt.latency, "late_scale")
+        planes, own = (command.planes, self.scales.payload) if c.five_trits else (Const(0),) * 2
+        factors = row_factors(m, c, at, scale, planes, own)
         wait = self.convert_latency - 2  # cycles from a memory's registered answer to its row
         assert wait == KernelLane.EARLY
         for k in range(c.lanes):
@@ -335,7 +372,7 @@ class Sink(wiring.Component):
             m.d.comb += [
                 convert.a.eq(sums[k]),
                 multiply.a.eq(convert.o),
-                multiply.b.eq(late_scale),
+                multiply.b.eq(factors[k]),
                 lane.kernel.eq(kernel),
                 lane.y.eq(multiply.o),
                 lane.a.eq(delayed(m, self.vector_data[k], 1, f"a{k}")),
@@ -345,42 +382,3 @@ class Sink(wiring.Component):
                 self.state_word[k].eq(lane.state),
                 self.logits.payload.values[k].eq(multiply.o),
             ]
-
-    def _scale(self, m: Module, finished: Value, wanted: Value) -> tuple[Value, Value, Signal]:
-        """s = scale * immediate of seat `wanted`, s*s of each seat, and which seats' s are there.
-
-        Both products of a seat come from one multiplier; seats follow each other.
-        """
-        fmt, seats = self.config.vector, self.config.contexts
-        command = self.command.payload
-        m.submodules.multiply = multiply = multiplier(self.config.numerics)
-        raw = Array(Signal(fmt.width, name=f"raw{k}") for k in range(seats))
-        scales = Array(Signal(fmt.width, name=f"scale{k}") for k in range(seats))
-        squares = Signal(data.ArrayLayout(fmt.width, seats))
-        step = PRODUCT_LATENCY
-        time, seat = Signal(range(step + 2)), Signal(number(seats))
-        scaled, kept, complete = Signal(seats), Signal(), Signal()
-        chosen = Mux(kept, raw[seat], self.scale.payload)
-        working = self.command.valid & (kept | self.scale.valid) & ~complete
-        with m.If(time == step + 1):
-            m.d.comb += [multiply.a.eq(scales[seat]), multiply.b.eq(scales[seat])]
-        with m.Else():
-            m.d.comb += [multiply.a.eq(chosen), multiply.b.eq(command.scale)]
-        with m.If(working):
-            m.d.sync += time.eq(time + 1)
-            with m.If(time == step):
-                m.d.sync += [scales[seat].eq(multiply.o), scaled.bit_select(seat, 1).eq(1)]
-        ended = working & (time == step + 1)
-        m.d.comb += self.scale.ready.eq(ended & ~kept)
-        with m.If(ended):
-            m.d.sync += [time.eq(0), raw[seat].eq(chosen), seat.eq(seat + 1)]
-            with m.If(seat == self.seating.last):
-                m.d.sync += [seat.eq(0), complete.eq(1)]
-        # A vector may be shorter than the multiplier: its square arrives all the same.
-        squaring = delayed(m, ended, step, "squaring", reset=True)
-        squared = delayed(m, seat, step, "squared")
-        with m.If(squaring):
-            m.d.sync += squares[squared].eq(multiply.o)
-        with m.If(finished):
-            m.d.sync += [scaled.eq(0), complete.eq(0), kept.eq(command.keep)]
-        return scales[wanted], squares, scaled

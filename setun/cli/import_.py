@@ -13,6 +13,7 @@ from setun.firmware.image import file as image_file
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program.builder import HEADS, TERNARY
 from setun.firmware.program.isa import Table
 from setun.models import find, is_checkpoint
 
@@ -27,10 +28,22 @@ from setun.models import find, is_checkpoint
     show_default=True,
     help="Bits of a ternary weight: two, or five trits to the byte.",
 )
+@click.option(
+    "--head",
+    type=click.Choice(HEADS),
+    default=TERNARY,
+    show_default=True,
+    help="Weights of the head: ternary as the others, or five trits, 243 levels a row.",
+)
 @numerics_option
 @json_option
 def command(
-    folder: str, output: Path, packing: str, numerics: Numerics | None, as_json: bool
+    folder: str,
+    output: Path,
+    packing: str,
+    head: str,
+    numerics: Numerics | None,
+    as_json: bool,
 ) -> None:
     """Checkpoint folder to image.
 
@@ -41,6 +54,7 @@ def command(
     \b
     setun import DIR -o M.setun
     setun import shakespeare -o M.setun --packing 1.6b
+    setun import shakespeare -o M.setun --head 5t
     """
     path = find(folder)
     if not is_checkpoint(path):
@@ -49,7 +63,7 @@ def command(
     checkpoint = load_checkpoint(path)
     shapes = checkpoint.architecture.expected_shapes(checkpoint.config)
     with bar(f"import {folder}", sum(math.prod(shape) for shape in shapes.values())) as step:
-        image = compile_checkpoint(checkpoint, packing, step)
+        image = compile_checkpoint(checkpoint, packing, step, head=head)
     with stages() as stage:
         stage("write")
         written = image_file.save(image, output, numerics)
@@ -59,6 +73,7 @@ def command(
         "bytes": written,
         "model_hash": image.model_hash,
         "packing": packing,
+        "head": head,
         "numerics": (numerics or Numerics()).to_dict(),
         "name": image.name,
         "layers": len(image.layers),
@@ -72,7 +87,7 @@ def command(
         result,
         as_json,
         f"{output}: {written} bytes, {len(image.layers)} layers of "
-        f"{width}, {image.weights} ternary weights at "
+        f"{width}, {image.weights} {'ternary ' * (head == TERNARY)}weights at "
         f"{result['bits_per_weight']:.3g} bits, hash {image.model_hash}",
         output,
     )

@@ -46,7 +46,10 @@ def examine(path: Path, file: ImageFile) -> dict[str, object]:
 def _shape(meta: dict[str, object]) -> str:
     if "shape" in meta:
         return str(meta["shape"])
-    return f"{meta['rows']}x{meta['columns']} x {meta['scale']:.4g}" if "rows" in meta else ""
+    if "rows" not in meta:
+        return ""
+    scale = f" x {meta['scale']:.4g}" if "scale" in meta else ""
+    return f"{meta['rows']}x{meta['columns']}{scale}"
 
 
 def _text(path: Path, file: ImageFile) -> str:

@@ -12,6 +12,7 @@ from setun.estimate.cores import core_estimate
 from setun.estimate.room import check_room, memories
 from setun.firmware.config import CONTEXTS, PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image.array_words import group_words
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
 from setun.firmware.program.isa import Op
@@ -37,7 +38,7 @@ class Guess:
     """Cycles per token of a chip at first sight: what its busiest part takes, and the waits."""
 
     def __init__(self, image: Image) -> None:
-        self.shapes = Counter((m.rows, m.columns) for m in image.matrices)
+        self.shapes = Counter((m.rows, m.columns, m.planes) for m in image.matrices)
         rows = sum(i.n for i in image.program if i.op is Op.MATVEC)
         self.elements = max(rows, sum(i.n for i in image.program if i.op is Op.QUANTISE))
         self.streamed = Counter(i.n for i in image.program if i.stream)
@@ -45,7 +46,10 @@ class Guess:
     def cycles(self, c: ChipConfig) -> float:
         """Tokens of all streams together."""
         seats = c.contexts
-        words = sum(n * -(-r // c.rows) * -(-k // c.columns) for (r, k), n in self.shapes.items())
+        words = sum(
+            n * -(-r // c.rows) * group_words(k, planes, c)
+            for (r, k, planes), n in self.shapes.items()
+        )
         memory = words * c.weight_bits / c.weight_port * (1 if c.external else seats)
         busy = max(words * seats, memory, self.elements / c.lanes * seats)
         # Weights go on coming into the queue; seats that share them wait for all codes.

@@ -35,6 +35,7 @@ def _array(c: ChipConfig) -> Terms:
         "pumping a MAC": c.macs * (c.pump - 1),
         "pumping a row": c.rows * (c.pump - 1),
         "rounding a row": c.rows * fp8,
+        "five-trit weights": c.five_trits,
     }
 
 
@@ -62,6 +63,7 @@ def _sink(c: ChipConfig) -> Terms:
         "lane with L-Mul": lanes * c.numerics.lmul,
         "lane with fp8": lanes * c.numerics.fp8,
         "lane with noise": lanes * c.numerics.stochastic,
+        "lane with five-trit weights": lanes * c.five_trits,
     }
 
 

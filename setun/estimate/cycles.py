@@ -15,6 +15,7 @@ from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import weight_share
 from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.numerics.five_trits import PLANES
 from setun.firmware.program import machine
 from setun.firmware.program.isa import Instruction
 from setun.firmware.program.machine import Step
@@ -217,7 +218,10 @@ class Schedule(machine.Visitor):
         now = load + (1 if self.kept else 2)
         for seat_set in [range(seats)] if c.shares_weights else [[s] for s in range(seats)]:
             begins = now if self.kept else max(now, ready[seat_set[-1]][0])
-            now = self._panels(now, seat_set, groups, blocks, ready, sink)
+            if i.planes:
+                now = self._planes(now, seat_set, groups, blocks, ready, sink)
+            else:
+                now = self._panels(now, seat_set, groups, blocks, ready, sink)
             self.spans += [Span("array", i.note, seat, begins, now) for seat in seat_set]
         self.array_free = now - 1
         self.kept = i.keep
@@ -244,21 +248,55 @@ class Schedule(machine.Visitor):
         sink: "_SinkPass",
     ) -> int:
         """Words of these seats from cycle `now` on; returns the cycle behind the last one."""
-        each = len(seats)
         for first in range(0, groups, self.config.panel):
             many = min(self.config.panel, groups - first)
-            if first == 0 and not self.kept:
-                for begin in ready[seats[-1]][:-1]:
-                    now = self.supply.take(max(now, begin), many, each)
-                now = max(now, ready[seats[-1]][-1])
-            elif blocks > 1:
-                now = self.supply.take(now, many * (blocks - 1), each)
+            now = self._blocks_of(now, seats, many, blocks, ready, first == 0)
             for _ in range(many):
-                now = self.supply.take(now, 1, 1) - 1
-                for seat in seats:
-                    now = max(now, self.taken[0] + 2)
-                    self.taken.append(sink.group(seat, now + self.to_groups))
-                    now += 1
+                now = self._group(now, seats, sink)
+        return now
+
+    def _planes(
+        self,
+        now: int,
+        seats: Sequence[int],
+        groups: int,
+        blocks: int,
+        ready: list[list[int]],
+        sink: "_SinkPass",
+    ) -> int:
+        """`_panels` of five-trit weights: a row group's planes, and the word with its scales."""
+        for first in range(groups):
+            now = self._blocks_of(now, seats, PLANES, blocks, ready, first == 0)
+            for plane in range(PLANES):
+                now = self._group(now, seats, sink, joins=plane < PLANES - 1)
+            now = self.supply.take(now, 1, 1)
+        return now
+
+    def _blocks_of(
+        self,
+        now: int,
+        seats: Sequence[int],
+        many: int,
+        blocks: int,
+        ready: list[list[int]],
+        opens: bool,
+    ) -> int:
+        """All blocks of a panel of `many` groups but the last, whose codes are then there."""
+        each = len(seats)
+        if opens and not self.kept:
+            for begin in ready[seats[-1]][:-1]:
+                now = self.supply.take(max(now, begin), many, each)
+            return max(now, ready[seats[-1]][-1])
+        return self.supply.take(now, many * (blocks - 1), each) if blocks > 1 else now
+
+    def _group(self, now: int, seats: Sequence[int], sink: "_SinkPass", joins: bool = False) -> int:
+        """The last word of a row group, for each of these seats."""
+        now = self.supply.take(now, 1, 1) - 1
+        for seat in seats:
+            now = max(now, self.taken[0] + 2)
+            there = now + self.to_groups
+            self.taken.append(sink.joins(there) if joins else sink.group(seat, there))
+            now += 1
         return now
 
 
@@ -299,6 +337,12 @@ class _SinkPass:
             self.s.spans.append(Span("sink", self.i.note, seat, self.begun[seat], stored))
         self.last = last
         return last
+
+    def joins(self, there: int) -> int:
+        """Take a plane before the last one, which no lane sees; returns as `group` does."""
+        start = max(there, self.now)
+        self.now = start + self.parts
+        return self.now - 1
 
     def end(self) -> None:
         s = self.s

@@ -33,6 +33,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "axi4": {"packing": "1.6b", "memory": "axi4-256"},
     "narrow axi4": {**SDRAM, "memory": "axi4-64"},
     "qspi": {**SDRAM, "memory": "qspi"},
+    "five trits": {"five_trits": 1},
     "terminal": {"terminal": 1},
     "terminal, contexts": {"terminal": 1, "contexts": 4},
 }
@@ -50,9 +51,18 @@ NUMERICS = ("activation", "accumulate", "multiplier", "state_rounding")
 SEATS = ("contexts", "memory")
 # Options that a unit's cells depend on.
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "array": ("columns", "rows", "pump", "packing", *SEATS, "activation", "accumulate"),
+    "array": (
+        "columns",
+        "rows",
+        "pump",
+        "packing",
+        *SEATS,
+        "activation",
+        "accumulate",
+        "five_trits",
+    ),
     "quantiser": ("columns", "lanes", *SEATS, *NUMERICS),
-    "sink": ("rows", "lanes", *SEATS, *NUMERICS),
+    "sink": ("rows", "lanes", *SEATS, *NUMERICS, "five_trits"),
     "sampler": ("lanes", "contexts", "multiplier"),
     "sequencer": SEATS,
     "fetch": ("memory",),
@@ -64,9 +74,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 def design_config(options: dict[str, Any]) -> ChipConfig:
-    """The chip of a design, sized for `MODEL`."""
-    plain = ChipConfig(**BASE).to_dict()
-    return sized_for(_image(), ChipConfig.from_dict(plain | options))
+    """The chip of a design, sized for `MODEL`, whose head need not be what the chip can do."""
+    asked = ChipConfig.from_dict(ChipConfig(**BASE).to_dict() | options)
+    return sized_for(_image(), asked).override(five_trits=asked.five_trits)
 
 
 @cache

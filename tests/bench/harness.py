@@ -61,9 +61,10 @@ class ArrayHarness(wiring.Component):
         depth = (SLOTS * config.contexts) << ceil_log2(max(config.slot_words, 2))
         self.slots = SlotMemory(8 * config.columns, depth)
         inner = self.array.signature.members
+        self.ports = (*self.PORTS, "scales") if config.five_trits else self.PORTS
         super().__init__(
             {
-                **{name: inner[name] for name in self.PORTS},
+                **{name: inner[name] for name in self.ports},
                 "slot_enable": In(1),
                 "slot": In(inner["code_slot"].shape),
                 "slot_seat": In(inner["code_seat"].shape),
@@ -79,7 +80,7 @@ class ArrayHarness(wiring.Component):
         m = Module()
         m.submodules.array = array = self.array
         m.submodules.slots = slots = self.slots
-        for name in self.PORTS:
+        for name in self.ports:
             mine, unit = getattr(self, name), getattr(array, name)
             if name == "weights":
                 continue

@@ -130,7 +130,7 @@ def test_refusal_lists_every_resource_short(image: Image) -> None:
     config = config_for(image, SHAPES[0])
     check_fit(image, config)
     needed = requirements(image, config)
-    del needed["token_bits"]  # which has two values
+    del needed["token_bits"], needed["five_trits"]  # of two values each
     tight = config.override(**{name: n - 1 for name, n in needed.items()})
     with pytest.raises(SetunError) as caught:
         lay_out(image, tight)

@@ -12,6 +12,7 @@ from bench import context
 from bench.mismatch import compare
 from bench.streams import StreamSink, StreamSource
 from setun.firmware.config import SLOTS, ChipConfig
+from setun.firmware.numerics.five_trits import PLANES
 from setun.firmware.numerics.options import CODE, CODE_FRACTION, Numerics
 from setun.hw.array.array import TernaryArray
 
@@ -96,6 +97,9 @@ class ArrayBench:
         self.filled = StreamSource(dut, "filled", stall=stalls["filled"])
         self.weights = StreamSource(dut, "weights", stall=stalls["weights"])
         self.sink = StreamSink(dut, "o", stall=stalls["sink"])
+        self.scale_bits = p["scale_bits"]
+        if self.scale_bits:
+            self.scales = StreamSink(dut, "scales", stall=stalls["sink"])
         self.ready: Queue[int] = Queue()
         self.used = 0
         self.slot = 0
@@ -146,30 +150,39 @@ class ArrayBench:
             for name, flag in zip(names, flags, strict=True):
                 self.cycles[name] += flag
 
-    def words(self, matrix: np.ndarray) -> list[int]:
-        """Weight words of a matrix, as `memory_layout` orders them."""
-        p, q = self.columns, self.rows
+    def words(self, job: dict[str, Any]) -> list[int]:
+        """Weight words of a matrix, as `array_words` orders them; planes with their scales."""
+        p, q, matrix = self.columns, self.rows, job["matrix"]
         rows, columns = matrix.shape
         padded = np.zeros((-(-rows // q) * q, -(-columns // p) * p), np.int64)
         padded[:rows, :columns] = matrix
         pairs = np.abs(padded) + 2 * (padded < 0)
-        panel = self.panel * q
-        return [
-            fields(pairs[r : r + q, c : c + p], 2)
-            for start in range(0, len(pairs), panel)
-            for c in range(0, pairs.shape[1], p)
-            for r in range(start, min(start + panel, len(pairs)), q)
-        ]
+        panel = (PLANES if job["scales"] else self.panel) * q
+        found = []
+        for number, start in enumerate(range(0, len(pairs), panel)):
+            found += [
+                fields(pairs[r : r + q, c : c + p], 2)
+                for c in range(0, pairs.shape[1], p)
+                for r in range(start, min(start + panel, len(pairs)), q)
+            ]
+            found += job["scales"][number : number + 1]
+        return found
+
+    def command_of(self, job: dict[str, Any]) -> int:
+        """A matvec as the array sees it."""
+        planes = bool(job["scales"])
+        groups = self.groups(len(job["matrix"])) // (PLANES if planes else 1)
+        return groups - 1 | planes << (self.keep - 1) | int(job["keep"]) << self.keep
 
     async def run(
         self, jobs: list[dict[str, Any]], slots: list[np.ndarray], seats: int
     ) -> list[np.ndarray]:
         """Every matvec's rows [seats, rows], in order."""
-        matrices = [self.words(job["matrix"]) for job in jobs]
+        matrices = [self.words(job) for job in jobs]
         words = [w for each in matrices for w in each * (1 if self.shared else seats)]
-        commands = [
-            self.groups(len(job["matrix"])) - 1 | int(job["keep"]) << self.keep for job in jobs
-        ]
+        commands = [self.command_of(job) for job in jobs]
+        turns = 1 if self.shared else seats
+        scales = [scale for job in jobs for scale in job["scales"] * turns]
         self.dut.last.value = seats - 1
         watcher = cocotb.start_soon(self.watch())
         tasks = [
@@ -179,12 +192,19 @@ class ArrayBench:
             cocotb.start_soon(self.command.send(commands)),
         ]
         total = seats * sum(self.groups(len(job["matrix"])) for job in jobs)
+        coming = None
+        if scales:
+            coming = cocotb.start_soon(self.scales.receive(len(scales), limit=400_000))
         groups = await self.sink.receive(total, limit=400_000)
+        if coming:
+            compare("scales", scales, await coming, unit="TernaryArray", width=self.scale_bits)
         for task in tasks:
             await task
         await self.edge
         watcher.cancel()
-        self.total_words = seats * sum(map(len, matrices))
+        # Where seats share weights, a word of scales is read once for all.
+        once = sum(len(job["scales"]) for job in jobs) if self.shared else 0
+        self.total_words = seats * (sum(map(len, matrices)) - once) + once
         out, at = [], 0
         for job in jobs:
             n = self.groups(len(job["matrix"]))
@@ -217,7 +237,18 @@ def make_jobs(
         slots.append(mine)
         for k, matrix in enumerate(matrices):
             last = k == len(matrices) - 1
-            jobs.append({"matrix": matrix, "codes": mine, "keep": not last})
+            jobs.append({"matrix": matrix, "scales": [], "codes": mine, "keep": not last})
+
+    def add_planes(groups: int, n: int, **top: Any) -> None:
+        """Row groups of planes, and then again on the same slot, in one group."""
+        bits, shape = context.parameters()["scale_bits"], (PLANES * groups * q, n)
+        first = len(jobs)
+        full = np.full(shape, top["weight"]) if top else rng.integers(-1, 2, shape)
+        add([full, full[: PLANES * q], full[:1]], top["codes"] if top else draw_codes(rng, n))
+        for job in jobs[first : first + 2]:
+            count = len(job["matrix"]) // (PLANES * q)
+            job["scales"] = [int.from_bytes(rng.bytes(-(-bits // 8))) >> 1 for _ in range(count)]
+            job["scales"] = [scale & (1 << bits) - 1 for scale in job["scales"]]
 
     if corners:
         largest = 2 << CODE_FRACTION if numerics().fp8 else 127
@@ -235,6 +266,13 @@ def make_jobs(
         # A last panel of one row group.
         one_more = context.parameters()["panel"] * q + 1
         add([rng.integers(-1, 2, (one_more, longest))], draw_codes(rng, longest))
+    if context.parameters()["scale_bits"]:
+        if corners:
+            largest = np.full(longest, 2 << CODE_FRACTION if numerics().fp8 else 127)
+            add_planes(1, longest, weight=1, codes=largest)
+            add_planes(2, longest, weight=-1, codes=largest)
+            add_planes(3, p)
+        add_planes(int(rng.integers(1, 5)), int(rng.integers(1, longest + 1)))
     for _ in range(context.parameters()["matvecs"]):
         n = int(rng.integers(1, longest + 1))
         shapes = [(int(rng.integers(1, 4 * q)), n) for _ in range(int(rng.integers(1, 4)))]

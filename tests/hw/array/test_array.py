@@ -72,7 +72,23 @@ def test_fp8_matvecs(columns: int, rows: int, contexts: int, memory: str, chunk:
     check_matvecs(columns, rows, contexts, memory, Numerics(activation="fp8", accumulate=chunk))
 
 
-def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics: Numerics) -> None:
+@pytest.mark.parametrize(
+    ("columns", "rows", "contexts", "memory", "numerics"),
+    [
+        (16, 4, 1, "onchip", Numerics()),
+        (16, 4, 4, "sdram-16", Numerics()),
+        (16, 8, 2, "onchip", Numerics(activation="fp8", accumulate=16)),
+        pytest.param(32, 8, 2, "sdram-16", Numerics(), marks=pytest.mark.slow),
+    ],
+)
+def test_planes(columns: int, rows: int, contexts: int, memory: str, numerics: Numerics) -> None:
+    """Planes between ternary matvecs, on slots that are kept; each row group's scales."""
+    check_matvecs(columns, rows, contexts, memory, numerics, five_trits=1)
+
+
+def check_matvecs(
+    columns: int, rows: int, contexts: int, memory: str, numerics: Numerics, **options: int
+) -> None:
     longest = 6 * columns
     config = ChipConfig(
         columns=columns,
@@ -82,6 +98,7 @@ def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics:
         contexts=contexts,
         memory=memory,
         numerics=numerics,
+        **options,
     )
     harness = ArrayHarness(config)
     parameters = {
@@ -92,6 +109,7 @@ def check_matvecs(columns: int, rows: int, contexts: int, memory: str, numerics:
         "max_columns": longest,
         "sum_width": harness.array.sum_width,
         "panel": config.panel,
+        "scale_bits": config.five_trits * rows * config.vector.width,
         "matvecs": 4,
         "numerics": numerics.to_dict(),
         "config": config.to_dict(),

@@ -14,6 +14,7 @@ from bench.streams import StreamSource, pack, unpack
 from hw.array.bench_array import fields
 from setun.firmware.config import ChipConfig
 from setun.firmware.numerics.arithmetic import STAT_BITS
+from setun.firmware.numerics.five_trits import PLANES, joined
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import INT8_BITS
 from setun.firmware.program.kernels import Kernel, Port
@@ -26,7 +27,7 @@ BUFFER = 40  # words of a vector; more than the pipeline is long
 BUFFERS = 4
 Words = np.ndarray  # [.., words, lanes] of bit patterns
 Command = dict[str, int]
-Job = tuple[Command, np.ndarray, list[int]]  # with rows [seats, n] and scales of the seats
+Job = tuple[Command, np.ndarray, list[int]]  # with rows, see `planes`, and scales of the seats
 Seats = list[dict[str, int]]
 
 
@@ -62,7 +63,7 @@ class Memories:
         self.stores, total = 0, 0
         self.ends: dict[tuple[int, int], int] = {}
         for number, (_, rows, _) in enumerate(commands):
-            seats, n = rows.shape
+            seats, n = len(rows), rows.shape[-1]
             for _, seat in order(config, -(-n // config.lanes), seats):
                 total += 1
                 self.ends[number, seat] = total
@@ -139,11 +140,15 @@ class Model:
 
     def run(self, command: Command, rows: np.ndarray, scales: list[int]) -> None:
         v = self.config.lanes
-        words = -(-rows.shape[1] // v)
-        padded = np.zeros((len(rows), words * v), np.int64)
-        padded[:, : rows.shape[1]] = rows
+        words = -(-rows.shape[-1] // v)
+        padded = np.zeros((*rows.shape[:-1], words * v), np.int64)
+        padded[..., : rows.shape[-1]] = rows
+        own = None
+        if command.get("planes"):
+            own = np.zeros(words * v, np.int64)
+            own[: rows.shape[-1]] = row_scales(self.config, rows.shape[-1])
         stored = [
-            self._seat(command, k, values, scale)
+            self._seat(command, k, values, scale, own)
             for k, (values, scale) in enumerate(zip(padded, scales, strict=True))
         ]
         self.array_sums.append([each.array_sum for each in stored])
@@ -157,9 +162,11 @@ class Model:
                 at = self.seats[seat]["workspace"], command["destination"] + word
                 self.heard.append([word, seat, closes, ends, *at, *values])
 
-    def _seat(self, command: Command, number: int, rows: np.ndarray, scale: int) -> Stored:
+    def _seat(
+        self, command: Command, number: int, rows: np.ndarray, scale: int, own: np.ndarray | None
+    ) -> Stored:
         v, seat = self.config.lanes, self.seats[number]
-        words = len(rows) // v
+        words = rows.shape[-1] // v
         vector, state = self.vector[seat["workspace"]], self.state[seat["context"]]
         source = slice(command["source"], command["source"] + words)
         target = slice(command["destination"], command["destination"] + words)
@@ -169,12 +176,13 @@ class Model:
         a, gates, h = (x.ravel() for x in (vector[source], limits, state[target]))
         made = self.sink.model(
             command,
-            rows,
+            joined(rows).astype(np.int64) if command.get("planes") else rows,
             scale,
             a,
             0 * h if seat["fresh"] else h,
             gates,
             self.generators[number],
+            own,
         )
         if kernel.gated:
             state[target] = made.state.reshape(-1, v)
@@ -198,8 +206,12 @@ def draw(
         over = kernels.coded(before["kernel"]).stores is Port.SOURCE
         source = before["source"] if over else before["destination"]
     gates = {"gates": rng.choice(bases)} if config.streams else {}
+    planes = {}
+    if config.five_trits:
+        planes["planes"] = int(kernel is kernels.SAMPLE and rng.random() < 0.7)
     return {
         **gates,
+        **planes,
         "rows": rows,
         "kernel": kernel.code,
         "keep": 0,
@@ -230,6 +242,22 @@ def draw_seats(rng: random.Random, config: ChipConfig, count: int, fresh: bool) 
     return seats
 
 
+def row_scales(config: ChipConfig, rows: int) -> np.ndarray:
+    """Bits of each row's own scale, the same wherever a command has so many rows."""
+    scales = np.random.default_rng(rows).uniform(0.0, 0.02, rows)
+    scales[::7] = 0.0
+    return config.vector.to_bits(scales).astype(np.int64)
+
+
+def planes(
+    rng: random.Random, config: ChipConfig, command: Command, rows: int, seats: int
+) -> np.ndarray:
+    """`sums` [seats, rows] of a command; [seats, 5, rows], least plane first, if it has planes."""
+    if not command.get("planes"):
+        return sums(rng, config, rows, seats)
+    return np.stack([sums(rng, config, rows, seats) for _ in range(PLANES)], 1)
+
+
 def sums(rng: random.Random, config: ChipConfig, rows: int, seats: int) -> np.ndarray:
     """Accumulators of every seat, some of them as large as they get."""
     one, spread = (2 << config.numerics.fraction, 3e5) if config.numerics.fp8 else (127, 300.0)
@@ -256,16 +284,31 @@ class Play:
 
     def groups(self) -> list[int]:
         """Every command's row groups in the array's order."""
-        q, width = self.config.rows, context.parameters()["sum_width"]
+        q, width = self.config.rows, self.config.sum_width
         words = []
         for _, rows, _ in self.commands:
-            count = -(-rows.shape[1] // q)
-            padded = np.zeros((len(rows), count * q), np.int64)
-            padded[:, : rows.shape[1]] = rows
-            groups = padded.reshape(len(rows), count, q)
+            count = -(-rows.shape[-1] // q)
+            padded = np.zeros((*rows.shape[:-1], count * q), np.int64)
+            padded[..., : rows.shape[-1]] = rows
+            groups = padded.reshape(len(rows), -1, count, q)[:, ::-1]
+            groups = groups.transpose(0, 2, 1, 3).reshape(len(rows), -1, q)
             if self.config.shares_weights:
                 groups = groups.transpose(1, 0, 2)
             words += [fields(group, width) for group in groups.reshape(-1, q)]
+        return words
+
+    def row_scales(self) -> list[int]:
+        """Scales of the row groups of commands with planes, as the array gives them."""
+        q, words = self.config.rows, []
+        for command, rows, _ in self.commands:
+            if command.get("planes"):
+                count = -(-rows.shape[-1] // q)
+                own = np.zeros(count * q, np.int64)
+                own[: rows.shape[-1]] = row_scales(self.config, rows.shape[-1])
+                turns = 1 if self.config.shares_weights else len(rows)
+                words += [
+                    fields(each, self.config.vector.width) for each in own.reshape(-1, q)
+                ] * turns
         return words
 
     async def settle(self, number: int, seat: int) -> None:
@@ -315,6 +358,9 @@ class Play:
             cocotb.start_soon(StreamSource(dut, "groups", stall=stalls[1]).send(self.groups())),
             cocotb.start_soon(self.give_scales(stalls[2])),
         ]
+        if own := self.row_scales():
+            given = StreamSource(dut, "scales", stall=stalls[2])
+            tasks.append(cocotb.start_soon(given.send(own)))
         for task in tasks:
             await task
         for _ in range(60):  # longer than the sink and its statistic
@@ -342,8 +388,11 @@ def scale_bits(rng: random.Random, config: ChipConfig, seats: int) -> list[int]:
 async def begin(dut: Any) -> ChipConfig:
     for port in ("command", "groups", "scale"):
         getattr(dut, f"{port}__valid").value = 0
+    config = ChipConfig.from_dict(context.parameters()["config"])
+    if config.five_trits:
+        dut.scales__valid.value = 0
     await context.start(dut)
-    return ChipConfig.from_dict(context.parameters()["config"])
+    return config
 
 
 @cocotb.test()
@@ -360,13 +409,15 @@ async def chains(dut: Any) -> None:
             commands: list[Job] = []
             before: Command | None = None
             scales = scale_bits(rng, config, count)
-            for _ in range(context.parameters()["commands"]):
+            many = context.parameters()["commands"]
+            for left in reversed(range(many)):
                 lengths = (1, v - 1, v, v + 1, 2 * v, 9 * v + 1, BUFFER * v)
                 rows = max(1, rng.choice(lengths))
-                kernel = rng.choice(kernels.KERNELS)
+                # No one asks for the statistic of planes: the last command has none.
+                kernel = rng.choice(kernels.KERNELS) if left else kernels.COPY
                 before = draw(rng, config, rows, kernel, before)
                 before["keep"] = int(rng.random() < 0.3)
-                commands.append((before, sums(rng, config, rows, count), scales))
+                commands.append((before, planes(rng, config, before, rows, count), scales))
                 if not before["keep"]:
                     scales = scale_bits(rng, config, count)
             commands[-1][0]["keep"] = 0

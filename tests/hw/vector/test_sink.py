@@ -116,9 +116,8 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
     """A chip whose memories are those of the bench."""
     elements = BUFFER * BUFFERS * lanes
     return ChipConfig(
-        **{"max_columns": 384, **options},
+        **{"max_columns": 384, "columns": 8, **options},
         lanes=lanes,
-        columns=8,
         rows=rows,
         vector_elements=elements,
         state_elements=elements,
@@ -149,6 +148,9 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
             ),
         ),
         shaped(4, 8, numerics=Numerics(activation="fp8")),
+        shaped(4, 8, five_trits=1, columns=16),
+        shaped(2, 8, five_trits=1, columns=16, contexts=4, memory="axi4-64"),
+        shaped(4, 4, five_trits=1, columns=16, contexts=2, numerics=PRESETS["lmul"]),
         pytest.param(shaped(8, 8, contexts=4), marks=pytest.mark.slow),
         pytest.param(shaped(4, 16), marks=pytest.mark.slow),
         pytest.param(shaped(4, 32, contexts=2, memory="axi4-64"), marks=pytest.mark.slow),
@@ -156,10 +158,10 @@ def shaped(lanes: int, rows: int, **options: Any) -> ChipConfig:
     ids=lambda c: (
         f"{c.lanes}of{c.rows}-{c.contexts}-{c.memory}-{c.numerics.activation}"
         f"-{c.numerics.multiplier}"
-        f"-{c.numerics.state_rounding}"
+        f"-{c.numerics.state_rounding}-{c.five_trits}"
     ),
 )
 def test_sink(config: ChipConfig) -> None:
     sink = Sink(config)
-    parameters = {"config": config.to_dict(), "sum_width": sink.sum_width, "commands": 40}
+    parameters = {"config": config.to_dict(), "commands": 40}
     run_bench(sink, "hw.vector.bench_sink", parameters=parameters, seed=62)
