@@ -24,6 +24,12 @@ def synthesised(component: Any, name: str, kind: str, folder: Path) -> str:
     yosys(family(kind).flow().synthesis.format(name=name))
     netlist = json.loads((folder / f"{name}.json").read_text())
     family(kind).finish_netlist(netlist)
+    for module in netlist["modules"].values():
+        for cell in module["cells"].values():
+            wires, ways = cell["connections"], cell["port_directions"]
+            # Verilog has no name for an output that is connected to nothing.
+            for port in [p for p, bits in wires.items() if ways[p] == "output" and "x" in bits]:
+                del wires[port]
     (folder / f"{name}.json").write_text(json.dumps(netlist))
     yosys(f"read_json {name}.json\nwrite_verilog -noattr {name}.v\n")
     return (folder / f"{name}.v").read_text()
