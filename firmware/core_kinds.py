@@ -4,13 +4,22 @@ A core is one object here, and one in each table that is keyed by its name: `set
 `setun.estimate.cores`. `tests/` refuses a core that a table lacks.
 """
 
+from collections.abc import Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from setun.firmware.errors import SetunError
+from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
+from setun.firmware.program import kernels
+from setun.firmware.program.isa import Field, Instruction, Kind, Op
+from setun.firmware.program.kernels import Kernel
 
 if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
+
+
+_CODED = (Kind.KERNEL, Kind.MEAN_SQUARE)
 
 
 class CoreKind:
@@ -24,11 +33,58 @@ class CoreKind:
         Tokens that the core can know as ends of a text.
     streams
         Whether it reads a model whole from a memory outside; else weights alone.
+    without
+        What a program may say and the core has no units for.
     """
 
     name: str
     ends: int
     streams = False
+    without: tuple[Op | Kernel | MeanSquare, ...] = (
+        Op.ROTATE,
+        Op.CACHE,
+        Op.ATTEND,
+        Op.NORM,
+        kernels.RELU2,
+        MeanSquare.UNIT,
+    )
+
+    def has(self, thing: Op | Kernel | MeanSquare) -> bool:
+        """Whether there are units for it."""
+        return not any(thing is each for each in self.without)
+
+    @property
+    def operations(self) -> list[Op]:
+        """Those of the instruction set that there are units for."""
+        return [op for op in Op if self.has(op)]
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """Likewise."""
+        return [kernel for kernel in kernels.KERNELS if self.has(kernel)]
+
+    def codes(self, field: Field) -> list[int] | None:
+        """Codes of a field that mean something to the core; None for numbers, all of which do."""
+        if field.kind is Kind.KERNEL:
+            return [kernel.code for kernel in self.kernels]
+        if field.kind is Kind.MEAN_SQUARE:
+            return [int(mean_square) for mean_square in MeanSquare if self.has(mean_square)]
+        return None
+
+    def check_program(self, program: Sequence[Instruction]) -> None:
+        """Refuse a program that needs other units: SetunError names the first."""
+        for at, do in enumerate(program):
+            used: list[Op | Kernel | MeanSquare] = [do.op]
+            used += [getattr(do, f.name) for f in do.op.fields if f.kind in _CODED]
+            for thing in used:
+                if not self.has(thing):
+                    name = thing.name if isinstance(thing, IntEnum) else str(thing)
+                    raise SetunError(
+                        f"model's instruction {at} {do.op.name} {do.note[:80]}".rstrip(),
+                        f"must be one that the {self.name} core has units for",
+                        name,
+                        "setun run --backend golden runs the model",
+                    )
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse what the core has no units for: SetunError."""

@@ -8,8 +8,9 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import CoreKind
 from setun.firmware.program import kernels
-from setun.firmware.program.isa import PLACES, WIDE, WORD_BITS, WORDS, Op, Places
+from setun.firmware.program.isa import PLACES, WIDE, WORD_BITS, WORDS, Places
 from setun.firmware.program.kernels import Kernel
 
 
@@ -52,12 +53,13 @@ def among(kernel: Value, test: Callable[[Kernel], bool]) -> Value:
     return kernel.matches(*(each.code for each in kernels.KERNELS if test(each)))
 
 
-def unknown(op: Value, fields: Any) -> Value:
-    """Whether an operation, or a code that it has in one of these fields, means nothing."""
-    wrong: Value = ~op.matches(*Op)
-    for each in Op:
+def unknown(core: CoreKind, op: Value, fields: Any) -> Value:
+    """Whether an operation, or a code that it has in one of these fields, means nothing to it."""
+    wrong: Value = ~op.matches(*core.operations)
+    for each in core.operations:
         for field in each.fields:
-            if field.codes is not None:
-                bad = ~Value.cast(fields[field.name]).matches(*field.codes)
+            codes = core.codes(field)
+            if codes is not None:
+                bad = ~Value.cast(fields[field.name]).matches(*codes)
                 wrong = wrong | ((op == each) & bad)
     return wrong

@@ -4,6 +4,7 @@ The float twin of `golden`, and the check of the compiler's algebra: it equals t
 reference of the checkpoint to float32 rounding, from nothing but the image.
 """
 
+import math
 from collections import deque
 from typing import Any
 
@@ -14,6 +15,7 @@ from setun.firmware.image.image import Image
 from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.matmul import product
+from setun.firmware.numerics.rotary import PHASE_BITS
 from setun.firmware.program import machine
 from setun.firmware.program.isa import Table
 from setun.firmware.program.kernels import Operands, Port
@@ -23,6 +25,7 @@ from setun.sim.reference.layers import (
     ROWS_AT_ONCE,
     Array,
     Ids,
+    attend,
     round_half_away,
     scan,
     sigmoid,
@@ -96,8 +99,42 @@ class _Run(machine.Visitor):
         self.reals = Reals()
         self.vector: dict[int, Array] = {}  # [B, T, n] by first element
         self.slots: deque[tuple[Array, Array]] = deque()  # codes, and the real value of one
+        self.cached: dict[int, Array] = {}  # [B, T, heads, d] by first element
 
     model = end = machine.nothing
+
+    def norm(self, step: Step) -> None:
+        do = step.do
+        x, first = self._heads(step), int(do.immediate)
+        _, gains = self.folded.image.tables[Table.CONSTANTS][first : first + do.block].T
+        total = np.sum(x * x, axis=-1, keepdims=True, dtype=np.float32)
+        self._put(step, x / np.sqrt(total + self.eps_outer) * gains)
+
+    def rotate(self, step: Step) -> None:
+        half = step.do.block // 2
+        turns = self.folded.image.tables[Table.ROPE][int(step.do.immediate) :][:half]
+        phase = np.arange(self.ids.shape[1])[:, None] * turns.astype(np.float64) % (1 << PHASE_BITS)
+        angle = (phase * (math.tau / (1 << PHASE_BITS)))[:, None]
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        a, b = np.split(self._heads(step), 2, axis=-1)
+        self._put(step, np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1))
+
+    def cache(self, step: Step) -> None:
+        self.cached[step.do.dst] = self._heads(step)
+
+    def attend(self, step: Step) -> None:
+        do = step.do
+        keys, values = self.cached[do.dst], self.cached[int(do.immediate)]
+        # The queries are those of powers of two.
+        query = self._heads(step) * np.float32(math.log(2) * do.block**0.5)
+        self._put(step, attend(query, keys, values)[0])
+
+    def _heads(self, step: Step) -> Array:
+        vector = self.vector[step.do.src]
+        return vector.reshape(*vector.shape[:2], -1, step.do.block)
+
+    def _put(self, step: Step, heads: Array) -> None:
+        self.vector[step.do.src] = heads.reshape(*heads.shape[:2], step.do.n)
 
     def scalars(self, step: Step) -> None:
         self.eps_outer = np.float32(step.do.constants)
@@ -110,12 +147,13 @@ class _Run(machine.Visitor):
         do = step.do
         x, start = self.vector[do.src], int(do.constants)
         outer, gain = self.folded.image.tables[Table.CONSTANTS][start : start + do.n].T
-        if do.mean_square is MeanSquare.NONE:
+        normed = do.mean_square is not MeanSquare.UNIT
+        if do.mean_square is MeanSquare.NONE or not normed:
             eps: Any = self.eps_inner
         else:
             own = do.mean_square is MeanSquare.OWN
             eps = self.eps_inner * ((_mean_square(x) if own else self.of_rows) + self.eps_outer)
-        rms = np.sqrt(_mean_square(x * outer) + eps)
+        rms = np.sqrt(_mean_square(x * outer) + eps) if normed else np.float32(1)
         folded = x * gain
         top = np.maximum(np.abs(folded).max(-1, keepdims=True), ABSMAX_FLOOR * rms)
         codes = round_half_away(folded * (np.float32(127) / top))

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
 from setun.firmware.image.wide_matrix import WideMatrix
-from setun.firmware.numerics import noise
+from setun.firmware.numerics import noise, rotary
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
+from setun.firmware.numerics.attention import Attention, Heads
 from setun.firmware.numerics.formats import Values
 from setun.firmware.numerics.options import Numerics
 from setun.firmware.program import machine
@@ -26,6 +28,8 @@ from setun.firmware.program.machine import Step
 from setun.sim.weights import weights_of
 
 Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, values)
+
+FIRST_ROOM = 64  # positions of a cache, which grows
 
 
 class GoldenModel(machine.Visitor):
@@ -46,6 +50,8 @@ class GoldenModel(machine.Visitor):
     -------
     state
         The recurrent state [.., elements]; `image.memory.state` says what lies where.
+    position
+        Tokens fed since `reset`.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class GoldenModel(machine.Visitor):
         self.image = image
         self.numerics = numerics or Numerics()
         self.arithmetic = Arithmetic(self.numerics)
+        self.attention = Attention(self.numerics)
         self.trace = trace
         f = self.numerics.vector
         self._weights = weights_of(image)
@@ -66,6 +73,7 @@ class GoldenModel(machine.Visitor):
         ]
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
         self._embedding = image.tables[Table.EMBEDDING]
+        self._turns = image.tables.get(Table.ROPE, np.zeros(0)).astype(np.int64)
         self._gates = f.round(image.tables.get(Table.GATES, np.zeros(0)))
         program = tuple(i.adapted(self.numerics).rounded(f) for i in image.program)
         body, head = machine.body_and_head(replace(image, program=program))
@@ -76,18 +84,35 @@ class GoldenModel(machine.Visitor):
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: zero recurrent state."""
+        """Forget everything: zero recurrent state, an empty cache."""
         self.state[:] = 0.0
+        self.position = 0
+        self._cached: dict[int, Heads] = {}  # [.., room, heads, d] by first element
         self._noise = noise.first_state(self.numerics.state_seed)
         self._of_rows: Any = 0.0
 
+    @property
+    def full(self) -> bool:
+        """Whether no position is left for another token."""
+        return 0 < self.image.memory.positions == self.position
+
     def feed(self, token: int | NDArray[np.integer[Any]]) -> None:
-        """Run the body of the program for one token (or one per row of the batch)."""
+        """Run the body of the program for one token (or one per row of the batch).
+
+        Raises
+        ------
+        SetunError
+            The cache is full.
+        """
+        if self.full:
+            rule = f"holds {self.position} tokens, as many as the model has positions"
+            raise SetunError("context", rule, self.position + 1, "begin anew, or give fewer")
         self._noise = noise.next_state(self._noise)
         self._token = token
         self._slots: deque[tuple[Codes, Any]] = deque()
         for visit, step in self._body:
             visit(step)
+        self.position += 1
 
     def logits(self) -> Values:
         """Logits [.., vocabulary] of what has been fed: the head up to the sampler."""
@@ -119,6 +144,60 @@ class GoldenModel(machine.Visitor):
         if self.trace:
             self.trace(do.note, "codes", codes.astype(np.float64))
             self.trace(do.note, "scale", np.asarray(scale))
+
+    def norm(self, step: Step) -> None:
+        do = step.do
+        first = int(do.immediate)
+        gains = self._gain[first : first + do.block]
+        self._put(do, self.arithmetic.head_norm(self._heads(do), gains, self._eps[0]))
+
+    def rotate(self, step: Step) -> None:
+        do = step.do
+        turns = self._turns[int(do.immediate) :][: do.block // 2]
+        phase = rotary.phases(turns, self.position)
+        self._put(do, rotary.rotated(self.arithmetic, self._heads(do), phase))
+
+    def cache(self, step: Step) -> None:
+        do, at = step.do, self.position
+        coded = self.attention.coded(self._heads(do))
+        held = self._cached.get(do.dst)
+        if held is None or at == held.exponent.shape[-2]:
+            held = self._cached[do.dst] = self._doubled(held, coded)
+        held.codes[..., at, :, :], held.exponent[..., at, :] = coded
+        if self.trace:
+            self.trace(do.note, "cache codes", coded.codes)
+            self.trace(do.note, "cache exponent", coded.exponent.astype(np.float64))
+
+    def attend(self, step: Step) -> None:
+        do = step.do
+        own = self.position + 1
+        keys, values = self.cached(do.dst, own), self.cached(int(do.immediate), own)
+        self._put(do, self.attention(self._heads(do), keys, values))
+
+    def cached(self, start: int, count: int) -> Heads:
+        """`count` positions of the cache's region at element `start`: [.., count, heads, d]."""
+        held = self._cached[start]
+        return Heads(held.codes[..., :count, :, :], held.exponent[..., :count, :])
+
+    def _doubled(self, held: Heads | None, coded: Heads) -> Heads:
+        """Room for twice as many positions."""
+        if held is None:
+            *rows, heads, width = coded.codes.shape
+            empty = np.zeros((*rows, FIRST_ROOM, heads, width), np.float32)
+            return Heads(empty, np.zeros(empty.shape[:-1], np.int64))
+        return Heads(
+            np.concatenate([held.codes, np.zeros_like(held.codes)], -3),
+            np.concatenate([held.exponent, np.zeros_like(held.exponent)], -2),
+        )
+
+    def _heads(self, do: Instruction) -> Values:
+        vector = self._vector[do.src]
+        return vector.reshape(*vector.shape[:-1], -1, do.block)
+
+    def _put(self, do: Instruction, heads: Values) -> None:
+        self._vector[do.src] = heads.reshape(*heads.shape[:-2], do.n)
+        if self.trace:
+            self.trace(do.note, do.op.name.lower(), self._vector[do.src])
 
     def matvec(self, step: Step) -> None:
         do, kernel, compute, v = step.do, step.do.kernel, self.arithmetic, self._vector

@@ -16,8 +16,8 @@ others    ternary  one matrix each, in execution order: its codes, row after row
 A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`, a
 5t one's `rows` and `columns`. The header has `format`, `generator`, `name`, `model_hash`,
 `vocab_size`, `numerics`, `packing`, and as lists of [name, start, size] `vectors`, `state` and
-`layers`; where the model ends its texts also
-`end_tokens`, a list of ids.
+`layers`; where the model ends its texts also `end_tokens`, a list of ids; where it attends, also
+`cache`, regions likewise, and `positions`, how many.
 
 Files of format 1 are read too, see `format1`.
 """
@@ -55,8 +55,10 @@ READ = (format1.FORMAT, FORMAT)
 INSTRUCTION_SETS = {format1.FORMAT: 1, FORMAT: 1}
 """What programs in files of each format are of: `setun.firmware.program.isa.VERSION`."""
 _REGIONS = ("vectors", "state", "layers")
+_CACHE, _POSITIONS = "cache", "positions"
 _ENDS = "end_tokens"
 _TERNARY, _WIDE = "ternary", "5t"
+_OPTIONAL = {_ENDS, _CACHE, _POSITIONS}
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
 _FLOATS = {(op, field.name) for op in Op for field in op.fields if field.kind is Kind.FLOAT}
@@ -134,6 +136,8 @@ def _described(image: Image, numerics: Numerics | None) -> tuple[dict[str, Any],
     }
     if image.end_tokens:
         header[_ENDS] = list(image.end_tokens)
+    if image.memory.cache:
+        header |= {_CACHE: _listed(image.memory.cache), _POSITIONS: image.memory.positions}
     sections = [Section("program", "program", _encode_program(image.program))]
     for name in sorted(image.tables):
         values = image.tables[name]
@@ -169,8 +173,8 @@ def _decode(header: dict[str, Any], sections: dict[str, Section], source: str) -
         raise SetunError(source, rule, str(written)[:40], "import it again")
     old = written == format1.FORMAT
     known = format1.HEADER if old else _HEADER
-    if set(header) - {_ENDS} != known:
-        odd = sorted(set(header) - {_ENDS} ^ known)[0]
+    if set(header) - _OPTIONAL != known:
+        odd = sorted(set(header) - _OPTIONAL ^ known)[0]
         raise SetunError(source, f"header has {', '.join(sorted(known))}", f"{odd[:40]!a}")
     for name in _LINES:
         line = header.get(name, "")
@@ -206,13 +210,24 @@ def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source:
         layers=regions["layers"],
         matrices=tuple(_matrix(s, header["packing"], flat, source) for s in rest.values()),
         tables=tables,
-        memory=MemoryMap(regions["vectors"], regions["state"]),
+        memory=MemoryMap(
+            regions["vectors"],
+            regions["state"],
+            _regions(header.get(_CACHE, []), f"{source} {_CACHE}"),
+            _positions(header.get(_POSITIONS, 0), source),
+        ),
         tokenizer_json=_tokenizer(tokenizer, vocab_size, source),
         packing=header["packing"],
         model_hash=header["model_hash"],
         end_tokens=_end_tokens(header.get(_ENDS, []), vocab_size, source),
         chat=None if chat is None else Chat.from_json(_text(chat, source)),
     )
+
+
+def _positions(value: object, source: str) -> int:
+    if type(value) is not int or value < 0:
+        raise SetunError(f"{source} {_POSITIONS}", "must be a whole number", str(value)[:40])
+    return value
 
 
 def _end_tokens(listed: object, vocab_size: int, source: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from setun.firmware.program.isa import Instruction, Op, Table
 
 FORMAT = 1
 HEADER = {"format", "generator", "model", "model_hash", "numerics", "packing"}
+TABLES = {Table.CONSTANTS, Table.EMBEDDING, Table.GATES}
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
 
 
@@ -35,8 +36,8 @@ def converted(image: Image, model: object, source: str) -> Image:
         raise SetunError(f"{source} model", f"has {', '.join(_SIZES)}")
     vocabulary, hidden, layers, intermediate = (int(model[name]) for name in _SIZES)
     tables = dict(image.tables)
-    if set(tables) != set(Table):
-        raise SetunError(source, f"must have sections {', '.join(sorted(Table))}")
+    if set(tables) != TABLES:
+        raise SetunError(source, f"must have sections {', '.join(sorted(TABLES))}")
     embedding, gates = tables[Table.EMBEDDING], tables[Table.GATES]
     if embedding.shape != (vocabulary, hidden) or gates.ndim != 2 or len(gates) != layers:
         rule = f"must be that of a model [{vocabulary}, {hidden}] of {layers} layers"
@@ -76,7 +77,7 @@ def _check_hash(image: Image, source: str) -> None:
     digest = hashlib.sha256()
     for matrix in image.matrices:
         digest.update(matrix.codes().tobytes() + np.float64(matrix.scale).tobytes())
-    for name in (Table.CONSTANTS, Table.EMBEDDING, Table.GATES):
+    for name in sorted(TABLES):
         values: Floats = np.ascontiguousarray(image.tables[name])
         digest.update(values.tobytes())
     for instruction in image.program[1:]:

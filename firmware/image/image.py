@@ -52,10 +52,16 @@ class MemoryMap:
         Of a token: what its instructions hand to each other.
     state
         Of a conversation: what stays from token to token.
+    cache
+        Of each position of a conversation: what later ones attend to.
+    positions
+        Tokens that a conversation may have; 0 where the model has no cache, and no limit.
     """
 
     vectors: tuple[Region, ...]
     state: tuple[Region, ...] = ()
+    cache: tuple[Region, ...] = ()
+    positions: int = 0
 
     @property
     def vector_elements(self) -> int:

@@ -153,7 +153,13 @@ def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
     """What `image` needs of each sized resource of a chip with these lanes, by option name.
 
     No model of so many tokens is one of single characters, so its chip has no terminal.
+
+    Raises
+    ------
+    SetunError
+        The program needs units that the chip's core has not.
     """
+    config.core.check_program(image.program)
     columns = max(m.columns for m in image.matrices)
     needed = {
         "token_bits": 16,

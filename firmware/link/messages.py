@@ -98,6 +98,8 @@ class Reason(IntEnum):
     """A pass over the program did not end."""
     END_OF_TEXT = 5
     """The token sampled last ends the text."""
+    CONTEXT_FULL = 6
+    """The conversation has as many tokens as the model has positions."""
 
 
 @dataclass(frozen=True)

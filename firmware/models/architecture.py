@@ -42,9 +42,6 @@ class Architecture(Protocol):
         Module with the layers that are trained, its `TrainedModel`; "" where there are none.
     files
         What its files may have that the plain layout has not.
-    lacking
-        What it needs of a chip and no chip has: such a model is read and computed in float, and
-        not compiled; "" where it runs.
     """
 
     model_type: str
@@ -52,7 +49,6 @@ class Architecture(Protocol):
     reference: str
     training: str
     files: Files
-    lacking: str
 
     def parse_config(self, fields: Fields) -> Any:
         """The configuration that a config.json describes; `SetunError` for what cannot run."""
@@ -91,7 +87,10 @@ class Architecture(Protocol):
         ...
 
     def write_program(self, builder: Builder, config: Any, tensors: Mapping[str, Tensor]) -> None:
-        """Write the model's program: a body, `end`, a head, `end`."""
+        """Write the model's program: a body, `end`, a head, `end`.
+
+        `SetunError` for what no program says: such a model is read, and computed in float alone.
+        """
         ...
 
 

@@ -51,14 +51,18 @@ def compile_checkpoint(
 
 
 def outline(architecture: Architecture, config: Any, name: str, packing: str = "2b") -> Image:
-    """The image of a model of these sizes whose numbers are all 0, at once, however large it is.
+    """The image of a model of these sizes whose numbers are all 1, at once, however large it is.
 
     It has no hash. Its program, shapes and map are all that sizes and cycles depend on.
     """
     shapes = architecture.expected_shapes(config)
-    zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    packed = architecture.files.codes(config)
+    ones = {
+        name: np.broadcast_to(np.int8(1) if name in packed else np.float32(1), shape)
+        for name, shape in shapes.items()
+    }
     builder = Builder(name, packing)
-    architecture.write_program(builder, config, zeros)
+    architecture.write_program(builder, config, ones)
     return builder.bare()
 
 

@@ -66,7 +66,6 @@ class HgrnBit:
     reference = "setun.sim.reference.hgrn_bit"
     training = "setun.train.hgrn_bit"
     files = Files()
-    lacking = ""
 
     def parse_config(self, fields: Fields) -> HgrnBitConfig:
         """Check the fields of a config.json; absent ones take upstream's defaults.

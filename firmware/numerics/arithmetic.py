@@ -31,6 +31,7 @@ class MeanSquare(IntEnum):
     OWN = 0  # of the vector itself, before its outer gain
     ARRAY = 1  # of the last matvec's rows: the gate projection, for g_norm
     NONE = 2  # there is no outer norm: the epsilon is added as it is
+    UNIT = 3  # there is no norm at all: the vector is quantised as it is
 
 
 class Arithmetic:
@@ -184,12 +185,14 @@ class Arithmetic:
             What `codes` makes of the largest |x * gain|.
         gained, joining
             Sums of squares of x * outer, whose mean is m2, and of what `mean_square` says, whose
-            mean is m1. With NONE the epsilon is `eps_inner` as it is.
+            mean is m1. With NONE the epsilon is `eps_inner` as it is; with UNIT the scale is `top`.
         inverse_n
             1/n.
         eps
             Of the outer and the inner norm.
         """
+        if mean_square is MeanSquare.UNIT:
+            return top
         mul, r = self.mul, self.r
         m2 = mul(gained, inverse_n)
         epsilon = eps[1]
@@ -216,6 +219,11 @@ class Arithmetic:
         gained = self.sum_of_squares(v)
         joining = self.sum_of_squares(x) if mean_square is MeanSquare.OWN else of_rows
         return codes, self.norm(top, gained, joining, inverse_n, eps, mean_square)
+
+    def head_norm(self, x: Values, gain: Values, eps: float) -> Values:
+        """Heads x [.., heads, d] times `gain` [d] over sqrt(sum of squares + eps)."""
+        root = self.rsqrt(self.r(self.sum_of_squares(x) + eps))
+        return np.asarray(self.mul(self.mul(x, gain), root))
 
     # ------------------------------------------------------------- recurrent state
     def forget(self, u: Values, h: Values) -> Values:

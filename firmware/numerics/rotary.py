@@ -66,9 +66,13 @@ def sine(fmt: Format, phase: Ints) -> Values:
 
 
 def rotated(compute: Arithmetic, x: Values, phase: Ints) -> Values:
-    """Heads x [.., heads, d] turned by the phases [d / 2], pairs being (i, i + d/2)."""
+    """Heads x [.., heads, d] turned by the phases [d / 2], pairs being (i, i + d/2).
+
+    Products are exact ones, rounded, with L-Mul too: its error is common to a pair's queries and
+    keys at many positions, and costs a hundred times what it costs elsewhere.
+    """
     c, s = cosine(compute.fmt, phase), sine(compute.fmt, phase)
     a, b = np.split(x, 2, axis=-1)
-    mul = compute.mul
-    turned: list[Any] = [compute.r(mul(a, c) - mul(b, s)), compute.r(mul(b, c) + mul(a, s))]
+    r = compute.r
+    turned: list[Any] = [r(r(a * c) - r(b * s)), r(r(b * c) + r(a * s))]
     return np.concatenate(turned, axis=-1)

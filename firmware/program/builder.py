@@ -62,6 +62,9 @@ class Builder:
         self._vectors: list[Region] = []
         self._state: list[Region] = []
         self._gates: list[Floats] = []
+        self._cache: list[Region] = []
+        self._positions = 0
+        self._turns: Floats | None = None
         self._layers: list[Region] = []
         self._open: tuple[str, int] | None = None  # the layer under way and where it begins
         self._fresh: set[int] = set()  # vectors that nobody has waited for since they were written
@@ -81,6 +84,19 @@ class Builder:
         self._state.append(Region(name, aligned(start), len(gates)))
         self._gates.append(gates)
         return self._state[-1]
+
+    def positions(self, count: int, turns: NDArray[np.int64]) -> None:
+        """Conversations have at most `count` tokens; RoPE's pairs turn by `turns` a position.
+
+        `turns` are `setun.firmware.numerics.rotary.increments`.
+        """
+        self._positions, self._turns = count, turns.astype(np.float32)
+
+    def cache(self, name: str, size: int) -> Region:
+        """Room for `size` elements of each position."""
+        start = self._cache[-1].end if self._cache else 0
+        self._cache.append(Region(name, aligned(start), size))
+        return self._cache[-1]
 
     def scalars(self, eps: float, inner_eps: float) -> None:
         """The epsilons of the outer norms, and of the norms inside projections."""
@@ -120,15 +136,14 @@ class Builder:
         Parameters
         ----------
         mean_square
-            That of the outer norm; `MeanSquare.NONE` if `outer` is None.
+            That of the outer norm; if `outer` is None it is `MeanSquare.NONE`, or `UNIT` for a
+            vector that is not normalised at all.
         """
         n = inner.size
         weight = np.ones_like(inner) if outer is None else outer
-        block = np.zeros((aligned(n, PAIRS), 2), np.float32)
-        block[:n, 0] = weight
-        block[:n, 1] = weight * inner
-        start = sum(len(gains) for gains in self._gains)
-        self._gains.append(block)
+        if outer is None and mean_square is not MeanSquare.UNIT:
+            mean_square = MeanSquare.NONE
+        start = self._pairs(weight, weight * inner)
         before, fresh = self._program[-1], src.start in self._fresh
         stored = before.op is Op.MATVEC and before.kernel.stores is Port.DESTINATION
         stream = stored and (before.dst, before.n) == (src.start, n)
@@ -143,12 +158,52 @@ class Builder:
                 src=src.start,
                 constants=start,
                 immediate=1.0 / n,
-                mean_square=MeanSquare.NONE if outer is None else mean_square,
+                mean_square=mean_square,
                 sync=fresh and not stream,
                 stream=stream,
                 note=note,
             )
         )
+
+    def _pairs(self, first: Floats, second: Floats) -> int:
+        """Where in the table of constants these numbers [n] lie, side by side."""
+        block = np.zeros((aligned(first.size, PAIRS), 2), np.float32)
+        block[: first.size, 0], block[: second.size, 1] = first, second
+        start = sum(len(gains) for gains in self._gains)
+        self._gains.append(block)
+        return start
+
+    def norm(self, note: str, src: Region, size: int, gains: Floats) -> None:
+        """Each head of src[:size] times `gains` [d] over the root of its sum of squares.
+
+        A root mean square's gains are sqrt(d) times as large, its epsilon, the outer one of
+        `scalars`, d times.
+        """
+        self._heads(Op.NORM, note, src, size, gains.size, immediate=self._pairs(gains, gains))
+
+    def rotate(self, note: str, src: Region, size: int, head: int) -> None:
+        """Turn each head of src[:size], `head` wide, by RoPE."""
+        self._heads(Op.ROTATE, note, src, size, head, immediate=0)
+
+    def store(self, note: str, src: Region, dst: Region, head: int) -> None:
+        """Codes of each head of src[:dst.size] to the cache."""
+        self._heads(Op.CACHE, note, src, dst.size, head, dst=dst.start)
+
+    def attend(
+        self, note: str, src: Region, size: int, head: int, keys: Region, values: Region
+    ) -> None:
+        """Each query of src[:size], which has log2(e) / sqrt(head) in it, becomes its output."""
+        places = {"dst": keys.start, "immediate": values.start}
+        self._heads(Op.ATTEND, note, src, size, head, **places)
+
+    def _heads(
+        self, op: Op, note: str, src: Region, n: int, head: int, *, dst: int = 0, immediate: int = 0
+    ) -> None:
+        instruction = Instruction(
+            op=op, n=n, src=src.start, dst=dst, block=head, immediate=immediate, note=note
+        )
+        self._program.append(instruction)
+        self._fresh.clear()
 
     def matvec(
         self,
@@ -214,9 +269,9 @@ class Builder:
         codes, scale = absmean(weight)
         self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
 
-    def head(self, name: str, weight: Floats) -> None:
-        """Logits of float weights [m, n], stored as the builder's `storage` says."""
-        if self.storage == TERNARY:
+    def head(self, name: str, weight: Floats, storage: str = "") -> None:
+        """Logits of float weights [m, n], stored as `storage`, else as the builder's, says."""
+        if (storage or self.storage) == TERNARY:
             self.project(name, weight, SAMPLE)
         else:
             self._multiply(WideMatrix.of_floats(name, weight), SAMPLE)
@@ -230,7 +285,10 @@ class Builder:
         assert self._embedding is not None, "a body embeds its token"
         gains = np.concatenate(self._gains)
         tables = {Table.CONSTANTS: gains, Table.EMBEDDING: self._embedding}
-        memory = MemoryMap(tuple(self._vectors), tuple(self._state))
+        cache, positions = tuple(self._cache), self._positions
+        memory = MemoryMap(tuple(self._vectors), tuple(self._state), cache, positions)
+        if self._turns is not None:
+            tables[Table.ROPE] = self._turns
         if self._state:
             gates = np.zeros(memory.state_elements, np.float32)
             for region, values in zip(self._state, self._gates, strict=True):

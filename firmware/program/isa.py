@@ -37,6 +37,7 @@ class Table(StrEnum):
     CONSTANTS = "constants"  # [n, 2], QUANTISE: outer gain, outer times inner gain
     EMBEDDING = "embedding"  # [vocabulary, width], EMBED: a row a token
     GATES = "gates"  # [state elements], MLGRU: c at its state's address
+    ROPE = "rope"  # [half a head], ROTATE: what each pair turns a position, 2**-24 of a turn
 
 
 class Kind(Enum):
@@ -100,13 +101,6 @@ class Field:
     kind: Kind
     meaning: str
 
-    @property
-    def codes(self) -> list[int] | None:
-        """The codes that mean something; None for numbers, all of which do."""
-        if self.kind is Kind.KERNEL:
-            return [k.code for k in kernels.KERNELS]
-        return [int(m) for m in MeanSquare] if self.kind is Kind.MEAN_SQUARE else None
-
     def encode(self, value: Any, fmt: Format) -> int:
         """Bits of `value`; more than the field has if it does not fit."""
         if self.kind is Kind.FLOAT:
@@ -120,8 +114,6 @@ class Field:
         if self.kind is Kind.KERNEL:
             return kernels.coded(bits)
         if self.kind is Kind.MEAN_SQUARE:
-            if bits not in list(map(int, MeanSquare)):
-                raise SetunError("mean square", f"must be one of {self.codes}", bits)
             return MeanSquare(bits)
         return bool(bits) if self.kind is Kind.FLAG else bits
 
@@ -201,6 +193,43 @@ class Op(IntEnum):
         Field("immediate", Kind.FLOAT, "weight scale / 127, or the scale itself for codes in fp8"),
     )
     END = (6, "end of the body, end of the head", "")
+    ROTATE = (
+        7,
+        "turns each head of vector[src:+n] by RoPE at the token's position",
+        "v[{src}:+{n}] = rope(v[{src}:+{n}]) heads={block} turns={immediate}",
+        _whole("n", "elements of all heads"),
+        _whole("src", "first element of the vector"),
+        _whole("block", "elements of a head"),
+        _whole("immediate", "first of the phases that pairs gain a position"),
+    )
+    CACHE = (
+        8,
+        "cache[dst:+n] at the token's position = codes of each head of vector[src:+n]",
+        "c[{dst}:+{n}] = codes(v[{src}:+{n}]) heads={block}",
+        _whole("n", "elements of all heads"),
+        _whole("src", "first element of the vector"),
+        _whole("dst", "first element of the cache's region"),
+        _whole("block", "elements of a head"),
+    )
+    ATTEND = (
+        9,
+        "each head of vector[src:+n] = attention of its query over the cache",
+        "v[{src}:+{n}] = attention(v[{src}:+{n}], c[{dst}], c[{immediate}]) heads={block}",
+        _whole("n", "elements of all queries"),
+        _whole("src", "first element of the vector"),
+        _whole("dst", "first element of the keys' region"),
+        _whole("block", "elements of a head"),
+        _whole("immediate", "first element of the values' region"),
+    )
+    NORM = (
+        10,
+        "each head of vector[src:+n] times gains over the root of its sum of squares",
+        "v[{src}:+{n}] = norm(v[{src}:+{n}]) heads={block} gains={immediate}",
+        _whole("n", "elements of all heads"),
+        _whole("src", "first element of the vector"),
+        _whole("block", "elements of a head"),
+        _whole("immediate", "first pair of gains"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,11 @@ def _add(compute: Compute, x: Operands) -> Any:
     return compute.r(x.source + x.row)
 
 
+def _relu2(compute: Compute, x: Operands) -> Any:
+    positive = np.maximum(x.source, 0.0)
+    return compute.mul(x.row, compute.mul(positive, positive))
+
+
 def _row(compute: Compute, x: Operands) -> Any:
     return x.row
 
@@ -216,7 +221,19 @@ SAMPLE = Kernel(
     writes=frozenset({Port.LOGITS}),
 )
 
-KERNELS: list[Kernel] = [COPY, SILU, MLGRU, GLU, ADD, SAMPLE]
+RELU2 = Kernel(
+    code=6,
+    name="RELU2",
+    formula="y · relu(source)²",
+    listing="v[{dst}:+{n}] = y*relu(v[{src}])^2",
+    meaning=_relu2,
+    path=(Step.PRODUCT, Step.PRODUCT),
+    reads=frozenset({Port.SOURCE}),
+    writes=frozenset({Port.DESTINATION}),
+    ahead=True,
+)
+
+KERNELS: list[Kernel] = [COPY, SILU, MLGRU, GLU, ADD, SAMPLE, RELU2]
 """All that there are."""
 
 

@@ -7,7 +7,7 @@ operation cannot even be imported.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
@@ -56,6 +56,11 @@ def lacks(visitor: type) -> list[str]:
 
 def nothing(visitor: Any, step: Step) -> None:
     """What a visitor does about an operation that means nothing to it."""
+
+
+def refused(visitor: Any, step: Step) -> NoReturn:
+    """What a visitor of a core's programs does about an operation that no core has."""
+    raise SetunError("program", "must be one of operations that the core has", step.do.op.name)
 
 
 def steps(image: Image) -> list[Step]:

@@ -17,6 +17,7 @@ from setun.firmware.image.image import ALIGN, Floats, Image, MemoryMap, Region, 
 from setun.firmware.image.matrix import Matrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.numerics.arithmetic import MeanSquare
+from setun.firmware.numerics.rotary import PHASE_BITS
 from setun.firmware.program import kernels, machine
 from setun.firmware.program.isa import MOST_TOKENS, PLACES, WIDE, Instruction, Kind, Op, Table
 from setun.firmware.program.kernels import Port
@@ -26,6 +27,9 @@ LONGEST = (1 << WIDE["n"].bits) - 1
 """Most rows or columns of a matrix: what an instruction can say."""
 REACH = WIDE["dst"].grain << WIDE["dst"].bits
 """Elements of a memory that an instruction can address."""
+MOST_POSITIONS = 1 << 20
+"""Of a conversation: a phase is a position's product with 24 bits."""
+WIDEST_HEAD = 1 << 10
 _LIMITS = {
     name: replace(place, bits=place.bits + place.grain.bit_length() - 1, grain=1)
     for name, place in WIDE.items()
@@ -59,12 +63,17 @@ def verify(image: Image, source: str) -> None:
 
 
 def _check_map(memory: MemoryMap, source: str) -> None:
-    for thing, regions in (("vectors", memory.vectors), ("state", memory.state)):
+    for thing in ("vectors", "state", "cache"):
+        regions: tuple[Region, ...] = getattr(memory, thing)
         _check_regions(regions, f"{source} {thing}", REACH)
         for region in regions:
             if region.start % ALIGN:
                 rule = f"{region.name[:80]} must start at a multiple of {ALIGN}"
                 raise SetunError(f"{source} {thing}", rule, region.start)
+    limit = MOST_POSITIONS if memory.cache else 0
+    if not bool(memory.cache) <= memory.positions <= limit:
+        rule = f"must be 1 to {limit}" if limit else "must be 0 without a cache"
+        raise SetunError(f"{source} positions", rule, memory.positions)
 
 
 def _check_regions(regions: Sequence[Region], thing: str, limit: int) -> None:
@@ -84,6 +93,8 @@ def _check_tables(image: Image, source: str) -> None:
     memory, used = image.memory, {Table.CONSTANTS, Table.EMBEDDING}
     if memory.state:
         used.add(Table.GATES)
+    if any(i.op is Op.ROTATE for i in image.program):
+        used.add(Table.ROPE)
     if set(image.tables) != used:
         found = ", ".join(sorted(image.tables))
         raise SetunError(source, f"tables are {', '.join(sorted(used))}", found[:80])
@@ -103,6 +114,11 @@ def _check_tables(image: Image, source: str) -> None:
         _check_shape(gates, (memory.state_elements,), f"{source} gates")
         if gates.min() < 0.0 or gates.max() > 1.0:
             raise SetunError(f"{source} gates", "must be from 0 to 1")
+    if Table.ROPE in used:
+        turns = image.tables[Table.ROPE]
+        _check_shape(turns, (None,), f"{source} rope")
+        if turns.min() < 0 or turns.max() >= 1 << PHASE_BITS or (turns % 1).any():
+            raise SetunError(f"{source} rope", f"must be whole numbers of {PHASE_BITS} bits")
 
 
 def _check_floats(values: Floats, thing: str) -> None:
@@ -153,6 +169,8 @@ class _Walk(machine.Visitor):
         self.pairs = len(image.tables[Table.CONSTANTS])
         self.vectors = {r.start: r for r in image.memory.vectors}
         self.states = {r.start: r for r in image.memory.state}
+        self.caches = {r.start: r for r in image.memory.cache}
+        self.cached: dict[int, int] = {}  # start of each region of the cache and its heads' width
         self.epsilons = False
         self.statistic = False
         self.samples = 0
@@ -267,6 +285,56 @@ class _Walk(machine.Visitor):
         self.need(stored or not do.feeds, "only a stored vector feeds")
         self.need(self.ends == 0 or kernel.samples, "a head only samples")
         self.statistic |= kernel.summed
+
+    def heads(self) -> None:
+        """What operations on heads of a vector have in common; each waits for what flies."""
+        do = self.do
+        self.need(self.ends == 0, "must be in the body")
+        self.flying.clear()
+        self.read(do.src)
+        whole = 1 <= do.block <= WIDEST_HEAD and do.block % 2 == 0 and do.n % do.block == 0
+        self.need(whole, f"heads have an even width that {do.n} is a multiple of", do.block)
+
+    def changed(self) -> None:
+        waiting = [source for _, source in self.slots]
+        self.need(self.do.src not in waiting, f"v[{self.do.src}] may not be quantised yet")
+
+    def norm(self, step: Step) -> None:
+        self.need(self.epsilons, "SCALARS come first")
+        self.heads()
+        self.changed()
+        first = self.do.immediate
+        within = first % (ALIGN // 2) == 0 and first + self.do.block <= self.pairs
+        rule = f"gains lie within {self.pairs} pairs at multiples of 32"
+        self.need(within, rule, first)
+
+    def rotate(self, step: Step) -> None:
+        self.need(self.image.memory.positions > 0, "needs positions")
+        self.heads()
+        self.changed()
+        turns = len(self.image.tables[Table.ROPE])
+        within = self.do.immediate + self.do.block // 2 <= turns
+        self.need(within, f"phases lie within {turns}", self.do.immediate)
+
+    def cache(self, step: Step) -> None:
+        do, region = self.do, self.caches.get(self.do.dst)
+        self.heads()
+        fits = region is not None and do.n == region.size
+        self.need(fits, f"c[{do.dst}:+{do.n}] must be a region of the cache")
+        self.need(do.dst not in self.cached, f"c[{do.dst}] is written once a token")
+        self.cached[do.dst] = do.block
+
+    def attend(self, step: Step) -> None:
+        do = self.do
+        self.heads()
+        self.changed()
+        sizes = []
+        for start in (int(do.dst), int(do.immediate)):
+            width = self.cached.get(start)
+            self.need(width == do.block, f"nobody wrote heads of {do.block} at c[{start}]")
+            sizes.append(self.caches[start].size)
+        self.need(sizes[0] == sizes[1], "as many keys as values", f"{sizes[0]}, {sizes[1]}")
+        self.need(do.n % sizes[0] == 0, f"queries share {sizes[0]} elements of keys", do.n)
 
     def store(self, start: int) -> None:
         waiting = [source for _, source in self.slots[self.do.keep :]]

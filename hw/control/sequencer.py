@@ -146,12 +146,12 @@ class Sequencer(wiring.Component):
                 with m.If(self.instructions.valid):
                     m.d.sync += i.eq(coming)
                     m.next = "EXECUTE"
-                    with m.If(unknown(coming.op, coming)):
+                    with m.If(unknown(self.config.core, coming.op, coming)):
                         m.next = "FAULT"
                 self._break_off(m)
             with m.State("EXECUTE"):
                 with m.Switch(i.op):
-                    for op in Op:
+                    for op in self.config.core.operations:
                         with m.Case(op):
                             EXECUTES[op](self, m, work)
                 self._break_off(m)

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import SMALL
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.program.isa import PLACES, WORDS, Op
 from setun.firmware.program.registry import Registry
@@ -118,7 +119,7 @@ class Control(wiring.Component):
         quarter = Signal(range(WORDS))
         first, running = Signal(), Signal()
         now = _Now(
-            op=Signal(Op, name="op"),
+            op=Signal(range(max(SMALL.operations) + 1), name="op"),
             kernel=Signal(shape(c, "kernel"), name="kernel"),
             mean_square=Signal(shape(c, "mean_square"), name="mean_square"),
             count=Signal(pointer(c), name="count"),
@@ -154,11 +155,11 @@ class Control(wiring.Component):
             with m.State("DECODE"):
                 m.d.comb += quarter.eq(IMMEDIATE)
                 with m.Switch(now.op):
-                    for op in Op:
+                    for op in SMALL.operations:
                         with m.Case(op):
                             DECODES[op](self, m, now)
                 fields = {"kernel": now.kernel, "mean_square": now.mean_square}
-                with m.If(unknown(now.op, fields)):
+                with m.If(unknown(SMALL, now.op, fields)):
                     m.d.comb += self.fault.eq(1)
                     m.next = "IDLE"
             with m.State("BEGIN"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from amaranth.lib import data
 
+from setun.firmware.core_kinds import SMALL
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import PLACES, Op
@@ -95,7 +96,7 @@ ENTRIES = 1 << KERNEL_BITS  # of kernels; those of operations follow
 def assembled() -> _Assembler:
     """The program; operations enter at `ENTRIES` + their number, kernels at theirs."""
     a = _Assembler()
-    entries = {kernel.code: kernel.name for kernel in kernels.KERNELS}
+    entries = {kernel.code: kernel.name for kernel in SMALL.kernels}
     entries |= {entry(op): f"{op.name}_" for op in OPERATIONS}
     for at in range(max(entries) + 1):
         a.op(target=entries.get(at, "done"), second=at == entry(Op.SCALARS))
@@ -104,7 +105,7 @@ def assembled() -> _Assembler:
     for op in OPERATIONS:
         a.at(f"{op.name}_")
         OPERATIONS[op](a)
-    for kernel in kernels.KERNELS:
+    for kernel in SMALL.kernels:
         a.at(kernel.name)
         a.op(next=Next.ARRAY)
         a.at(f"{kernel.name}_row")
@@ -336,4 +337,4 @@ def _sample(a: _Assembler, again: Again) -> None:
     a.op(**again)
 
 
-assert {m.value for m in MeanSquare} == {0, 1, 2}
+assert {m.value for m in MeanSquare if SMALL.has(m)} == {0, 1, 2}

@@ -99,7 +99,8 @@ class Sink(wiring.Component):
         self.config = config
         self.lanes = [KernelLane(config.numerics) for _ in range(config.lanes)]
         self.statistic = RowStatistic(config)
-        self.kernels = kernel_latency(config.numerics)
+        latency = kernel_latency(config.numerics)
+        self.kernels = {kernel: latency[kernel] for kernel in config.core.kernels}
         self.latency = self.convert_latency + max(self.kernels.values())
         w, v = config.vector.width, config.lanes
         self.sum_width = config.sum_width + GROWTH * config.five_trits

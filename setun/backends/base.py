@@ -81,7 +81,7 @@ class Backend(Protocol):
         """Feed `prompt` to a fresh state, then yield `count` tokens as they come.
 
         Fewer where the model ends its text before, unless `sampling` ignores that; the token that
-        ends it is the last one.
+        ends it is the last one. Fewer too where no position is left for another token.
         """
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ class GoldenBackend:
         for _ in range(count):
             token = sampler(model.logits())
             yield token
+            if model.full:
+                return
             model.feed(token)
             if token in ends:
                 return

@@ -13,7 +13,7 @@ from setun.firmware.image import file as image_file
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.program.builder import HEADS, TERNARY
+from setun.firmware.program.builder import FIVE_TRITS, HEADS, TERNARY
 from setun.firmware.program.isa import Table
 from setun.models import find, is_checkpoint
 
@@ -33,7 +33,8 @@ from setun.models import find, is_checkpoint
     type=click.Choice(HEADS),
     default=TERNARY,
     show_default=True,
-    help="Weights of the head: ternary as the others, or five trits, 243 levels a row.",
+    help="Weights of the head: ternary as the others, or five trits, 243 levels a row; a float"
+    " head that was not trained to be ternary always has these.",
 )
 @numerics_option
 @json_option
@@ -73,7 +74,7 @@ def command(
         "bytes": written,
         "model_hash": image.model_hash,
         "packing": packing,
-        "head": head,
+        "head": FIVE_TRITS if image.matrices[-1].planes > 1 else TERNARY,
         "numerics": (numerics or Numerics()).to_dict(),
         "name": image.name,
         "layers": len(image.layers),

@@ -43,6 +43,8 @@ def summary(result: Result) -> str:
     parts = [f"{len(result.tokens)} tokens", f"{result.tokens_per_second:.1f} tokens/s"]
     if result.reason == Reason.END_OF_TEXT.name.lower():
         parts.append("end of text")
+    if result.positions_left is not None:
+        parts.append(f"{result.positions_left} positions left")
     if result.cycles_per_token:
         parts.append(f"{result.cycles_per_token:.0f} cycles per token")
     if result.chip_tokens_per_second:

@@ -141,6 +141,8 @@ class Schedule(machine.Visitor):
             done += 3
         self._next(done)
 
+    rotate = cache = attend = norm = machine.refused
+
     def end(self, step: Step) -> None:
         """Wait until everything is stored."""
         self.execute = max([self.execute, *(end + 2 for end in self.sink_ends)])

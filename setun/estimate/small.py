@@ -30,6 +30,7 @@ class _Cycles(machine.Visitor):
         self.total += FETCH
 
     scalars = end = model
+    rotate = cache = attend = norm = machine.refused
 
     def embed(self, step: Step) -> None:
         self.total += FETCH + step.do.n + self.image.vocab_size // 2

@@ -7,7 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from setun.firmware.core_kinds import PARALLEL
+from setun.firmware.errors import SetunError
 from setun.firmware.models.checkpoint import Checkpoint
+from setun.firmware.models.compiler import outline
 from setun.firmware.models.tokenizer import Tokenizer
 
 
@@ -22,7 +25,7 @@ def describe(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "name": checkpoint.name,
         "family": architecture.model_type,
         "description": architecture.description,
-        "lacking": architecture.lacking,
+        "lacking": _lacking(checkpoint),
         "config": asdict(config),
         "weights": architecture.weights(config),
         "numbers": sum(math.prod(shape) for name, shape in shapes.items() if name not in tied),
@@ -58,6 +61,16 @@ def told(found: dict[str, Any]) -> tuple[list[str], list[dict[str, object]]]:
         for each in found["tensors"]
     ]
     return lines, rows
+
+
+def _lacking(checkpoint: Checkpoint) -> str:
+    """What the model needs and no core has; "" for one that runs on a chip."""
+    try:
+        drawn = outline(checkpoint.architecture, checkpoint.config, checkpoint.name)
+        PARALLEL.check_program(drawn.program)
+    except SetunError as error:
+        return str(error.value)
+    return ""
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | None:

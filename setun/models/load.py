@@ -25,7 +25,7 @@ class Model:
 
     path: Path
     compiled: Callable[[], Image]
-    """Makes `image`; refuses models that no chip runs."""
+    """Makes `image`; refuses models that no program says."""
     numerics: Numerics
     """What the image file was imported for; the default for a checkpoint."""
     checkpoint: Checkpoint | None
@@ -38,7 +38,7 @@ class Model:
         Raises
         ------
         SetunError
-            No chip does what the model needs.
+            No program says what the model does.
         """
         return self.compiled()
 
@@ -49,9 +49,11 @@ class Model:
 
     @property
     def model_hash(self) -> str | None:
-        """The image's; None where no chip runs the model."""
-        lacking = self.checkpoint is not None and self.checkpoint.architecture.lacking
-        return None if lacking else self.image.model_hash
+        """The image's; None where no program says what the model does."""
+        try:
+            return self.image.model_hash
+        except SetunError:
+            return None
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer.

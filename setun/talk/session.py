@@ -19,7 +19,8 @@ from setun.talk.dialogue import OPTION, Dialogue
 class Result:
     """What a run gave; the keys of `run --json`.
 
-    reason is why it ended: "count", "end_of_text", or "stopped" by who asked.
+    reason is why it ended: "count", "end_of_text", "context_full", or "stopped" by who asked.
+    positions_left is how many tokens more the conversation can have; None where nothing limits it.
     tokens_per_second is wall-clock; cycles_per_token and chip_tokens_per_second are the chip's
     own, None where there is no clock.
     """
@@ -31,6 +32,7 @@ class Result:
     chip_tokens_per_second: float | None = None
     golden_match: bool | None = None
     reason: str = "stopped"
+    positions_left: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready contents."""
@@ -112,8 +114,12 @@ def stream(
     if decoder is not None and (rest := decoder.flush()):
         result.text += rest
         yield rest
+    made = len(result.tokens)
     ended = bool(result.tokens) and result.tokens[-1] in sampling.ends(image)
-    result.reason = (Reason.END_OF_TEXT if ended else Reason.COUNT).name.lower()
+    full = Reason.CONTEXT_FULL if made < count else Reason.COUNT
+    result.reason = (Reason.END_OF_TEXT if ended else full).name.lower()
+    if positions := image.memory.positions:
+        result.positions_left = max(0, positions - len(prompt) - made)
     result.cycles_per_token = backend.cycles_per_token
     if backend.clock_hz and backend.cycles_per_token:
         result.chip_tokens_per_second = backend.clock_hz / backend.cycles_per_token

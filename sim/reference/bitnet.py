@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from setun.firmware.errors import SetunError
-from setun.firmware.models.bitnet.architecture import EMBEDDING, HEAD, projection, projections
 from setun.firmware.models.bitnet.config import BitnetConfig
+from setun.firmware.models.bitnet.projections import EMBEDDING, HEAD, projection, projections
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.numerics.matmul import product
 from setun.sim.reference.layers import (
@@ -22,6 +22,7 @@ from setun.sim.reference.layers import (
     Ids,
     Trace,
     absmax,
+    attend,
     rms_norm,
     swiglu,
 )
@@ -64,34 +65,6 @@ def rotated(x: Array, first: int, theta: float) -> Array:
     cos, sin = np.cos(angles), np.sin(angles)
     a, b = x[..., :half], x[..., half:]
     return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-
-
-def attend(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
-    """Causal attention; the queries belong to the last positions of keys and values.
-
-    Parameters
-    ----------
-    q, k, v
-        [B, T, heads, d], [B, S, key_value_heads, d] twice.
-
-    Returns
-    -------
-    out
-        [B, T, heads * d].
-    probabilities
-        [B, heads, T, S].
-    """
-    batch, t, heads, d = q.shape
-    s, shared = k.shape[1:3]
-    grouped = q.reshape(batch, t, shared, heads // shared, d).transpose(0, 2, 3, 1, 4)
-    scores = grouped @ k.transpose(0, 2, 3, 1)[:, :, None] * np.float32(d**-0.5)
-    later = np.arange(s) > np.arange(s - t, s)[:, None]
-    scores = np.where(later, np.float32(-np.inf), scores)
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    p = e / e.sum(-1, keepdims=True)
-    out = p @ v.transpose(0, 2, 1, 3)[:, :, None]
-    together = out.transpose(0, 3, 1, 2, 4).reshape(batch, t, heads * d)
-    return together, p.reshape(batch, heads, t, s)
 
 
 class FloatModel:

@@ -66,6 +66,34 @@ def scan(i: Array, f: Array, h: Array) -> Array:
     return out
 
 
+def attend(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    """Causal attention; the queries belong to the last positions of keys and values.
+
+    Parameters
+    ----------
+    q, k, v
+        [B, T, heads, d], [B, S, key_value_heads, d] twice.
+
+    Returns
+    -------
+    out
+        [B, T, heads * d].
+    probabilities
+        [B, heads, T, S].
+    """
+    batch, t, heads, d = q.shape
+    s, shared = k.shape[1:3]
+    grouped = q.reshape(batch, t, shared, heads // shared, d).transpose(0, 2, 3, 1, 4)
+    scores = grouped @ k.transpose(0, 2, 3, 1)[:, :, None] * np.float32(d**-0.5)
+    later = np.arange(s) > np.arange(s - t, s)[:, None]
+    scores = np.where(later, np.float32(-np.inf), scores)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    out = p @ v.transpose(0, 2, 1, 3)[:, :, None]
+    together = out.transpose(0, 3, 1, 2, 4).reshape(batch, t, heads * d)
+    return together, p.reshape(batch, heads, t, s)
+
+
 @dataclass(frozen=True)
 class BitLinear:
     """A ternary projection with its own input norm: x [..., n] → [..., m]."""

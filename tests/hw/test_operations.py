@@ -8,6 +8,8 @@ from amaranth.sim import Simulator
 
 from setun.estimate import cycles, small
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import PARALLEL
+from setun.firmware.core_kinds import SMALL as SMALL_CORE
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file
 from setun.firmware.image.image import Image
@@ -42,6 +44,7 @@ OPERATIONS: dict[str, Registry[Op, Any]] = {
     "the core": sequencer.EXECUTES,
     "the small core": control.DECODES,
 }
+CORES = {"the core": PARALLEL, "the small core": SMALL_CORE}
 LAYERS: dict[str, Registry[Kernel, Any]] = {
     "the core's lanes": lane.ROUTES,
     "the small core's microprogram": microcode.ROWS,
@@ -79,7 +82,7 @@ def _gate(compute: Compute, x: Operands) -> Any:
 
 
 GATE = Kernel(
-    code=6,
+    code=7,
     name="GATE",
     formula="source · sigmoid(y)",
     listing="v[{dst}:+{n}] = v[{src}]*sigmoid(y)",
@@ -88,7 +91,7 @@ GATE = Kernel(
     reads=frozenset({Port.SOURCE}),
     writes=frozenset({Port.DESTINATION}),
 )
-"""A seventh kernel, of units that the chips have."""
+"""One kernel more, of units that the chips have."""
 
 
 def _gate_words(a: microcode._Assembler, again: dict[str, Any]) -> None:
@@ -105,15 +108,15 @@ def _gate_words(a: microcode._Assembler, again: dict[str, Any]) -> None:
 def lacking() -> list[str]:
     """What a layer lacks of the kernels: "layer: kernel"."""
     every = {
-        "the core's lanes": [kernel for kernel in kernels.KERNELS if kernel.stores],
-        "the small core's microprogram": kernels.KERNELS,
+        "the core's lanes": [kernel for kernel in PARALLEL.kernels if kernel.stores],
+        "the small core's microprogram": SMALL_CORE.kernels,
     }
     return [f"{name}: {each}" for name in LAYERS for each in LAYERS[name].lacks(every[name])]
 
 
 def test_every_layer_has_every_operation() -> None:
     visitors = {name: machine.lacks(visitor) for name, visitor in VISITORS.items()}
-    layers = {name: layer.lacks(Op) for name, layer in OPERATIONS.items()}
+    layers = {name: layer.lacks(CORES[name].operations) for name, layer in OPERATIONS.items()}
     assert not any(visitors.values()) and not any(layers.values()), visitors | layers
 
 
@@ -121,7 +124,7 @@ def test_every_layer_has_every_operation() -> None:
 def test_a_layer_without_an_operation_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = OPERATIONS[name]
     monkeypatch.delitem(layer, Op.EMBED)
-    assert layer.lacks(Op) == ["EMBED"]
+    assert layer.lacks(CORES[name].operations) == ["EMBED"]
     with pytest.raises(SetunError, match=f"{layer.layer}: has nothing for it; found EMBED"):
         layer[Op.EMBED]
 

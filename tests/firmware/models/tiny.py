@@ -36,7 +36,6 @@ class TinyMlgru:
     reference = "firmware.models.tiny_reference"
     training = ""
     files = Files()
-    lacking = ""
 
     def parse_config(self, fields: Fields) -> TinyConfig:
         return TinyConfig(

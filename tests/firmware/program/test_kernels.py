@@ -21,7 +21,7 @@ def test_codes_and_names_are_unique() -> None:
     assert all(0 <= k.code < 1 << PLACES["kernel"].bits for k in KERNELS)
     for kernel in KERNELS:
         assert kernels.named(kernel.name) is kernels.coded(kernel.code) is kernel
-    for wrong in (6, -1):
+    for wrong in (7, -1):
         with pytest.raises(SetunError, match="kernel: must be one of 0, 1"):
             kernels.coded(wrong)
     with pytest.raises(SetunError, match="kernel: must be one of COPY, SILU"):

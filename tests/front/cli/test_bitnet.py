@@ -1,11 +1,13 @@
 """Transformers on the command line: computed in float, and refused where a chip is meant."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.folders import BITNET, TEXT
+from bench.folders import BITNET
 from front.cli.test_model import ok, refused
 from setun.cli import run
 
@@ -19,35 +21,59 @@ def test_logits(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     out = tmp_path / "out.npy"
     args = ("logits", folder, "--ids", tmp_path / "ids.npy", "-o", out, "--backend", "float")
     done = ok(capsys, *args)
-    assert done["model_hash"] is None and done["shape"] == list(io["logits"].shape)
+    assert len(done["model_hash"]) == 24 and done["shape"] == list(io["logits"].shape)
     np.testing.assert_allclose(np.load(out), io["logits"], rtol=0, atol=1e-4)
+    ok(capsys, *args[:-1], "golden")
+    off = np.sqrt(np.mean((np.load(out) - io["logits"]) ** 2)) / io["logits"].std()
+    assert 0.0 < off < 0.25
+
+
+def test_an_image_runs_on_the_golden_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, path = BITNET / "b_h128_l3_relu2", tmp_path / "m.setun"
+    done = ok(capsys, "import", folder, "-o", path)
+    assert (done["layers"], done["head"]) == (3, "5t")
+    asked = ("--prompt-ids", "3,1,4", "-n", "6")
+    found = [ok(capsys, "run", model, *asked) for model in (folder, path)]
+    assert found[0]["tokens"] == found[1]["tokens"] and len(found[0]["tokens"]) == 6
+    assert (found[0]["reason"], found[0]["positions_left"]) == ("count", 4087)
+    seen = ok(capsys, "inspect", path)
+    assert seen["model_hash"] == done["model_hash"]
+    assert run(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "attention(v[128:+128], c[0], c[64]) heads=16" in text
+    assert "v[128:+384] = y*relu(v[128])^2" in text
 
 
 def test_what_needs_a_chip_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = FOLDERS[0]
-    np.save(tmp_path / "ids.npy", np.arange(4))
-    before = set(tmp_path.iterdir())
     for args in (
-        ("import", folder, "-o", tmp_path / "m.setun"),
         ("generate", "-o", tmp_path / "out", "--model", folder),
-        ("run", folder, "--prompt-ids", "1", "-n", "1"),
+        ("run", folder, "--prompt-ids", "1", "-n", "1", "--backend", "sim"),
         ("estimate", "--board", "ulx3s-85f", "--model", folder),
+        ("estimate", "--board", "icebreaker", "--model", folder),
         ("build", "--board", "ulx3s-85f", "-o", tmp_path / "out", "--model", folder),
-        ("eval", folder, "--text", TEXT),
-        (
-            "logits",
-            folder,
-            "--ids",
-            tmp_path / "ids.npy",
-            "-o",
-            tmp_path / "o",
-            "--backend",
-            "golden",
-        ),
+        ("bench", "--model", folder),
     ):
         line = refused(capsys, *args)
-        assert "must need only what a chip does; found attention, RoPE, a cache" in line, args
-    assert set(tmp_path.iterdir()) == before
+        assert "core has units for; found ROTATE (setun run --backend golden" in line, args
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_alone_are_ternary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No program says it: it is read, and computed in float."""
+    fields = json.loads((FOLDERS[-1] / "config.json").read_text())
+    fields["quantization_config"]["input_bits"] = None
+    folder = tmp_path / "floats"
+    shutil.copytree(FOLDERS[-1], folder)
+    (folder / "config.json").write_text(json.dumps(fields))
+    line = refused(capsys, "import", folder, "-o", tmp_path / "m.setun")
+    assert "model: must quantise inputs of projections; found float inputs" in line
+    assert ok(capsys, "inspect", folder)["lacking"] == "float inputs"
+    np.save(tmp_path / "ids.npy", np.arange(4))
+    args = ("logits", folder, "--ids", tmp_path / "ids.npy", "-o", tmp_path / "o.npy", "--backend")
+    assert ok(capsys, *args, "float")["model_hash"] is None
 
 
 @pytest.mark.parametrize("path", sorted((BITNET / "gguf").glob("*.gguf")), ids=lambda p: p.stem)
@@ -58,11 +84,12 @@ def test_gguf(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     out = tmp_path / "out.npy"
     ok(capsys, "logits", path, "--ids", tmp_path / "ids.npy", "-o", out, "--backend", "float")
     np.testing.assert_allclose(np.load(out), io["logits"], rtol=0, atol=1e-4)
-    assert "found attention, RoPE" in refused(capsys, "import", path, "-o", tmp_path / "m.setun")
+    done = ok(capsys, "import", path, "-o", tmp_path / "m.setun")
+    assert done["head"] == "5t"
     seen = ok(capsys, "inspect", path)
     assert (seen["format"], seen["family"], seen["name"]) == ("GGUF", "bitnet", path.stem)
     kinds = {tensor["type"] for tensor in seen["tensors"]}
-    assert path.stem.split(".")[-1] in kinds and seen["lacking"].startswith("attention")
+    assert path.stem.split(".")[-1] in kinds and seen["lacking"] == "ROTATE"
 
 
 def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +102,7 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", str(folder)]) == 0
     text = capsys.readouterr().out
     assert "safetensors, 21 BF16, 14 U8" in text and "model.norm.weight" in text
-    assert "on a chip                no: lacking attention" in text
+    assert "on a chip                no: lacking ROTATE" in text
     assert run(["inspect", "shakespeare"]) == 0
     text = capsys.readouterr().out
     assert "on a chip                yes" in text and "hgrn_bit: MatMul-free LM" in text

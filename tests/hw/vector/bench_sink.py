@@ -13,6 +13,7 @@ from bench.mismatch import compare
 from bench.streams import StreamSource, pack, unpack
 from hw.array.bench_array import fields
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import PARALLEL
 from setun.firmware.numerics.arithmetic import STAT_BITS
 from setun.firmware.numerics.five_trits import PLANES, joined
 from setun.firmware.program import kernels
@@ -414,7 +415,7 @@ async def chains(dut: Any) -> None:
                 lengths = (1, v - 1, v, v + 1, 2 * v, 9 * v + 1, BUFFER * v)
                 rows = max(1, rng.choice(lengths))
                 # No one asks for the statistic of planes: the last command has none.
-                kernel = rng.choice(kernels.KERNELS) if left else kernels.COPY
+                kernel = rng.choice(PARALLEL.kernels) if left else kernels.COPY
                 before = draw(rng, config, rows, kernel, before)
                 before["keep"] = int(rng.random() < 0.3)
                 commands.append((before, planes(rng, config, before, rows, count), scales))

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from bench.runner import run_bench
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import PARALLEL
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.hw.vector.quantiser import Quantiser
 
 EPS = 1e-6, 1e-6
+MODES = [mode for mode in MeanSquare if PARALLEL.has(mode)]
 
 
 def kinds(
@@ -104,7 +106,7 @@ def test_vectors(
             x = np.stack([own, *(every[k][1] for k in others)])
             x, outer, gain = (vector.to_bits(v).astype(np.int64) for v in (x, *gains))
             # Every mode of the mean square in turn, all of them for the plain vectors.
-            turn = [MeanSquare(len(jobs) % 3)] if kind != "plain" else list(MeanSquare)
+            turn = [MODES[len(jobs) % 3]] if kind != "plain" else MODES
             for mode in turn:
                 k = len(jobs)
                 array_sums = vector.to_bits(10.0 ** rng.uniform(-2, 4, contexts)).tolist()

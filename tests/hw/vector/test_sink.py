@@ -15,6 +15,7 @@ from bench.pipeline import Job, check
 from bench.runner import run_bench
 from hw.vector.bench_sink import BUFFER, BUFFERS
 from setun.firmware.config import ChipConfig
+from setun.firmware.core_kinds import PARALLEL
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.noise import NOISE_BITS
 from setun.firmware.numerics.options import PRESETS, Numerics
@@ -41,7 +42,7 @@ STATES = {
     "lmul_e6m4": Numerics(multiplier="lmul", vector=Format(6, 4)),
     "lmul_stochastic": Numerics(multiplier="lmul", state_rounding="stochastic", state_mantissa=5),
 }
-STORING = [k for k in kernels.KERNELS if k.stores]
+STORING = [k for k in PARALLEL.kernels if k.stores]
 
 
 class Lane(wiring.Component):

@@ -9,14 +9,14 @@ import pytest
 from bench.folders import BITNET
 from setun.firmware.errors import SetunError
 from setun.firmware.models.architecture import find
-from setun.firmware.models.bitnet.architecture import projection
 from setun.firmware.models.bitnet.config import BitnetConfig
+from setun.firmware.models.bitnet.projections import projection
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.models.weight_files import LazyTensors
 from setun.models.random import random_checkpoint
 from setun.sim.reference import bitnet
-from setun.sim.reference.bitnet import FloatModel, attend, relu2, rotated
-from setun.sim.reference.layers import Trace, absmax
+from setun.sim.reference.bitnet import FloatModel, relu2, rotated
+from setun.sim.reference.layers import Trace, absmax, attend
 
 FOLDERS = sorted(BITNET.glob("*_*"))
 NAMES = [folder.name for folder in FOLDERS]

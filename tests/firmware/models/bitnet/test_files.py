@@ -9,7 +9,7 @@ import pytest
 
 from bench.folders import BITNET
 from firmware.models.test_checkpoint import Tensors, refusal, save
-from setun.firmware.models.bitnet.architecture import projection
+from setun.firmware.models.bitnet.projections import projection
 from setun.firmware.models.checkpoint import load_checkpoint
 from setun.firmware.numerics.ternary import absmean, ternarise
 from setun.sim.reference import float_model

@@ -12,8 +12,8 @@ from firmware.models.gguf import writing
 from firmware.models.gguf.writing import Stored, floats, i2_s, q2_0, write
 from setun.firmware.errors import SetunError
 from setun.firmware.models.architecture import find
-from setun.firmware.models.bitnet.architecture import projections
 from setun.firmware.models.bitnet.config import BitnetConfig
+from setun.firmware.models.bitnet.projections import projections
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.models.gguf.container import GgufFile
 from setun.models import find as find_model
