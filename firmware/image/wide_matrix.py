@@ -32,6 +32,9 @@ class WideMatrix:
     def of_floats(cls, name: str, weights: NDArray[np.float32]) -> "WideMatrix":
         """The matrix of float32 weights [rows, columns]."""
         rows, columns = weights.shape
+        if rows > 1 and weights.strides[0] == 0:  # one row that stands for all
+            one = cls.of_floats(name, weights[:1])
+            return cls(name, np.broadcast_to(one.values, (rows, columns + SCALE_BYTES)))
         values = np.empty((rows, columns + SCALE_BYTES), np.uint8)
         for part in blocks_of(rows, columns):
             levels, scales = quantise_rows(weights[part])

@@ -16,6 +16,8 @@ from setun.firmware.numerics.options import Numerics
 from setun.models import find, is_checkpoint
 from setun.models.random import outline_of, random_image, shape
 
+LARGE = 1 << 26
+"""Ternary weights of a checkpoint from which on it is compiled for its image alone."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,7 +51,11 @@ class Model:
 
     @property
     def model_hash(self) -> str | None:
-        """The image's; None where no program says what the model does."""
+        """The image's; None where no program says what the model does, or compiling takes long."""
+        if self.checkpoint is not None:
+            checkpoint = self.checkpoint
+            if checkpoint.architecture.weights(checkpoint.config) > LARGE:
+                return None
         try:
             return self.image.model_hash
         except SetunError:

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from bench.folders import BITNET
+from bench.folders import BITNET, TEXT
+from firmware.models.layouts import llama_json
 from front.cli.test_model import ok, refused
 from setun.cli import run
+from setun.firmware.models.architecture import find
+from setun.models.random import random_checkpoint
 
 FOLDERS = sorted(BITNET.glob("*_*"))
 
@@ -44,6 +49,21 @@ def test_an_image_runs_on_the_golden_model(
     text = capsys.readouterr().out
     assert "attention(v[128:+128], c[0], c[64]) heads=16" in text
     assert "v[128:+384] = y*relu(v[128])^2" in text
+
+
+def test_eval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model with a tokenizer, written as a training program would leave it."""
+    family = find("bitnet")
+    config = replace(family.sized(277, 64, 2, 128), max_position_embeddings=64)
+    save_file(
+        dict(random_checkpoint(family, config, seed=4).tensors), tmp_path / "model.safetensors"
+    )
+    (tmp_path / "config.json").write_text(json.dumps(family.config_fields(config)))
+    (tmp_path / "tokenizer.json").write_text(llama_json())
+    args = ("eval", tmp_path, "--text", TEXT, "--tokens", "128", "--window")
+    done = ok(capsys, *args, "64")
+    assert 0.0 < abs(done["loss_difference"]) < 0.1 and done["top1_agreement"] > 0.7
+    assert "context: holds 64 tokens, as many as the model has" in refused(capsys, *args, "65")
 
 
 def test_what_needs_a_chip_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
