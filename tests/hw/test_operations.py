@@ -120,6 +120,16 @@ def test_every_layer_has_every_operation() -> None:
     assert not any(visitors.values()) and not any(layers.values()), visitors | layers
 
 
+def test_what_a_core_is_without_has_no_unit() -> None:
+    for name, core in CORES.items():
+        missing = {op.name for op in Op if not core.has(op)}
+        assert missing == set(OPERATIONS[name].lacks(Op))
+    rows = {kernel.name for kernel in kernels.KERNELS if not SMALL_CORE.has(kernel)}
+    assert rows == set(microcode.ROWS.lacks(kernels.KERNELS))
+    routes = {kernel.name for kernel in kernels.KERNELS if not PARALLEL.has(kernel)}
+    assert routes == set(lane.ROUTES.lacks([k for k in kernels.KERNELS if k.stores]))
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_layer_without_an_operation_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = OPERATIONS[name]
