@@ -22,6 +22,8 @@ from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, Narrow, Sigmoid, multipl
 from setun.hw.pipeline import delayed
 from setun.hw.vector.forget import Forget
 
+CHOICE = 1  # cycles of choosing what is added: the flag that says so comes from far
+
 
 class Operand(Enum):
     """What may enter a unit of the lane."""
@@ -84,8 +86,8 @@ def step_latency(numerics: Numerics) -> dict[Step, int]:
     return {
         Step.SIGMOID: Sigmoid.latency,
         Step.PRODUCT: PRODUCT_LATENCY,
-        Step.SUM: FloatAdder.latency,
-        Step.STATE_SUM: FloatAdder.latency,
+        Step.SUM: CHOICE + FloatAdder.latency,
+        Step.STATE_SUM: CHOICE + FloatAdder.latency,
         Step.FORGET: Forget.latency(numerics),
         Step.ROUND: narrows * Narrow.latency,
     }
@@ -260,17 +262,17 @@ class KernelLane(wiring.Component):
         if n.wide == fmt:
             added: Value = join.o
             m.d.comb += [
-                join.a.eq(Mux(gated, blended, self.y)),
-                join.b.eq(Mux(gated, forget.o, operand)),
+                join.a.eq(delayed(m, Mux(gated, blended, self.y), CHOICE, "join_a")),
+                join.b.eq(delayed(m, Mux(gated, forget.o, operand), CHOICE, "join_b")),
             ]
         else:
             m.submodules.add = add = FloatAdder(fmt)
             added = add.o
             m.d.comb += [
-                join.a.eq(widened(blended, fmt, n.wide)),
-                join.b.eq(forget.o),
-                add.a.eq(self.y),
-                add.b.eq(operand),
+                join.a.eq(widened(delayed(m, blended, CHOICE, "join_a"), fmt, n.wide)),
+                join.b.eq(delayed(m, forget.o, CHOICE, "join_b")),
+                add.a.eq(delayed(m, self.y, CHOICE, "add_a")),
+                add.b.eq(delayed(m, operand, CHOICE, "add_b")),
             ]
         product = Mux(blends, blend.o, gate.o)
         m.d.comb += self.o.eq(Mux(adds, added, Mux(gated, remembered, product)))
