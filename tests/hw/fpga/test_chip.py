@@ -175,7 +175,7 @@ def test_impossible_clock_is_refused_before_any_work(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2700)
+@pytest.mark.timeout(4200)
 def test_demo_model_meets_timing_on_ulx3s(tmp_path: Path) -> None:
     """The bitstream that the README promises: timing met, the demo model in its memories."""
     code, out, error = invoke("build", "--board", "ulx3s-85f", "-o", str(tmp_path), "--json")
