@@ -153,11 +153,11 @@ def test_an_outline_has_a_models_sizes_and_cycles(tmp_path: Path) -> None:
 
 
 def test_one_number_for_a_matrix_is_packed_like_many() -> None:
-    """An outline's codes are those of its checkpoint, all zeros."""
+    """An outline's codes are those of its checkpoint, all ones."""
     outline = outline_of((64, 1, 192, 32), "1.6b")
     for matrix in outline.matrices:
         assert matrix.codes().shape == (matrix.rows, matrix.columns)
-        assert not matrix.codes().any()
+        assert (matrix.codes() == 1).all()
         matrix.check(matrix.name)
 
 
