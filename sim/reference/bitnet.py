@@ -129,13 +129,13 @@ class FloatModel:
             if c.qk_norm:
                 q, k = self._norm(q, a + "q_norm"), self._norm(k, a + "k_norm")
             first = 0 if cache is None else cache[layer][0].shape[1]
-            q, k = rotated(q, first, c.rope_theta), rotated(k, first, c.rope_theta)
+            q, k = self.rotated(q, first), self.rotated(k, first)
             seen |= {n + "q": q, n + "k": k, n + "v_proj": v.reshape(batch, count, -1)}
             if cache is not None:
                 before_k, before_v = cache[layer]
                 k, v = np.concatenate([before_k, k], 1), np.concatenate([before_v, v], 1)
                 cache[layer] = k, v
-            o, probabilities = attend(q, k, v)
+            o, probabilities = self.attend(q, k, v)
             seen |= {n + "probs": probabilities, n + "attn_out": o}
             if c.sub_norms:
                 o = self._norm(o, a + "attn_sub_norm")
@@ -156,6 +156,14 @@ class FloatModel:
         if c.ternary_head:
             return self._projection(HEAD)(self._inputs(x, seen, "head"))
         return x @ w[f"{HEAD}.weight"].T
+
+    def rotated(self, x: Array, first: int) -> Array:
+        """RoPE: x [B, T, heads, d] at positions `first` and following."""
+        return rotated(x, first, self.config.rope_theta)
+
+    def attend(self, q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+        """Outputs [B, T, heads * d] and probabilities; see `layers.attend`."""
+        return attend(q, k, v)
 
     def _norm(self, x: Array, name: str) -> Array:
         return rms_norm(x, self._tensors[f"{name}.weight"], self.config.rms_norm_eps)

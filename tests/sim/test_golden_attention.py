@@ -28,6 +28,7 @@ from setun.sim.folded import FoldedModel
 from setun.sim.golden import GoldenModel
 from setun.sim.reference import float_model
 from setun.sim.reference.layers import rms_norm
+from setun.sim.studies.transformers import Price
 from setun.talk.session import Result, stream
 
 DIVERGENCE = {"a": 0.0066, "b": 0.0276, "e": 0.0087, "l": 0.0034, "p": 0.0394, "q": 0.0059}
@@ -59,16 +60,6 @@ def compiled(folder: Path) -> tuple[Checkpoint, Image]:
     return checkpoint, compile_checkpoint(checkpoint)
 
 
-def logged(logits: np.ndarray) -> np.ndarray:
-    x = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(-1, keepdims=True))
-
-
-def divergence(want: np.ndarray, got: np.ndarray) -> float:
-    p, q = logged(want), logged(got)
-    return float((np.exp(p) * (p - q)).sum(-1).mean())
-
-
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_folding_is_exact(folder: Path) -> None:
     checkpoint, image = compiled(folder)
@@ -80,7 +71,7 @@ def test_folding_is_exact(folder: Path) -> None:
     last = rms_norm(run.vector[0], checkpoint.tensors["model.norm.weight"], config.rms_norm_eps)
     logits = last @ checkpoint.tensors["lm_head.weight"].T
     np.testing.assert_allclose(logits, io["logits"], rtol=0, atol=1e-4)
-    assert 0.0 < divergence(io["logits"], run.rows) < HEAD
+    assert 0.0 < Price.of(io["logits"], run.rows).divergence < HEAD
 
 
 def test_norms_of_queries_and_keys() -> None:
@@ -92,7 +83,7 @@ def test_norms_of_queries_and_keys() -> None:
     # Random ids may put a code on a rounding tie, so a rare token may differ.
     close = np.abs(got - want).max(-1) < 1e-3 * want.std()
     assert close.mean() > 0.9 and close[:, 0].all()
-    assert divergence(want, golden_logits(image, Numerics(), ids)) < 0.02
+    assert Price.of(want, golden_logits(image, Numerics(), ids)).divergence < 0.02
 
 
 @given(
@@ -116,7 +107,7 @@ def test_golden_follows(folder: Path) -> None:
     ids = np.random.default_rng(5).integers(0, image.vocab_size, (4, 64))
     want = float_model(checkpoint).forward_batch(ids)
     got = golden_logits(image, Numerics(), ids)
-    assert 0.0 < divergence(want, got) < 1.5 * DIVERGENCE[folder.name[0]]
+    assert 0.0 < Price.of(want, got).divergence < 1.5 * DIVERGENCE[folder.name[0]]
 
 
 def test_a_batch_is_its_rows_and_a_cache_grows(monkeypatch: pytest.MonkeyPatch) -> None:
