@@ -220,10 +220,7 @@ class Schedule(machine.Visitor):
         now = load + (1 if self.kept else 2)
         for seat_set in [range(seats)] if c.shares_weights else [[s] for s in range(seats)]:
             begins = now if self.kept else max(now, ready[seat_set[-1]][0])
-            if i.planes:
-                now = self._planes(now, seat_set, groups, blocks, ready, sink)
-            else:
-                now = self._panels(now, seat_set, groups, blocks, ready, sink)
+            now = self._panels(now, seat_set, groups, blocks, ready, sink, bool(i.planes))
             self.spans += [Span("array", i.note, seat, begins, now) for seat in seat_set]
         self.array_free = now - 1
         self.kept = i.keep
@@ -248,30 +245,19 @@ class Schedule(machine.Visitor):
         blocks: int,
         ready: list[list[int]],
         sink: "_SinkPass",
+        planes: bool,
     ) -> int:
-        """Words of these seats from cycle `now` on; returns the cycle behind the last one."""
-        for first in range(0, groups, self.config.panel):
-            many = min(self.config.panel, groups - first)
-            now = self._blocks_of(now, seats, many, blocks, ready, first == 0)
-            for _ in range(many):
-                now = self._group(now, seats, sink)
-        return now
+        """Words of these seats from cycle `now` on; returns the cycle behind the last one.
 
-    def _planes(
-        self,
-        now: int,
-        seats: Sequence[int],
-        groups: int,
-        blocks: int,
-        ready: list[list[int]],
-        sink: "_SinkPass",
-    ) -> int:
-        """`_panels` of five-trit weights: a row group's planes, and the word with its scales."""
-        for first in range(groups):
-            now = self._blocks_of(now, seats, PLANES, blocks, ready, first == 0)
-            for plane in range(PLANES):
-                now = self._group(now, seats, sink, joins=plane < PLANES - 1)
-            now = self.supply.take(now, 1, 1)
+        Where weights are planes, those of a row group are a panel, with a word of scales behind.
+        """
+        for first in range(0, groups, 1 if planes else self.config.panel):
+            many = PLANES if planes else min(self.config.panel, groups - first)
+            now = self._blocks_of(now, seats, many, blocks, ready, first == 0)
+            for number in range(many):
+                now = self._group(now, seats, sink, joins=planes and number < PLANES - 1)
+            if planes:
+                now = self.supply.take(now, 1, 1)
         return now
 
     def _blocks_of(

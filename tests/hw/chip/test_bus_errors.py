@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
+from setun.backends import GoldenBackend, Sampling
 from setun.backends.loading import compare
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
@@ -15,14 +16,12 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
-from setun.firmware.numerics.sampling import Sampler
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
 from setun.hw.memory.controllers.axi4_pins import OKAY
 from setun.hw.memory.stream.model_reader import ROW_BURST
 from setun.models.random import random_image
-from setun.sim.golden import GoldenModel
 from setun.sim.memories.bulk import bulk_verilog
 from setun.sim.memories.kinds import memory_model
 from setun.sim.memories.system import system_contents
@@ -108,17 +107,6 @@ def client(layout: MemoryLayout) -> Iterator[ChipClient]:
         yield ChipClient(port)
 
 
-def golden(image: Image, config: ChipConfig) -> list[int]:
-    model = GoldenModel(image, config.numerics)
-    for token in PROMPT:
-        model.feed(token)
-    tokens, sampler = [], Sampler(config.numerics, None)
-    for _ in range(COUNT):
-        tokens.append(sampler(model.logits()))
-        model.feed(tokens[-1])
-    return tokens
-
-
 def damaged_generation(client: ChipClient) -> Done:
     """End of a generation whose prompt has the damaged row; the link answers beside it."""
     request = struct.pack("<HBII", COUNT, 1, 0, 1)
@@ -143,7 +131,9 @@ def test_errors_in_the_middle_of_an_embedding_row(
 ) -> None:
     """Each ends its generation as a fault; the next one behind the last error is golden's."""
     assert layout.external is not None
-    expected = golden(image, layout.external.config)
+    expected = list(
+        GoldenBackend(image, layout.external.config.numerics).generate(PROMPT, COUNT, Sampling())
+    )
     for _ in range(ERRORS):
         client.reset()
         assert damaged_generation(client).reason == Reason.FAULT

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from bench.folders import VECTORS
-from setun.backends import SimulatedBackend
+from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, sized_for
 from setun.firmware.link import Command, Done, Event, Reason, Status, encode_frame
 from setun.firmware.link.transport import Transport
-from setun.firmware.numerics.sampling import Sampler
 from setun.models.load import load_model
-from setun.sim.golden import GoldenModel
 
 PROMPT, COUNT, SEED = [3, 1, 4], 3, 41
 REQUEST = struct.pack("<HBII", COUNT, 1, 0, 1)
@@ -46,17 +44,6 @@ def chip(image: Image) -> Iterator[SimulatedBackend]:
     backend = SimulatedBackend(image, config)
     yield backend
     backend.close()
-
-
-def golden(image: Image, config: ChipConfig, count: int) -> list[int]:
-    model = GoldenModel(image, config.numerics)
-    for token in PROMPT:
-        model.feed(token)
-    tokens, sampler = [], Sampler(config.numerics, None)
-    for _ in range(count):
-        tokens.append(sampler(model.logits()))
-        model.feed(tokens[-1])
-    return tokens
 
 
 class Moments:
@@ -110,7 +97,10 @@ class Moments:
 
 def check(chip: SimulatedBackend, image: Image, step: int) -> None:
     """Each command so many byte times after the request, from 0 to behind the generation's end."""
-    expected, rng = golden(image, chip.config, COUNT), random.Random(SEED)
+    expected, rng = (
+        list(GoldenBackend(image, chip.config.numerics).generate(PROMPT, COUNT, Sampling())),
+        random.Random(SEED),
+    )
     moments, seen = Moments(chip._serial.client.transport), Counter[tuple[str, str]]()
     ask = [(Command.PROMPT, struct.pack("<3H", *PROMPT)), (Command.GENERATE, REQUEST)]
     moments.begin()

@@ -10,13 +10,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bench.folders import VECTORS
-from setun.backends import SimulatedBackend
+from setun.backends import GoldenBackend, Sampling, SimulatedBackend
 from setun.backends.simulated import simulated_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
-from setun.firmware.numerics.sampling import Sampler
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import WORDS, Op
 from setun.firmware.program.kernels import Kernel
@@ -24,7 +23,6 @@ from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
 from setun.models.load import load_model
-from setun.sim.golden import GoldenModel
 from setun.sim.memories.bulk import bulk_verilog
 from setun.sim.memories.kinds import memory_model
 from setun.sim.memories.system import system_contents
@@ -38,17 +36,6 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def image() -> Image:
     return load_model(VECTORS / "a_h64_l2")
-
-
-def golden(image: Image, config: ChipConfig) -> list[int]:
-    model = GoldenModel(image, config.numerics)
-    for token in PROMPT:
-        model.feed(token)
-    tokens, sampler = [], Sampler(config.numerics, None)
-    for _ in range(COUNT):
-        tokens.append(sampler(model.logits()))
-        model.feed(tokens[-1])
-    return tokens
 
 
 def generation(client: ChipClient, count: int = COUNT, context: int = 0) -> tuple[list[int], int]:
@@ -114,7 +101,10 @@ def hung_generation(client: ChipClient) -> tuple[int, int]:
 def test_a_program_that_waits_for_ever(
     chip: SimulatedBackend, image: Image, op: Op, which: int, kernel: Kernel | None
 ) -> None:
-    client, expected = chip._serial.client, golden(image, chip.config)
+    client, expected = (
+        chip._serial.client,
+        list(GoldenBackend(image, chip.config.numerics).generate(PROMPT, COUNT, Sampling())),
+    )
     assert generation(client) == (expected, Reason.COUNT)
     program = lay_out(image, chip.config).spaces[Space.PROGRAM]
     address, word = blanked(program, op, which, kernel)
@@ -169,7 +159,7 @@ def test_a_memory_that_stops_and_comes_back(image: Image) -> None:
     contents = system_contents(config, lay_out(image, config)).items()
     files = {name: memory_file(c.words, c.width) for name, c in contents}
     executable = compile_chip(verilog, TOP, config.divisor, init_files=files)
-    expected = golden(image, config)
+    expected = list(GoldenBackend(image, config.numerics).generate(PROMPT, COUNT, Sampling()))
     ends: Counter[int] = Counter()
     with SimulatedChip(executable) as chip, open_port(chip.port, config.baud) as port:
         client = ChipClient(port)

@@ -10,7 +10,7 @@ from bench import context
 from bench.mismatch import compare
 from bench.streams import pack
 from hw.array.bench_array import fields
-from hw.vector.bench_sink import order
+from hw.vector.sink_jobs import order
 from setun.firmware.config import ChipConfig
 from setun.hw.seats import pass_layout
 from setun.hw.vector.sink import logits_layout

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.pipeline import Job, check
 from bench.runner import run_bench
-from hw.vector.bench_sink import BUFFER, BUFFERS
+from hw.vector.sink_jobs import BUFFER, BUFFERS
 from setun.firmware.config import ChipConfig
 from setun.firmware.core_kinds import PARALLEL
 from setun.firmware.numerics.formats import Format
