@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from hw.chip.test_small import OPTIONS
-from hw.chip.test_watchdog import PROMPT, blanked, generation, golden, hung_generation
+from hw.chip.test_watchdog import COUNT, PROMPT, blanked, generation, hung_generation
+from setun.backends import GoldenBackend, Sampling
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import Space, Words, lay_out, sized_for
@@ -56,7 +57,7 @@ def endless(program: Words) -> list[tuple[int, int]]:
 def test_a_pass_that_is_given_up(
     client: ChipClient, image: Image, config: ChipConfig, case: str
 ) -> None:
-    expected = golden(image, config)
+    expected = list(GoldenBackend(image, config.numerics).generate(PROMPT, COUNT, Sampling()))
     assert generation(client) == (expected, Reason.COUNT)
     program = lay_out(image, config).spaces[Space.PROGRAM]
     logits = [blanked(program, Op.MATVEC, 0, kernels.SAMPLE)]
