@@ -162,21 +162,22 @@ class ChipClient:
         for token in tokens:
             if not 0 <= token <= most:
                 raise SetunError("prompt", f"token ids from 0 to {most}", token)
-        size = longest = self.longest_prompt
-        start = 0
+        start, size = 0, self.longest_prompt
         deadline = time.monotonic() + self._patience
         while start < len(tokens):
-            part = tokens[start : start + size]
-            status, _ = self._try(_of(Command.PROMPT, context), self._packed(part))
-            if status == Status.BUSY:
+            if not self.offer(part := tokens[start : start + size], context):
                 self._still_busy(Command.PROMPT, deadline)
                 # A queue smaller than the frame never has room for all of it.
                 size = max(1, size // 2)
                 continue
-            _check_status(Command.PROMPT, status)
             start += len(part)
-            size = min(2 * size, longest)
+            size = min(2 * size, self.longest_prompt)
             deadline = time.monotonic() + self._patience
+
+    def offer(self, tokens: Sequence[int], context: int = 0) -> bool:
+        """Feed up to `longest_prompt` tokens; false, and none is taken, without room for all."""
+        status, _ = self._try(_of(Command.PROMPT, context), self._packed(tokens))
+        return status != Status.BUSY and _check_status(Command.PROMPT, status)
 
     def generate(
         self,
@@ -359,7 +360,8 @@ class BadArgument(SetunError):
     """The chip does not know such a payload."""
 
 
-def _check_status(command: int, status: int) -> None:
+def _check_status(command: int, status: int) -> bool:
+    """True; refuses any other status than OK."""
     if status != Status.OK:
         known = status in list(Status)
         kind = BadArgument if status == Status.BAD_ARGUMENT else SetunError
@@ -369,6 +371,7 @@ def _check_status(command: int, status: int) -> None:
             Status(status).name.lower().replace("_", " ") if known else f"status {status}",
             "check that bitstream and host are of one version",
         )
+    return True
 
 
 def _sized(command: Command, data: bytes, size: int) -> bytes:

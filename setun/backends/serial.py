@@ -38,9 +38,9 @@ class SerialBackend:
         progress: Progress = lambda n, of: None,
         layout: MemoryLayout | None = None,
     ) -> None:
-        self._chip = ConnectedChip(port, baud, patience=patience)
-        self.client = self._chip.client
-        self.config: ChipConfig = self._chip.config
+        self.connected = ConnectedChip(port, baud, patience=patience)
+        self.client = self.connected.client
+        self.config: ChipConfig = self.connected.config
         try:
             check_context(context, self.config.contexts)
             began = layout is not None
@@ -52,7 +52,7 @@ class SerialBackend:
             if not there:
                 load(self.client, layout, progress)
         except BaseException:
-            self._chip.close()
+            self.connected.close()
             raise
         self.context = context
         self.cycles_per_token: float | None = None
@@ -72,7 +72,7 @@ class SerialBackend:
         self.client.reset(context)
         self.client.prompt(prompt, context)
         ends = sampling.ends(self._image)
-        return self._counted(self._chip.generate(count, sampling, context, ends=ends), count)
+        return self._counted(self.connected.generate(count, sampling, context, ends=ends), count)
 
     def _counted(self, tokens: Iterator[int], count: int) -> Iterator[int]:
         yield from tokens
@@ -94,4 +94,4 @@ class SerialBackend:
         return self.config.numerics.state.from_bits(words)
 
     def close(self) -> None:
-        self._chip.close()
+        self.connected.close()

@@ -9,6 +9,7 @@ import setun.hw
 import setun.sim.memories
 from setun import __version__
 from setun.backends.base import Sampling, check_context
+from setun.backends.connect import ConnectedChip
 from setun.backends.serial import SerialBackend
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
@@ -116,6 +117,11 @@ class SimulatedBackend:
             raise
         self.config = config
         self.clock_hz: int | None = None
+
+    @property
+    def connected(self) -> ConnectedChip:
+        """The chip behind its port."""
+        return self._serial.connected
 
     @property
     def cycles_per_token(self) -> float | None:

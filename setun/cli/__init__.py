@@ -37,6 +37,9 @@ VERBS: dict[str, Verb] = {
     "flash": Verb("setun.cli.flash", "Put a built bitstream on its board."),
     "load": Verb("setun.cli.load", "Put a model on a running chip, verified."),
     "stream": Verb("setun.cli.stream", "Talk to a chip on a serial port."),
+    "serve": Verb(
+        "setun.cli.serve", "An OpenAI-style endpoint and a web page in front of a model."
+    ),
     "bench": Verb("setun.cli.bench", "Cycles per token on RTL against the bandwidth bound."),
     "doctor": Verb("setun.cli.doctor", "Tools found, versions, what to install."),
     "boards": Verb(

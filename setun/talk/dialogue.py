@@ -48,7 +48,7 @@ class Dialogue:
         """
         asked = {"role": "user", "content": content}
         if not self._messages:
-            ids = self._begun(self._chat.render([asked]))
+            ids = begun(self._chat, self._tokenizer, self._chat.render([asked]))
         else:
             marked = {"role": "assistant", "content": _ANSWER}
             text = self._chat.render([*self._messages[:-1], marked, asked])
@@ -64,8 +64,9 @@ class Dialogue:
         """What the model has said."""
         self._messages[-1]["content"] = text
 
-    def _begun(self, text: str) -> list[int]:
-        """Ids of a chat's beginning; both tokenizer and template may write the first token."""
-        ids = self._tokenizer.encode(text)
-        doubled = text.startswith(self._chat.bos_token or "\0") and ids[:1] == ids[1:2]
-        return ids[doubled:]
+
+def begun(chat: Chat, tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of what `chat` has rendered; both tokenizer and template may write the first token."""
+    ids = tokenizer.encode(text)
+    doubled = text.startswith(chat.bos_token or "\0") and ids[:1] == ids[1:2]
+    return ids[doubled:]

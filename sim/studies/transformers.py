@@ -6,6 +6,7 @@ reference in nat a token, and how often the likeliest token is the same. The che
 tests/data/bitnet, which have random weights, give the figures of docs/numerics.md.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class OnChip(FloatModel):
         r = unit.compute.r
         if self._absmax:
             return super().attend(_in_maxima(r, q), _in_maxima(r, k), _in_maxima(r, v))
-        query = r(q * np.log2(np.e) / np.sqrt(q.shape[-1]))
+        query = r(q * np.log2(math.e) / np.sqrt(q.shape[-1]))
         keys, values = unit.coded(r(k)), unit.coded(r(v))
         for t in range(q.shape[1]):
             seen = [

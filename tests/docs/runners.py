@@ -14,6 +14,7 @@ BUILDS = "tests/hw/fpga/test_boards.py::test_bitstream"
 DASK = "tests/front/explore/test_dask.py::test_a_worker_that_dies_takes_no_result_along"
 MAKE = f"{HERE}::test_make_does_what_its_lines_say"
 INSTALL = "tests/test_first_contact.py::test_installed_as_the_docs_say"
+SERVE = "tests/front/cli/test_serve.py::test_commands_of_the_docs"
 TRAIN = "tests/train/test_docs.py::test_commands_of_the_page"
 REPORT = "tests/docs/test_figures.py::test_a_report_goes_into_the_table"
 MEASURE = f"{HERE}::test_measuring_again_finds_nothing_to_do"
@@ -32,6 +33,7 @@ RUNS: tuple[tuple[str, str], ...] = (
     (r"setun explore .*--scheduler ", DASK),
     (r"setun explore (?!.*--vary)", SLOW),
     (r"setun (flash|load|stream)\b", CHIP),
+    (r"setun serve\b", SERVE),
     (r"setun build .*--dry-run", QUICK),
     (r"setun build --board generic-axi4 ", SLOW),
     (r"setun build --board [\w-]+ (--model shakespeare(-small)? )?-o out$", BUILDS),

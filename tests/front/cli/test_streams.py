@@ -32,6 +32,7 @@ LINES: dict[str, list[str]] = {
     "flash": ["--board", "icebreaker", "OUT/none"],
     "load": ["M", *PORT],
     "stream": PORT,
+    "serve": ["M", "--listen", "70000"],
     "bench": ["--config", "nonsense"],
     "demo": ["--temperature", "-1"],
     "train": ["--text", "TEXT", "-o", "TEXT"],

@@ -1,0 +1,1 @@
+"""A model behind an OpenAI-style HTTP endpoint and a web page."""

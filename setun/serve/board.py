@@ -1,0 +1,153 @@
+"""The thread that drives one engine, and opens it again when it was gone."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from setun.firmware.errors import SetunError
+from setun.firmware.image.image import Image
+from setun.serve.check import GoldenCheck
+from setun.serve.context import Context
+from setun.serve.engine import Ended, Engine
+from setun.serve.pool import CLOSING, Place, Pool
+from setun.streams import tell
+
+FEED_SECONDS, WAIT_SECONDS = 0.002, 0.02  # that a token is awaited before others are looked after
+IDLE_SECONDS = 0.5
+RETRY_SECONDS = 0.5
+COUNT_SECONDS = 1.0  # between looks at the chip's counters, which wrap
+
+
+class Board(Place):
+    """A chip, or the golden model, of a pool.
+
+    Parameters
+    ----------
+    name
+        For people: its port.
+    opened
+        Opens it; called again half a second after it was gone or could not be opened.
+    image
+        Its model.
+    pool
+        Whose jobs it takes.
+
+    Members
+    -------
+    engine
+        The latest that was opened; None before the first.
+    error
+        Why it is not there, "" while it is.
+    counters
+        The chip's counters since the server opened it first.
+    cycles_per_token
+        Of the latest answer that ended; None without a clock.
+    """
+
+    def __init__(self, name: str, opened: Callable[[], Engine], image: Image, pool: Pool) -> None:
+        super().__init__()
+        self.name = name
+        self.engine: Engine | None = None
+        self.error = "not opened yet"
+        self.counters: dict[str, int] = {}
+        self.cycles_per_token: float | None = None
+        self._opened, self._image, self._pool = opened, image, pool
+        self._latest: dict[str, int] = {}
+        self._counted = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"board {name}", daemon=True)
+
+    def open(self) -> None:
+        """Open the engine; refuses what it refuses."""
+        engine = self._opened()
+        self.engine = engine
+        self._latest = engine.counters()
+        with self._pool.changed:
+            self.contexts = [Context(k, self._checking) for k in range(engine.contexts)]
+            self.up, self.error = True, ""
+            self._pool.assign()
+
+    def start(self) -> None:
+        """Begin to work, in a thread of its own."""
+        self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Release the engine, the pool closing; a thread that works has so many seconds to end."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+        else:
+            self._lose(CLOSING)
+
+    def _checking(self) -> GoldenCheck:
+        assert self.engine is not None
+        return GoldenCheck(self._image, self.engine.numerics)
+
+    def _run(self) -> None:
+        while not self._pool.closing:
+            try:
+                if not self.up:
+                    self.open()
+                if self.engine is not None:
+                    self._serve(self.engine)
+                self._lose(CLOSING)
+            except SetunError as error:
+                self._lose(str(error))
+            except Exception as error:  # a fault of ours must not end the board for good
+                tell(f"setun: error: board {self.name}: {type(error).__name__}: {error}")
+                self._lose("internal error")
+            with self._pool.changed:
+                if not self._pool.closing:
+                    self._pool.changed.wait(RETRY_SECONDS)
+
+    def _lose(self, error: str) -> None:
+        if self.engine is not None and self.up:
+            with contextlib.suppress(SetunError):
+                self.engine.close()
+        self.error = error
+        self._pool.lose(self, error)
+
+    def _serve(self, engine: Engine) -> None:
+        pool = self._pool
+        while not pool.closing:
+            with pool.changed:
+                if not self._busy:
+                    pool.changed.wait(IDLE_SECONDS)
+            if not self._busy:
+                engine.idle()
+                continue
+            for context in self.contexts:
+                if context.unwanted:
+                    pool.release(context)
+                elif fed := context.advance(engine):
+                    pool.tally.add("prompt_tokens", fed)
+            feeding = any(context.feeding for context in self.contexts)
+            for number, event in engine.poll(FEED_SECONDS if feeding else WAIT_SECONDS):
+                self._hear(self.contexts[number], event, engine)
+            if not self._busy or time.monotonic() - self._counted > COUNT_SECONDS:
+                self._count(engine)
+
+    @property
+    def _busy(self) -> bool:
+        return any(context.job is not None for context in self.contexts)
+
+    def _hear(self, context: Context, event: int | Ended, engine: Engine) -> None:
+        pool, job = self._pool, context.job
+        if not isinstance(event, Ended):
+            pool.tally.add("completion_tokens")
+            if not context.hear(event, engine):
+                pool.tally.add("mismatches")
+            return
+        news = context.end(event)
+        if job is not None and job.made and event.cycles:
+            self.cycles_per_token = event.cycles / job.made
+        self._count(engine)
+        pool.release(context)
+        if job is not None:
+            job.tell(news)
+
+    def _count(self, engine: Engine) -> None:
+        found, self._counted = engine.counters(), time.monotonic()
+        for name, value in found.items():
+            more = (value - self._latest.get(name, 0)) & 0xFFFFFFFF
+            self.counters[name] = self.counters.get(name, 0) + more
+        self._latest = found
