@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from setun.firmware import attention_options
 from setun.firmware.core_kinds import CoreKind
 from setun.firmware.errors import SetunError, nearest
 from setun.firmware.link.baud import divisor_for
@@ -70,6 +71,17 @@ class ChipConfig:
         Longest vector that can be quantised.
     five_trits
         1: matrices may have five-trit weights, see `setun.firmware.numerics.five_trits`.
+    attention
+        C, codes of keys or values that the unit of attention takes per cycle; a power of two, a
+        multiple of `lanes`; 0 for a chip without one.
+    queries
+        G, heads of queries for which it takes them at once.
+    positions
+        Tokens that a conversation may have.
+    cache_elements
+        Elements of keys and values that are kept of each position.
+    head_elements
+        Longest head.
     token_bits
         Of a token: 16, or 18 for vocabularies of more than 65,536, which no terminal goes with.
     terminal
@@ -97,6 +109,11 @@ class ChipConfig:
     state_elements: int = 768
     max_columns: int = 512
     five_trits: int = 0
+    attention: int = 0
+    queries: int = 1
+    positions: int = 256
+    cache_elements: int = 512
+    head_elements: int = 64
     token_bits: int = 16
     terminal: int = 1
     clock_hz: int = 50_000_000
@@ -168,6 +185,7 @@ class ChipConfig:
                 chunk,
                 f"--set columns={chunk} --set lanes=1",
             )
+        attention_options.check(self)
         divisor_for(self.clock_hz, self.baud)
 
     @property
@@ -178,7 +196,7 @@ class ChipConfig:
     @property
     def core(self) -> CoreKind:
         """The core that reads them."""
-        return self.memory_kind.core
+        return self.memory_kind.core.equipped(attends=self.attention > 0)
 
     @property
     def vector(self) -> Format:
@@ -227,6 +245,16 @@ class ChipConfig:
         return -(-self.state_elements // self.lanes)
 
     @property
+    def cache_words(self) -> int:
+        """Cache words (`attention` codes) of each position; 0 without attention."""
+        return -(-self.cache_elements // self.attention) if self.attention else 0
+
+    @property
+    def cache_depth(self) -> int:
+        """Words of the cache: each of a position, for every position of every context."""
+        return self.cache_words * self.contexts << (self.positions - 1).bit_length()
+
+    @property
     def state_stride(self) -> int:
         """Elements from one context's recurrent state to the next one's: a power of two."""
         return self.lanes << (self.state_words - 1).bit_length()
@@ -272,7 +300,11 @@ class ChipConfig:
 
         Sizes of memories that the chip has not are left out.
         """
-        lacking = ("weight_words", "instructions") if self.streams else _STREAMING
+        lacking: tuple[str, ...] = _STREAMING
+        if self.streams:
+            lacking = "weight_words", "instructions"
+        if not self.attention:
+            lacking += attention_options.NAMES
         own = {name: getattr(self, name) for name in _OWN if name not in lacking}
         return own | self.numerics.to_dict()
 

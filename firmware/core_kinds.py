@@ -49,6 +49,10 @@ class CoreKind:
         MeanSquare.UNIT,
     )
 
+    def equipped(self, *, attends: bool) -> "CoreKind":
+        """The core with or without its unit of attention; itself where there is none to have."""
+        return self
+
     def has(self, thing: Op | Kernel | MeanSquare) -> bool:
         """Whether there are units for it."""
         return not any(thing is each for each in self.without)
@@ -102,6 +106,17 @@ class ParallelKind(CoreKind):
     ends = 4
     streams = True
 
+    def __init__(self, *, attends: bool = False) -> None:
+        self.attends = attends
+        if attends:
+            self.without = (Op.NORM,)
+
+    def equipped(self, *, attends: bool) -> CoreKind:
+        """Whether programs may attend is an option of the chip."""
+        if attends == self.attends:
+            return self
+        return ATTENDING if attends else PARALLEL
+
     def check(self, config: "ChipConfig") -> None:
         """Refuse sizes that are no powers of two."""
         for name in ("columns", "rows", "lanes"):
@@ -133,6 +148,7 @@ class SmallKind(CoreKind):
             "packing": "1.6b",
             "token_bits": self.token_bits,
             "five_trits": 0,
+            "attention": 0,
         }
         for name, value in needed.items():
             if getattr(config, name) != value:
@@ -153,5 +169,5 @@ class SmallKind(CoreKind):
         return 1
 
 
-PARALLEL, SMALL = ParallelKind(), SmallKind()
+PARALLEL, ATTENDING, SMALL = ParallelKind(), ParallelKind(attends=True), SmallKind()
 CORES: dict[str, CoreKind] = {core.name: core for core in (PARALLEL, SMALL)}

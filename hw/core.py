@@ -11,6 +11,8 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import MemoryLayout
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import LEAD, WeightReader, lead
+from setun.hw.attention.cache import LATENCY
+from setun.hw.attention.unit import Attention
 from setun.hw.control import watchdog
 from setun.hw.control.fetch import ProgramFetch
 from setun.hw.control.generation import COUNTERS, Generation
@@ -149,7 +151,6 @@ class Core(wiring.Component):
         if c.five_trits:
             wiring.connect(m, array.scales, sink.scales)
         wiring.connect(m, sink.logits, sampler.logits)
-
         # Memory ports.
         m.d.comb += [
             memories.vector_quantiser.read_address.eq(quantiser.vector_address),
@@ -183,6 +184,8 @@ class Core(wiring.Component):
                 generators.seating.eq(generation.seating),
                 sink.generators.eq(generators.o),
             ]
+        if c.attention:
+            self._attending(m, memories, sequencer, quantiser, generation, restart)
         for unit in (memories, quantiser, sink, sampler):
             m.d.comb += unit.seating.eq(generation.seating)
         for unit in (sequencer, array):
@@ -234,6 +237,43 @@ class Core(wiring.Component):
             m.d.sync += count.eq(count + events[name])
             m.d.comb += self.counters[k].eq(count)
         return m
+
+    def _attending(
+        self,
+        m: Module,
+        memories: Memories,
+        sequencer: Sequencer,
+        quantiser: Quantiser,
+        generation: Generation,
+        restart: Callable[[Any], Any],
+    ) -> None:
+        """The unit of attention; it reads what the quantiser, which then rests, reads else."""
+        unit = Attention(self.config)
+        assert memories.cache is not None and memories.cache.latency == LATENCY
+        m.submodules.attention = restart(unit)
+        wiring.connect(m, sequencer.attention, unit.command)
+        begin = Signal()
+        m.d.sync += begin.eq(generation.run_body)
+        m.d.comb += [
+            unit.begin.eq(begin),
+            unit.seating.eq(generation.seating),
+            unit.vector_data.eq(memories.vector_quantiser.read_data),
+            unit.constant_data.eq(quantiser.constant_data),
+            memories.cache.read_address.eq(unit.cache_address),
+            memories.cache.write_enable.eq(unit.cache_write),
+            memories.cache.write_address.eq(unit.cache_write_address),
+            memories.cache.write_data.eq(unit.cache_word),
+            unit.cache_data.eq(memories.cache.read_data),
+            memories.attend.eq(unit.write),
+            memories.attend_address.eq(unit.vector_write),
+            memories.attend_data.eq(unit.write_data),
+        ]
+        with m.If(unit.busy):
+            m.d.comb += memories.vector_quantiser.read_address.eq(unit.vector_address)
+            if self.outside:
+                m.d.comb += self.outside.gains.address.eq(unit.constant_address)
+            else:
+                m.d.comb += memories.constant_address.eq(unit.constant_address)
 
     def _streamed(
         self,

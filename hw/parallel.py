@@ -69,6 +69,8 @@ class ParallelGateware:
             found["queue"] = [Ram(*queue_ram(config))]
             for name, store in (("gains", gain_store(config)), ("gates", gate_store(config))):
                 found[name] = [Ram(*shape) for shape in store.rams]
+        if config.attention:
+            found["exponents"] = [Ram(config.cache_depth, config.vector.exponent)]
         found["products"] = [Ram(*products_shape(config))]
         found["sigmoid"] = config.lanes * [BLOCK]
         reciprocals = not (config.numerics.fp8 or config.numerics.lmul)

@@ -32,6 +32,12 @@ Trace = Callable[[str, str, NDArray[np.floating[Any]]], None]  # (tensor, unit, 
 FIRST_ROOM = 64  # positions of a cache, which grows
 
 
+def full(positions: int, tokens: int) -> SetunError:
+    """That a conversation has no room for so many tokens."""
+    rule = f"holds {positions} tokens, as many as there are positions"
+    return SetunError("context", rule, tokens, "begin anew, or give fewer")
+
+
 class GoldenModel(machine.Visitor):
     """A model on the chip, in one or `batch` independent copies.
 
@@ -45,6 +51,8 @@ class GoldenModel(machine.Visitor):
         Rows computed side by side; None for one token stream.
     trace
         Called with every vector that a unit produces: tensor name, unit, values.
+    positions
+        Tokens that a conversation may have; 0 for as many as the model says.
 
     Members
     -------
@@ -60,12 +68,14 @@ class GoldenModel(machine.Visitor):
         numerics: Numerics | None = None,
         batch: int | None = None,
         trace: Trace | None = None,
+        positions: int = 0,
     ) -> None:
         self.image = image
         self.numerics = numerics or Numerics()
         self.arithmetic = Arithmetic(self.numerics)
         self.attention = Attention(self.numerics)
         self.trace = trace
+        self.positions = positions or image.memory.positions
         f = self.numerics.vector
         self._weights = weights_of(image)
         self._scales = [
@@ -94,7 +104,7 @@ class GoldenModel(machine.Visitor):
     @property
     def full(self) -> bool:
         """Whether no position is left for another token."""
-        return 0 < self.image.memory.positions == self.position
+        return 0 < self.positions == self.position
 
     def feed(self, token: int | NDArray[np.integer[Any]]) -> None:
         """Run the body of the program for one token (or one per row of the batch).
@@ -105,8 +115,7 @@ class GoldenModel(machine.Visitor):
             The cache is full.
         """
         if self.full:
-            rule = f"holds {self.position} tokens, as many as the model has positions"
-            raise SetunError("context", rule, self.position + 1, "begin anew, or give fewer")
+            raise full(self.position, self.position + 1)
         self._noise = noise.next_state(self._noise)
         self._token = token
         self._slots: deque[tuple[Codes, Any]] = deque()

@@ -3,7 +3,8 @@
 =============== ============================================================================
 part            holds
 =============== ============================================================================
-front           a MODEL record; gains and gates that stay on the chip; a TOKEN record
+front           a MODEL record; gains, gates and turns of RoPE that stay on the chip; a TOKEN
+                record
 token           what each token reads, in `setun.firmware.image.stream_order`'s order
 embedding       a row a token, 32 bits a number, each from a whole beat on
 =============== ============================================================================
@@ -34,6 +35,7 @@ from setun.firmware.image.records import (
     units_of,
 )
 from setun.firmware.image.stream_order import AHEAD, Item, Piece, stream_order
+from setun.firmware.image.turns import turn_words
 from setun.firmware.program.isa import WIDE, Instruction, Op, Table
 from setun.firmware.program.kernels import Port
 
@@ -119,6 +121,10 @@ class ExternalModel:
         }
         return _blocks(sizes, 2 * self.config.lanes, self.unit, RESIDENT_PAIRS // self.config.lanes)
 
+    def turns(self) -> NDArray[np.uint32]:
+        """Increments of RoPE, which lie behind all gains and stay there; words as gains'."""
+        return turn_words(self.image, self.config.lanes)
+
     def gates(self) -> Blocks:
         """Blocks of gates; a word is V of them."""
         sizes = {
@@ -147,6 +153,8 @@ class ExternalModel:
         for blocks, kind in ((gains, Kind.GAINS), (gates, Kind.GATES)):
             if blocks.kept:
                 parts += [self._block(kind, blocks, user) for user in blocks.users]
+        if (turns := self.turns()).size:
+            parts.append(self._numbers(Kind.GAINS, turns, gains.words * gains.word))
         bursts = self._front()[-1].end // (BURST * self.config.beat // 8)
         head = header(Kind.TOKEN, 0, bursts, gains=gains.kept, gates=gates.kept)
         parts.append(record(head, np.zeros(0, np.uint8), unit))
@@ -162,6 +170,9 @@ class ExternalModel:
                 sizes = (numbers * self._padded(self.image.program[k].n) for k in blocks.users)
                 units = sum(1 + units_of(n * CONTAINER, self.unit) for n in sizes)
                 parts.append(Region(kind, parts[-1].end, units * self.unit // 8))
+        if turns := self.turns().size:
+            units = 1 + units_of(turns * CONTAINER, self.unit)
+            parts.append(Region("turns", parts[-1].end, units * self.unit // 8))
         begin = parts[-1].end
         end = aligned(begin + self.unit // 8, BURST * self.config.beat // 8)
         return [*parts, Region("token", begin, end - begin)]
@@ -169,8 +180,8 @@ class ExternalModel:
     def regions(self) -> list[Region]:
         """What lies where, in bytes from the memory's first one: all of it, front to back.
 
-        "model" names it, "gains" and "gates" are those that stay on the chip, "token" tells where
-        "records" begin: all that a token reads but for its row of the "embedding".
+        "model" names it, "gains", "gates" and "turns" are those that stay on the chip, "token"
+        tells where "records" begin: all that a token reads but for its row of the "embedding".
         """
         parts = self._front()
         rows = self.first_row() * self.config.beat // 8
@@ -244,9 +255,15 @@ class ExternalModel:
         lanes = self.config.lanes
         return {
             "memory_bytes": self.size(),
-            "constant_pairs": max(1, self.gains().words) * lanes,
+            "constant_pairs": max(1, self.gains().words + self._turn_words()) * lanes,
             "gate_elements": max(1, self.gates().words) * lanes,
         }
+
+    def _turn_words(self) -> int:
+        """Words of the store of gains that they take, in whole units."""
+        grain = self.unit // (8 * CONTAINER)
+        word = 2 * self.config.lanes
+        return -(-aligned(self.turns().size, grain) // word)
 
     def words(self) -> NDArray[np.uint32]:
         """The whole memory as the link addresses it, 32 bits a word."""
@@ -274,6 +291,8 @@ class ExternalModel:
             elif i.op is Op.MATVEC:
                 at = gates.users[k] * self.config.lanes if k in gates.users else 0
                 i = replace(i, block=at)
+            elif i.op is Op.ROTATE:
+                i = replace(i, immediate=gains.words * self.config.lanes + i.immediate)
             elif i.op is Op.MODEL:
                 i = Instruction(op=Op.MODEL)  # a record holds the hash
             program.append(i.adapted(self.config.numerics))
@@ -299,9 +318,13 @@ class ExternalModel:
         else:
             numbers = np.zeros(self._padded(i.n), np.float32)
             numbers[: i.n] = self.image.tables[Table.GATES][i.dst : i.dst + i.n]
-        payload = self.config.vector.to_bits(numbers).astype("<u4").view(np.uint8)
-        at = blocks.users[user] * blocks.word * CONTAINER * 8 // self.unit
-        head = header(kind, units_of(payload.size, self.unit), at)
+        bits = self.config.vector.to_bits(numbers)
+        return self._numbers(kind, bits, blocks.users[user] * blocks.word)
+
+    def _numbers(self, kind: Kind, numbers: NDArray[np.uint32], first: int) -> Bytes:
+        """A record of numbers for a store, from number `first` of it on."""
+        payload = numbers.astype("<u4").view(np.uint8)
+        head = header(kind, units_of(payload.size, self.unit), first * CONTAINER * 8 // self.unit)
         return record(head, payload, self.unit)
 
 

@@ -69,6 +69,11 @@ class MemoryMap:
         return max((aligned(r.end) for r in self.vectors), default=0)
 
     @property
+    def cache_elements(self) -> int:
+        """Elements of a position of the cache, likewise."""
+        return max((aligned(r.end) for r in self.cache), default=0)
+
+    @property
     def state_elements(self) -> int:
         """Elements of recurrent state, likewise."""
         return max((aligned(r.end) for r in self.state), default=0)

@@ -14,6 +14,8 @@ state     3     one number of the recurrent state; contexts lie
 gates     4     one number, the most that a state forgets, at its state's address
 vector    5     one number of vector memory (for debugging)
 text      6     a byte of `setun.firmware.image.terminal_tables`: the terminal's tables
+cache     7     one code, or behind the C codes of a word their head's exponent
+                field (for debugging); words start at powers of two
 ========= ===== ==============================================================
 
 Matrices follow each other in execution order, in words of `setun.firmware.image.array_words`. Of a
@@ -29,14 +31,16 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware import attention_options
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.array_words import matrix_words, packed_words, weight_words
 from setun.firmware.image.external import ExternalModel, in_blocks
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.terminal_tables import text_words
+from setun.firmware.image.turns import turn_words
 from setun.firmware.program import machine
-from setun.firmware.program.isa import WORDS, Table
+from setun.firmware.program.isa import WORDS, Op, Table
 
 Words = NDArray[np.uint32]
 
@@ -51,6 +55,7 @@ class Space(IntEnum):
     GATES = 4
     VECTOR = 5
     TEXT = 6
+    CACHE = 7
 
 
 class _Streamed(Mapping[Space, Words]):
@@ -160,6 +165,7 @@ def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
         The program needs units that the chip's core has not.
     """
     config.core.check_program(image.program)
+    turns = image.tables.get(Table.ROPE, ())
     columns = max(m.columns for m in image.matrices)
     needed = {
         "token_bits": 16,
@@ -168,12 +174,14 @@ def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
         "state_elements": max(1, image.memory.state_elements),  # a chip has some
         "max_columns": aligned(columns, config.columns),
     }
+    needed |= attention_options.needed(image, config)
     if image.vocab_size > 1 << 16:
         needed |= {"token_bits": 18, "terminal": 0}
     if config.streams:
         return ExternalModel(image, config).requirements() | needed
     vocabulary, width = image.tables[Table.EMBEDDING].shape
     pairs = len(image.tables[Table.CONSTANTS]) + vocabulary * aligned(width) // 2
+    pairs += aligned(len(turns), config.lanes)
     return {
         "weight_words": weight_words(image, config),
         "constant_pairs": pairs,
@@ -184,6 +192,7 @@ def requirements(image: Image, config: ChipConfig) -> dict[str, int]:
 
 def sized_for(image: Image, config: ChipConfig) -> ChipConfig:
     """`config` with memories just large enough for `image`."""
+    config = attention_options.equipped(image, config)
     return config.override(**requirements(image, config))
 
 
@@ -202,6 +211,7 @@ def check_fit(image: Image, config: ChipConfig) -> None:
             ", ".join(short),
             "build a larger chip or choose a smaller model",
         )
+    attention_options.check_positions(image, config)
 
 
 def lay_out(image: Image, config: ChipConfig) -> MemoryLayout:
@@ -233,6 +243,8 @@ def _program(image: Image, config: ChipConfig) -> list[Words]:
         instruction = step.do
         if step.matrix:
             instruction = replace(instruction, block=matrix_words(step.matrix, config))
+        if instruction.op is Op.ROTATE:
+            instruction = replace(instruction, immediate=_turns_at(image) + instruction.immediate)
         encoded.append(instruction.adapted(config.numerics).encode(config.vector))
     return encoded
 
@@ -254,4 +266,11 @@ def _constants(image: Image, config: ChipConfig) -> Words:
     vocabulary, width = embedding.shape
     rows = np.zeros((vocabulary, aligned(width)), np.float32)
     rows[:, :width] = embedding
-    return config.vector.to_bits(np.concatenate([pairs.ravel(), rows.ravel()]))
+    numbers = config.vector.to_bits(np.concatenate([pairs.ravel(), rows.ravel()]))
+    return np.concatenate([numbers, turn_words(image, config.lanes)])
+
+
+def _turns_at(image: Image) -> int:
+    """Pair of constant memory where RoPE's increments begin: behind the embedding."""
+    vocabulary, width = image.tables[Table.EMBEDDING].shape
+    return len(image.tables[Table.CONSTANTS]) + vocabulary * aligned(width) // 2

@@ -2,6 +2,7 @@
 
 import struct
 
+from setun.firmware import attention_options
 from setun.firmware.config import PACKINGS, ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.memory_kinds import KINDS
@@ -9,11 +10,11 @@ from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import CHOICES, Numerics
 
 # What a chip has beside the record's fields, it says by the record's version.
-_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS = 1, 2, 4, 8  # on top of
+_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS, _ATTENTION = 1, 2, 4, 8, 16  # on top of
 _FIRST = 5
 INSTRUCTION_SETS = {
     version + more: instructions
-    for more in (0, _FIVE_TRITS)
+    for more in (0, _FIVE_TRITS, _ATTENTION, _ATTENTION + _FIVE_TRITS)
     for version, instructions in {5: 1, 6: 1, 7: 2, 8: 2, 9: 1, 11: 2}.items()
 }
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
@@ -21,6 +22,8 @@ INSTRUCTION_SETS = {
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
 _START, _END = "<B8s7B6B", "3I5I16s"
+_ATTENDING = struct.Struct("<BBHII")
+"""Behind the record of a chip with attention: the options of it in their order."""
 _SIZES = "3I", ("weight_words", "constant_pairs", "instructions")
 _SIZES_STREAMING = "QII", ("memory_bytes", "constant_pairs", "gate_elements")
 
@@ -37,31 +40,37 @@ def encode(config: ChipConfig) -> bytes:
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
     version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
     version += _WIDE_TOKENS * (c.token_bits == 18) + _FIVE_TRITS * c.five_trits
+    version += _ATTENTION * bool(c.attention)
     record, sizes = _record(version)
-    return record.pack(
-        version,
-        c.digest,
-        c.columns,
-        c.rows,
-        c.pump,
-        c.lanes,
-        PACKINGS.index(c.packing),
-        list(KINDS).index(c.memory),
-        c.contexts,
-        c.vector.exponent,
-        c.vector.mantissa,
-        *choices,
-        n.state.mantissa,
-        *(getattr(c, name) for name in sizes),
-        c.vector_elements,
-        c.state_elements,
-        c.max_columns,
-        c.clock_hz,
-        c.baud,
-        c.flash_base,
-        n.accumulate,
-        n.state_seed,
-        c.part.encode(),
+    more = (getattr(c, name) for name in attention_options.NAMES)
+    behind = _ATTENDING.pack(*more) if c.attention else b""
+    return (
+        record.pack(
+            version,
+            c.digest,
+            c.columns,
+            c.rows,
+            c.pump,
+            c.lanes,
+            PACKINGS.index(c.packing),
+            list(KINDS).index(c.memory),
+            c.contexts,
+            c.vector.exponent,
+            c.vector.mantissa,
+            *choices,
+            n.state.mantissa,
+            *(getattr(c, name) for name in sizes),
+            c.vector_elements,
+            c.state_elements,
+            c.max_columns,
+            c.clock_hz,
+            c.baud,
+            c.flash_base,
+            n.accumulate,
+            n.state_seed,
+            c.part.encode(),
+        )
+        + behind
     )
 
 
@@ -69,7 +78,9 @@ def decode(record: bytes) -> ChipConfig:
     """The configuration a chip reports; refuses records of other versions or damaged ones."""
     version = record[0] if record else 0
     layout, sizes = _record(version)
-    if version not in INSTRUCTION_SETS or len(record) != layout.size:
+    attends = (version - _FIRST) & _ATTENTION
+    size = layout.size + (_ATTENDING.size if attends else 0)
+    if version not in INSTRUCTION_SETS or len(record) != size:
         raise SetunError(
             "chip",
             f"must report an INFO record of version {min(INSTRUCTION_SETS)} to "
@@ -103,7 +114,7 @@ def decode(record: bytes) -> ChipConfig:
         chunk,
         seed,
         part,
-    ) = layout.unpack(record)
+    ) = layout.unpack(record[: layout.size])
     if packing >= len(PACKINGS):
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(KINDS):
@@ -113,6 +124,10 @@ def decode(record: bytes) -> ChipConfig:
         if index >= len(known):
             raise SetunError("chip", f"must report a known {name}", index)
         options[name] = known[index]
+    attention: dict[str, int] = {}
+    if attends:
+        behind = _ATTENDING.unpack(record[layout.size :])
+        attention = dict(zip(attention_options.NAMES, behind, strict=True))
     config = ChipConfig(
         columns=columns,
         rows=rows,
@@ -130,6 +145,7 @@ def decode(record: bytes) -> ChipConfig:
         ),
         contexts=contexts,
         **dict(zip(sizes, (first, second, third), strict=True)),
+        **attention,
         vector_elements=vector,
         state_elements=state,
         max_columns=longest,

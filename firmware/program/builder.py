@@ -10,6 +10,7 @@ Two exact pieces of algebra remove work from the chip:
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,15 +194,13 @@ class Builder:
         self, note: str, src: Region, size: int, head: int, keys: Region, values: Region
     ) -> None:
         """Each query of src[:size], which has log2(e) / sqrt(head) in it, becomes its output."""
-        places = {"dst": keys.start, "immediate": values.start}
-        self._heads(Op.ATTEND, note, src, size, head, **places)
-
-    def _heads(
-        self, op: Op, note: str, src: Region, n: int, head: int, *, dst: int = 0, immediate: int = 0
-    ) -> None:
-        instruction = Instruction(
-            op=op, n=n, src=src.start, dst=dst, block=head, immediate=immediate, note=note
+        group = size // keys.size
+        self._heads(
+            Op.ATTEND, note, src, size, head, dst=keys.start, immediate=values.start, group=group
         )
+
+    def _heads(self, op: Op, note: str, src: Region, n: int, head: int, **others: Any) -> None:
+        instruction = Instruction(op=op, n=n, src=src.start, block=head, note=note, **others)
         self._program.append(instruction)
         self._fresh.clear()
 

@@ -69,6 +69,7 @@ PLACES = {
     "keep": Place(0, 7, 1),
     "planes": Place(0, 8, 1),
     "stat_shift": Place(0, 9, 5),
+    "group": Place(0, 4, 8),
     "feeds": Place(0, 14, 1),
     "n": Place(0, 16, 16),
     "src": Place(1, 0, 16),
@@ -219,6 +220,7 @@ class Op(IntEnum):
         _whole("src", "first element of the vector"),
         _whole("dst", "first element of the keys' region"),
         _whole("block", "elements of a head"),
+        _whole("group", "heads of queries that share a head of keys"),
         _whole("immediate", "first element of the values' region"),
     )
     NORM = (
@@ -245,6 +247,7 @@ class Instruction:
     dst: int = 0
     constants: int | float = 0
     block: int = 0
+    group: int = 0
     immediate: int | float = 0
     sync: bool = False
     stream: bool = False

@@ -227,7 +227,7 @@ RELU2 = Kernel(
     formula="y · relu(source)²",
     listing="v[{dst}:+{n}] = y*relu(v[{src}])^2",
     meaning=_relu2,
-    path=(Step.PRODUCT, Step.PRODUCT),
+    path=(Step.SIGMOID, Step.PRODUCT, Step.PRODUCT),  # the positive part takes the sigmoid's time
     reads=frozenset({Port.SOURCE}),
     writes=frozenset({Port.DESTINATION}),
     ahead=True,

@@ -334,7 +334,8 @@ class _Walk(machine.Visitor):
             self.need(width == do.block, f"nobody wrote heads of {do.block} at c[{start}]")
             sizes.append(self.caches[start].size)
         self.need(sizes[0] == sizes[1], "as many keys as values", f"{sizes[0]}, {sizes[1]}")
-        self.need(do.n % sizes[0] == 0, f"queries share {sizes[0]} elements of keys", do.n)
+        rule = f"groups of queries share {sizes[0]} elements of keys"
+        self.need(do.n == do.group * sizes[0], rule, f"{do.n}, {do.group} a group")
 
     def store(self, start: int) -> None:
         waiting = [source for _, source in self.slots[self.do.keep :]]

@@ -11,11 +11,13 @@ from setun.hw.arith.bits import ordered_key, ordered_key_model
 from setun.hw.arith.code8 import Code8, TimesPower, whole
 from setun.hw.arith.convert import FloatFromInt, FloatToKey
 from setun.hw.arith.divide import CodeDivider
+from setun.hw.arith.fixed import FloatToFixed
 from setun.hw.arith.lmul import LMul
 from setun.hw.arith.multiplier import FloatMultiplier
 from setun.hw.arith.narrow import Narrow, widened
 from setun.hw.arith.product import PRODUCT_LATENCY, multiplier
 from setun.hw.arith.quantise import CodeQuantiser, CodeReciprocal
+from setun.hw.arith.reciprocal import Reciprocal
 from setun.hw.arith.rsqrt import Rsqrt
 from setun.hw.arith.sigmoid import Sigmoid
 from setun.hw.arith.square import (
@@ -39,9 +41,11 @@ __all__ = [
     "FloatAdder",
     "FloatFromInt",
     "FloatMultiplier",
+    "FloatToFixed",
     "FloatToKey",
     "LMul",
     "Narrow",
+    "Reciprocal",
     "Rsqrt",
     "Sigmoid",
     "TimesPower",

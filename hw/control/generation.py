@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,9 +47,12 @@ class Contexts:
         A sampled token is to be fed, and which.
     left, tokens, cycles
         Tokens to sample, tokens sampled, cycles since the end of the prompt.
+    held, filled
+        Of a chip whose conversations have a limit: tokens that have been fed since it was fresh;
+        there was one more than it may have.
     """
 
-    def __init__(self, count: int, token_bits: int) -> None:
+    def __init__(self, count: int, token_bits: int, positions: int) -> None:
         def registers(name: str, shape: Any = 1, init: int = 0) -> Array[Value]:
             return Array([Signal(shape, name=f"{name}{k}", init=init) for k in range(count)])
 
@@ -60,6 +63,8 @@ class Contexts:
         self.has_next, self.next_token = registers("has_next"), registers("next_token", token_bits)
         self.left, self.tokens = registers("left", 16), registers("tokens", 16)
         self.cycles = registers("cycles", 32)
+        if positions:
+            self.held, self.filled = registers("held", range(positions + 1)), registers("filled")
 
 
 class Generation(wiring.Component):
@@ -132,8 +137,9 @@ class Generation(wiring.Component):
         every = range(self.config.contexts)
         queues = self._queues(m)
         waits, readable = Array(queues.waiting), Array(queues.readable)
-        c = Contexts(len(every), self.config.token_bits)
-        self._requests(m, c)
+        limit = self.config.positions if self.config.attention else 0
+        c = Contexts(len(every), self.config.token_bits, limit)
+        self._requests(m, c, limit)
         at = Signal(number(len(every)))  # context that is looked at
         taken = Signal(range(len(every) + 1))  # seats in use
         seat = Signal(number(len(every)))  # the next one
@@ -148,6 +154,11 @@ class Generation(wiring.Component):
         take = has_next | readable[at]
         wanted = c.active[at] & ~waiting & ~has_next
         over = c.faulty[at] | ~c.fed[at] | c.stopping[at] | c.ended[at] | (c.left[at] == 0)
+        room: Value = Const(1)
+        if limit:
+            anew = c.fresh[at] & ~seated.bit_select(at, 1)
+            room = anew | (c.held[at] != limit)
+            take, over = take & room, over | c.filled[at]
         m.d.comb += seat.eq(taken)
         given_up = Signal()  # the last pass was
         with m.If(self.sampled):
@@ -168,6 +179,13 @@ class Generation(wiring.Component):
                 with m.If(take):
                     self._sit(m, c, queues, at, seat, row_of, seated)
                     m.d.sync += taken.eq(taken + 1)
+                    if limit:
+                        m.d.sync += c.held[at].eq(Mux(anew, 1, c.held[at] + 1))
+                if limit:
+                    # The rest of a prompt that is too long is not read.
+                    with m.If(readable[at] & ~room):
+                        m.d.comb += queues.pop.bit_select(at, 1).eq(1)
+                        m.d.sync += c.filled[at].eq(1)
                 nothing = last & idle_round & ~(take | waiting) & ~coming.any()
                 with m.If((take & (taken == len(every) - 1)) | nothing):
                     m.d.sync += [at.eq(0), idle_round.eq(1)]
@@ -240,6 +258,9 @@ class Generation(wiring.Component):
                         c.tokens[whose].eq(c.tokens[whose] + 1),
                         taken.eq(taken + 1),
                     ]
+                    if limit:
+                        with m.If(c.held[whose] == limit):
+                            m.d.sync += [c.has_next[whose].eq(0), c.filled[whose].eq(1)]
                     with m.If(seat == self.seating.last):
                         m.d.sync += [seated.eq(0), taken.eq(0)]
                         m.next = "GATHER"
@@ -248,9 +269,14 @@ class Generation(wiring.Component):
                 for k in every:
                     m.d.sync += [c.has_next[k].eq(0), c.faulty[k].eq(0)]
                     m.d.sync += [c.fresh[k].eq(1), c.fed[k].eq(0)]
+                    if limit:
+                        m.d.sync += c.filled[k].eq(0)
                 m.next = "PICK"
         m.d.comb += self.passing.eq(machine.ongoing("FEEDING") | machine.ongoing("SAMPLING"))
         done, emitted = self.done.payload, self.token.payload
+        last_reason: Any = Reason.STOPPED
+        if limit:
+            last_reason = Mux(c.filled[at], Reason.CONTEXT_FULL, Reason.STOPPED)
         m.d.comb += [
             emitted.token.eq(self.sampled_token[seat]),
             emitted.context.eq(self.seating.seats[seat].context),
@@ -267,7 +293,7 @@ class Generation(wiring.Component):
                         Mux(
                             c.ended[at],
                             Reason.END_OF_TEXT,
-                            Mux(c.left[at] == 0, Reason.COUNT, Reason.STOPPED),
+                            Mux(c.left[at] == 0, Reason.COUNT, last_reason),
                         ),
                     ),
                 )
@@ -296,7 +322,7 @@ class Generation(wiring.Component):
         ]
         return queues
 
-    def _requests(self, m: Module, c: Contexts) -> None:
+    def _requests(self, m: Module, c: Contexts, limit: int) -> None:
         """Take what a context is asked for."""
         contexts, request, here = self.config.contexts, self.generate.payload, self.context
         for k in range(contexts):
@@ -304,6 +330,8 @@ class Generation(wiring.Component):
                 m.d.sync += c.cycles[k].eq(c.cycles[k] + 1)
             with m.If(self.loading | (self.reset_state & (here == k))):
                 m.d.sync += [c.fresh[k].eq(1), c.fed[k].eq(0), c.faulty[k].eq(0)]
+                if limit:
+                    m.d.sync += c.filled[k].eq(0)
         m.d.comb += [
             self.generate.ready.eq(~c.active[here]),
             self.load_seed.eq(self.generate.valid & self.generate.ready),

@@ -15,6 +15,7 @@ from setun.firmware.program.kernels import Port
 from setun.firmware.program.registry import Registry
 from setun.hw.commands import (
     array_command,
+    attention_command,
     embed_command,
     quantise_command,
     sink_command,
@@ -71,6 +72,8 @@ class Sequencer(wiring.Component):
         Tokens whose rows are embedded.
     quantise, array, sink, weights : Out(stream)
         Commands of the units; `weights`, the words of a matvec, for their reader.
+    attention : Out(stream of `attention_command`)
+        Of a chip with that unit alone; accepted when the command is done.
     stored : In(1)
         Strobe: a matvec is complete.
     sample_start : Out(1), sample_count : Out
@@ -86,9 +89,11 @@ class Sequencer(wiring.Component):
         w = config.vector.width
         blocks = {"gains_ready": In(1), "gates_ready": In(1), "broken": In(1)}
         blocks |= {"gains_begun": Out(1), "gates_begun": Out(1)}
+        attention = {"attention": Out(stream.Signature(attention_command(config)))}
         super().__init__(
             {
                 **(blocks if config.streams else {}),
+                **(attention if config.attention else {}),
                 "run_body": In(1),
                 "run_head": In(1),
                 "idle": Out(1),
@@ -202,6 +207,8 @@ class Sequencer(wiring.Component):
         if c.five_trits:
             planes = i.planes
             m.d.comb += [self.array.payload.planes.eq(planes), self.sink.payload.planes.eq(planes)]
+        if c.attention:
+            self._attention(m, i)
         m.d.comb += [
             self.sample_count.eq(i.n),
             self.embed.payload.first.eq(first),
@@ -225,6 +232,22 @@ class Sequencer(wiring.Component):
             self.sink.payload.destination.eq(words(c, i, "dst")),
             self.sink.payload.scale.eq(i.immediate[:w]),
             self.weights.payload.eq(i.block),
+        ]
+
+    def _attention(self, m: Module, i: Any) -> None:
+        """Heads by vector words and cache words."""
+        c, command = self.config, self.attention.payload
+        lane_bits, code_bits = ceil_log2(c.lanes), ceil_log2(c.attention)
+        m.d.comb += [
+            command.op.eq(i.op),
+            command.words.eq(i.n >> lane_bits),
+            command.source.eq(words(c, i, "src")),
+            command.head.eq(i.block >> lane_bits),
+            command.parts.eq(i.block >> code_bits),
+            command.group.eq(i.group),
+            command.keys.eq((words(c, i, "dst") << lane_bits) >> code_bits),
+            command.values.eq(i.immediate >> code_bits),
+            command.turns.eq(i.immediate >> lane_bits),
         ]
 
 
@@ -287,3 +310,15 @@ def _end(sequencer: Sequencer, m: Module, work: _Work) -> None:
     with m.If(work.outstanding == 0):
         m.d.comb += sequencer.body_ended.eq(work.in_body)
         m.next = "IDLE"
+
+
+def _attend(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    """Alone: what is under way is stored first, and what comes waits until it is done."""
+    command = sequencer.attention
+    m.d.comb += command.valid.eq(work.outstanding == 0)
+    with m.If(command.valid & command.ready):
+        m.next = "FETCH"
+
+
+for _op in (Op.ROTATE, Op.CACHE, Op.ATTEND):
+    EXECUTES[_op] = _attend

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from setun.firmware.config import SLOTS, ChipConfig
 from setun.firmware.image import terminal_tables as text
 from setun.firmware.image.memory_layout import MemoryLayout, Space
+from setun.firmware.numerics.attention import BYTE
 from setun.firmware.program.isa import WORDS
 from setun.hw.commands import CONSTANT_WORDS, embed_command
 from setun.hw.instruction import shape
@@ -63,6 +64,8 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
         Space.STATE: Shape(config.numerics.state.width, v, several(c.state_words, c.contexts)),
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
         **({Space.TEXT: Shape(9, 1, TEXT_WORDS)} if c.terminal else {}),
+        # Behind the codes of a word stands the exponent of their head.
+        **({Space.CACHE: Shape(BYTE, c.attention + 1, c.cache_depth)} if c.attention else {}),
     }
 
 
@@ -131,11 +134,13 @@ class Memories(wiring.Component):
         Instead of these two, if the model is streamed: a word of an embedding row.
     write_vector, write_state, vector_write, state_write, write_data, state_word : In
         The sink's write ports.
+    attend, attend_address, attend_data : In
+        Of a chip with attention alone: its write port of vector memory, while the sink rests.
 
     The stores' read ports are reached as attributes: `program`, `weights`, `constants`, `state`,
     `gates`, `vector_sink` and `vector_quantiser` (two copies of one vector memory), `text`. There
     are none of the first three and no `gates` if the model is streamed, no `text` without a
-    terminal.
+    terminal, and `cache`, with its write port, with attention alone.
     """
 
     def __init__(self, config: ChipConfig, layout: MemoryLayout | None) -> None:
@@ -167,6 +172,9 @@ class Memories(wiring.Component):
         self.vector_sink = store(Space.VECTOR, writable=True)
         self.vector_quantiser = store(Space.VECTOR, "vector_copy", writable=True)
         self.text = store(Space.TEXT, far=True) if config.terminal else None
+        self.cache: Store | None = None
+        if config.attention:
+            self.cache = store(Space.CACHE, writable=True, far=True)
         inside = {
             "constant_address": In(CONSTANT_WORDS),
             "embed": In(stream.Signature(embed_command(config))),
@@ -177,11 +185,17 @@ class Memories(wiring.Component):
             "copy_address": In(shape(config, "src")),
             "copy_data": In(w * v),
         }
+        attending = {
+            "attend": In(1),
+            "attend_address": In(shape(config, "src")),
+            "attend_data": In(w * v),
+        }
         super().__init__(
             {
                 "bus_req": In(stream.Signature(BUS_REQUEST)),
                 "bus_rsp": Out(stream.Signature(32)),
                 **(outside if config.streams else inside),
+                **(attending if config.attention else {}),
                 "writing": Out(1),
                 "seating": In(pass_layout(config)),
                 "write_vector": In(1),
@@ -213,6 +227,8 @@ class Memories(wiring.Component):
             }
         if self.text:
             stores[Space.TEXT] = self.text
+        if self.cache:
+            stores[Space.CACHE] = self.cache
         for space, store in stores.items():
             m.submodules[space.name.lower()] = store
         m.submodules.vector_copy = self.vector_quantiser
@@ -319,11 +335,18 @@ class Memories(wiring.Component):
 
     def _write_ports(self, m: Module, copy: Value, address: Value, embedded: Value) -> None:
         """Of vector memory: the sink's, or the copy of an embedding row; of the state."""
+        enable: Value = self.write_vector | copy
+        place: Value = Mux(copy, address, self.vector_write)
+        word: Value = Mux(copy, embedded, self.write_data)
+        if self.config.attention:
+            enable = enable | self.attend
+            place = Mux(self.attend, self.attend_address, place)
+            word = Mux(self.attend, self.attend_data, word)
         for store in (self.vector_sink, self.vector_quantiser):
             m.d.comb += [
-                store.write_enable.eq(self.write_vector | copy),
-                store.write_address.eq(Mux(copy, address, self.vector_write)),
-                store.write_data.eq(Mux(copy, embedded, self.write_data)),
+                store.write_enable.eq(enable),
+                store.write_address.eq(place),
+                store.write_data.eq(word),
             ]
         m.d.comb += [
             self.state.write_enable.eq(self.write_state),

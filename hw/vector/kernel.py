@@ -1,7 +1,7 @@
 """Kernels: what one lane does to a row of the array (SiLU, MLGRU, GLU, residual)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike
 
+from setun.firmware.core_kinds import PARALLEL
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.functions import Ints
 from setun.firmware.numerics.noise import NOISE_BITS
@@ -55,10 +56,13 @@ class Route:
         SUM adds the operand from memory, instead of 0.
     sigmoid, gate, blend
         What enters the sigmoid, is multiplied with it, and with the product.
+    positive
+        The operand from memory, 0 if it is negative, stands for the sigmoid.
     """
 
     exit: Exit
     adds: bool = False
+    positive: bool = False
     sigmoid: Operand = Operand.ROW
     gate: Operand = Operand.ROW
     blend: Operand = Operand.SOURCE
@@ -77,6 +81,7 @@ ROUTES[kernels.MLGRU] = Route(exit=Exit.STATE, sigmoid=Operand.MINUS_ROW, gate=O
 ROUTES[kernels.GLU] = Route(
     exit=Exit.BLEND, sigmoid=Operand.SOURCE, gate=Operand.SOURCE, blend=Operand.ROW
 )
+ROUTES[kernels.RELU2] = replace(ROUTES[kernels.GLU], positive=True)
 
 
 def step_latency(numerics: Numerics) -> dict[Step, int]:
@@ -105,13 +110,13 @@ def kernel_latency(numerics: Numerics) -> dict[Kernel, int]:
 class _Which:
     """Registered flags of the kernel in a lane; one register for each set of kernels."""
 
-    def __init__(self, m: Module, kernel: Value) -> None:
-        self.m, self.kernel = m, kernel
+    def __init__(self, m: Module, kernel: Value, routes: Mapping[Kernel, Route]) -> None:
+        self.m, self.kernel, self.routes = m, kernel, routes
         self.flags: dict[frozenset[int], Signal] = {}
 
     def __call__(self, name: str, test: Callable[[Route], bool]) -> Signal:
         """Whether the kernel's route passes `test`."""
-        codes = frozenset(kernel.code for kernel, route in ROUTES.items() if test(route))
+        codes = frozenset(kernel.code for kernel, route in self.routes.items() if test(route))
         if codes not in self.flags:
             self.flags[codes] = flag = Signal(name=name)
             self.m.d.sync += flag.eq(self.kernel.matches(*sorted(codes)))
@@ -135,6 +140,13 @@ class _Line:
 class KernelLane(wiring.Component):
     """One lane of the elementwise pipeline behind the array.
 
+    Parameters
+    ----------
+    numerics
+        Formats and products.
+    kernels
+        Those of the chip's core.
+
     Members
     -------
     kernel : In
@@ -147,7 +159,7 @@ class KernelLane(wiring.Component):
         Only if the state is rounded at random: one cycle before the exit, or two where the state
         is wider than vectors.
     o : Out(vector width)
-        COPY y; SILU y*s(y); ADD a + y; GLU y*(a*s(a));
+        COPY y; SILU y*s(y); ADD a + y; GLU y*(a*s(a)); RELU2 y*(a*max(a, 0));
         MLGRU (1-u)*h + u*a with u = c*s(-y). Each product and sum is rounded.
     state : Out(state width)
         MLGRU's result as the state keeps it; `o` is this, rounded if vectors are narrower.
@@ -160,8 +172,10 @@ class KernelLane(wiring.Component):
 
     EARLY = 3
 
-    def __init__(self, numerics: Numerics) -> None:
+    def __init__(self, numerics: Numerics, kernels: Sequence[Kernel] | None = None) -> None:
         self.numerics, self.fmt = numerics, numerics.vector
+        known = PARALLEL.kernels if kernels is None else kernels
+        self.routes = {kernel: ROUTES[kernel] for kernel in known if kernel.stores}
         w = self.fmt.width
         members = {
             "kernel": In(PLACES["kernel"].bits),
@@ -206,7 +220,7 @@ class KernelLane(wiring.Component):
         m.submodules.forget = forget = Forget(n)
         m.submodules.join = join = FloatAdder(n.wide)
         sign = 1 << (fmt.width - 1)
-        which = _Which(m, self.kernel)
+        which = _Which(m, self.kernel, self.routes)
         adds = which("adds", lambda route: route.exit is Exit.SUM)
         adding = which("adding", lambda route: route.adds)
         gated = which("gated", lambda route: route.exit is Exit.STATE)
@@ -230,7 +244,7 @@ class KernelLane(wiring.Component):
 
         def entering(unit: str, time: int, exits: set[Exit]) -> Value:
             """What kernels that leave at or behind a unit multiply with there."""
-            routes = [route for route in ROUTES.values() if route.exit in exits]
+            routes = [route for route in self.routes.values() if route.exit in exits]
             ways = dict.fromkeys((getattr(route, unit), route.ahead) for route in routes)
             value: Value = Const(0, fmt.width)
             for number, way in enumerate(ways):
@@ -257,6 +271,10 @@ class KernelLane(wiring.Component):
             forget.u.eq(gate.o),
             forget.h.eq(h[at_forget]),
         ]
+        if any(route.positive for route in self.routes.values()):
+            positive = which("positive", lambda route: route.positive)
+            source = a[at_gate]
+            m.d.comb += gate.a.eq(Mux(positive, Mux(source[-1], 0, source), sigmoid.o))
         operand = Mux(adding, a[self.EARLY], 0)
         remembered = self._state(m, join.o)
         if n.wide == fmt:

@@ -367,7 +367,7 @@ class Quantiser(wiring.Component):
         front = Signal(known)
         m.submodules.known = knowns = fifo.SyncFIFO(width=known.size, depth=VECTORS)
         m.submodules.sums = totals = fifo.SyncFIFO(width=2 * (SUM_BITS - 1), depth=VECTORS)
-        m.submodules.scale = unit = ScaleUnit(c.numerics)
+        m.submodules.scale = unit = ScaleUnit(c.numerics, bare=c.core.has(MeanSquare.UNIT))
         m.submodules.scales = scales = fifo.SyncFIFO(width=fmt.width, depth=SLOTS * c.contexts)
         wiring.connect(m, unit.o, scales.w_stream)
         wiring.connect(m, wiring.flipped(self.scale), scales.r_stream)

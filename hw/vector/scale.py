@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,7 +37,14 @@ class ScaleUnit(wiring.Component):
     With codes in fp8 it is the power of two in `largest`, instead of `largest`.
 
     m2 is the mean of squares of x*outer, m1 that of x itself, of the array's last rows, or absent
-    (then eps_inner is added as it is), as `mean_square` says.
+    (then eps_inner is added as it is), as `mean_square` says; or the scale is `largest` alone.
+
+    Parameters
+    ----------
+    numerics
+        Formats and algorithms.
+    bare
+        Whether there are vectors without any norm, of which the scale is `largest` alone.
 
     Members
     -------
@@ -53,8 +60,8 @@ class ScaleUnit(wiring.Component):
     mean squares travel one cycle apart through the same units.
     """
 
-    def __init__(self, numerics: Numerics) -> None:
-        self.numerics, self.fmt = numerics, numerics.vector
+    def __init__(self, numerics: Numerics, *, bare: bool = False) -> None:
+        self.numerics, self.fmt, self.bare = numerics, numerics.vector, bare
         fmt = self.fmt
         super().__init__(
             {
@@ -102,6 +109,10 @@ class ScaleUnit(wiring.Component):
             assert power.latency == multiply.latency
             m.d.comb += [power.a.eq(rsqrt.o), power.b.eq(s.largest)]
             scale = power.o
+        if self.bare:
+            low = fmt.mantissa if self.numerics.fp8 else 0
+            top = Cat(Const(0, low), s.largest[low:])
+            scale = Mux(s.mean_square == MeanSquare.UNIT, top, scale)
 
         own, gained = 0, 1
         own_mean = own + convert.latency

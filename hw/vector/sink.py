@@ -97,7 +97,8 @@ class Sink(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
-        self.lanes = [KernelLane(config.numerics) for _ in range(config.lanes)]
+        known = config.core.kernels
+        self.lanes = [KernelLane(config.numerics, known) for _ in range(config.lanes)]
         self.statistic = RowStatistic(config)
         latency = kernel_latency(config.numerics)
         self.kernels = {kernel: latency[kernel] for kernel in config.core.kernels}

@@ -74,6 +74,10 @@ class Backend(Protocol):
         """Clock cycles a sampled token took in the latest generation; None without a clock."""
 
     @property
+    def positions(self) -> int:
+        """Tokens that a conversation may have; 0 where nothing limits it."""
+
+    @property
     def clock_hz(self) -> int | None:
         """Clock of the chip."""
 

@@ -15,9 +15,10 @@ class GoldenBackend:
     cycles_per_token: float | None = None
     clock_hz: int | None = None
 
-    def __init__(self, image: Image, numerics: Numerics) -> None:
+    def __init__(self, image: Image, numerics: Numerics, positions: int = 0) -> None:
         self._image = image
-        self.model = GoldenModel(image, numerics)
+        self.model = GoldenModel(image, numerics, positions=positions)
+        self.positions = self.model.positions
 
     def generate(self, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
         model, ends = self.model, sampling.ends(self._image)

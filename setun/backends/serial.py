@@ -9,10 +9,12 @@ from setun.backends.connect import ConnectedChip, check_count
 from setun.backends.loading import Progress, holds, load
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
-from setun.firmware.image.image import Image
+from setun.firmware.image.image import Image, Region
 from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out
 from setun.firmware.link.messages import Reason
+from setun.firmware.numerics.attention import Heads
 from setun.firmware.numerics.formats import Values
+from setun.sim.golden import full
 
 
 class SerialBackend:
@@ -55,6 +57,7 @@ class SerialBackend:
             self.connected.close()
             raise
         self.context = context
+        self.positions = self.config.positions if self.config.attention else 0
         self.cycles_per_token: float | None = None
         self.clock_hz: int | None = self.config.clock_hz
         self._image = image
@@ -68,6 +71,8 @@ class SerialBackend:
         """Begin at once, in any context of the chip; several may be under way."""
         check_count(count)
         check_context(context, self.config.contexts)
+        if 0 < self.positions < len(prompt):
+            raise full(self.positions, len(prompt))
         self.client.stop(context)
         self.client.reset(context)
         self.client.prompt(prompt, context)
@@ -77,7 +82,7 @@ class SerialBackend:
     def _counted(self, tokens: Iterator[int], count: int) -> Iterator[int]:
         yield from tokens
         done = self.client.last_done
-        ended = done is not None and done.reason == Reason.END_OF_TEXT
+        ended = done is not None and done.reason in (Reason.END_OF_TEXT, Reason.CONTEXT_FULL)
         if done is None or not (ended or done.tokens == count):
             raise SetunError(
                 "generation",
@@ -92,6 +97,24 @@ class SerialBackend:
         start = context * self.config.state_stride
         words = self.client.read(Space.STATE, start, self._image.memory.state_elements)
         return self.config.numerics.state.from_bits(words)
+
+    def cached(self, region: Region, head: int, count: int, context: int = 0) -> Heads:
+        """`count` positions of a region of the cache, in heads `head` wide, as the chip holds them.
+
+        Codes [count, heads, head] and exponents [count, heads].
+        """
+        c = self.config
+        stride, room = 1 << c.attention.bit_length(), 1 << (c.positions - 1).bit_length()
+        codes, exponents = [], []
+        for word in range(region.start // c.attention, region.end // c.attention):
+            first = (word * c.contexts + context) * room
+            read = self.client.read(Space.CACHE, first * stride, count * stride)
+            rows = read.reshape(count, stride)
+            codes.append(rows[:, : c.attention].astype(np.uint8).view(np.int8))
+            exponents.append(rows[:, c.attention].astype(np.int64) - c.vector.bias - 6)
+        parts = head // c.attention
+        joined = np.concatenate(codes, axis=1).reshape(count, -1, head)
+        return Heads(joined.astype(np.float64), np.stack(exponents, 1)[:, ::parts])
 
     def close(self) -> None:
         self.connected.close()

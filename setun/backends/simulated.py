@@ -12,9 +12,10 @@ from setun.backends.base import Sampling, check_context
 from setun.backends.connect import ConnectedChip
 from setun.backends.serial import SerialBackend
 from setun.firmware.config import ChipConfig
-from setun.firmware.image.image import Image
+from setun.firmware.image.image import Image, Region
 from setun.firmware.image.memory_layout import Space, bound_cycles, lay_out
 from setun.firmware.link.baud import MIN_DIVISOR
+from setun.firmware.numerics.attention import Heads
 from setun.firmware.numerics.formats import Values
 from setun.hw.emit.verilog import TOP
 from setun.sim.memories.system import system_contents, system_verilog
@@ -124,6 +125,11 @@ class SimulatedBackend:
         return self._serial.connected
 
     @property
+    def positions(self) -> int:
+        """Tokens that a conversation may have; 0 where nothing limits it."""
+        return self._serial.positions
+
+    @property
     def cycles_per_token(self) -> float | None:
         return self._serial.cycles_per_token
 
@@ -146,6 +152,10 @@ class SimulatedBackend:
     def state(self, context: int = 0) -> Values:
         """Recurrent state [elements] of a context as the chip holds it; see `Image.memory`."""
         return self._serial.state(context)
+
+    def cached(self, region: Region, head: int, count: int, context: int = 0) -> Heads:
+        """See `SerialBackend.cached`."""
+        return self._serial.cached(region, head, count, context)
 
     def counters(self) -> list[int]:
         """The chip's event counters, in the order of `setun.hw.control.generation.COUNTERS`."""

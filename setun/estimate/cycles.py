@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from setun.estimate.attention import attend_cycles, cache_cycles, rotate_cycles
 from setun.estimate.memories import memory_estimate
 from setun.estimate.supply import Supply
 from setun.firmware.config import SLOTS, ChipConfig
@@ -33,6 +34,7 @@ QUEUE = 2  # cycles through a queue of commands
 ARRAY_QUEUE = 4
 SCALE = 16  # cycles of the scale unit
 FOREVER = 1 << 60
+POSITION = 127  # of the token that is looked at, where a chip attends to those before it
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Schedule(machine.Visitor):
         The chip.
     seats
         Tokens of the pass, each of a context of its own.
+    position
+        Tokens before it in its context, which only attention asks for; at most those that the
+        chip has room for.
 
     Members
     -------
@@ -77,9 +82,12 @@ class Schedule(machine.Visitor):
         What each unit did in the latest run, in the order of the program.
     """
 
-    def __init__(self, image: Image, config: ChipConfig, seats: int) -> None:
+    def __init__(
+        self, image: Image, config: ChipConfig, seats: int, position: int = POSITION
+    ) -> None:
         c = self.config = config
         self.image, self.seats = image, seats
+        self.held = [1 + min(position, c.positions - 1)] * seats
         self.lead = lead(c)
         self.tree = tree_latency(c.lanes)
         self.to_codes = 4 + code_latency(c.numerics) - max(self.lead - 1, 0)
@@ -107,6 +115,7 @@ class Schedule(machine.Visitor):
         self.taken: deque[int] = deque([0] * GROUPS, GROUPS)
         self.kept = False
         self.logits = 0
+        self.turned = False
         self.scale_times: deque[int] = deque([0] * VECTORS, VECTORS)
 
         # The first instruction is the first of what a memory outside gives.
@@ -141,7 +150,24 @@ class Schedule(machine.Visitor):
             done += 3
         self._next(done)
 
-    rotate = cache = attend = norm = machine.refused
+    def rotate(self, step: Step) -> None:
+        first, self.turned = not self.turned, True
+        self._alone(step, rotate_cycles(self.config, step.do, self.seats, first=first))
+
+    def cache(self, step: Step) -> None:
+        self._alone(step, cache_cycles(self.config, step.do, self.seats))
+
+    def attend(self, step: Step) -> None:
+        self._alone(step, attend_cycles(self.config, step.do, self.held))
+
+    def _alone(self, step: Step, cycles: int) -> None:
+        """The unit of attention's, when everything is stored; nothing begins before its end."""
+        start = max([self.execute, *(end + 1 for end in self.sink_ends)])
+        accepted = start + cycles - 1
+        self.spans.append(Span("attention", step.do.note, 0, start, accepted))
+        self._next(accepted)
+
+    norm = machine.refused
 
     def end(self, step: Step) -> None:
         """Wait until everything is stored."""
@@ -341,6 +367,8 @@ class _SinkPass:
             s.logits = self.last + self.exits
 
 
-def cycles_per_token(image: Image, config: ChipConfig, streams: int) -> float:
+def cycles_per_token(
+    image: Image, config: ChipConfig, streams: int, position: int = POSITION
+) -> float:
     """Cycles from a stream's token to its next one over `streams`, all of which go on."""
-    return Schedule(image, config, streams).run() / streams
+    return Schedule(image, config, streams, position).run() / streams

@@ -13,7 +13,7 @@ from setun.firmware.models.tokenizer import Tokenizer
 from setun.talk.dialogue import Dialogue
 from setun.talk.session import Result, prompt_ids
 
-_ENDED = (Reason.COUNT, Reason.STOPPED, Reason.END_OF_TEXT)
+_ENDED = (Reason.COUNT, Reason.STOPPED, Reason.END_OF_TEXT, Reason.CONTEXT_FULL)
 
 
 class Conversation:

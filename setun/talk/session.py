@@ -90,7 +90,8 @@ def stream(
         raise SetunError("token count", "must be at least 1", count)
     check: Iterator[int] | None = None
     if not isinstance(backend, GoldenBackend):
-        check = GoldenBackend(image, numerics).generate(prompt, count, sampling)
+        golden = GoldenBackend(image, numerics, backend.positions)
+        check = golden.generate(prompt, count, sampling)
     decoder = None
     if image.tokenizer_json is not None:
         tokenizer = Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
@@ -118,8 +119,8 @@ def stream(
     ended = bool(result.tokens) and result.tokens[-1] in sampling.ends(image)
     full = Reason.CONTEXT_FULL if made < count else Reason.COUNT
     result.reason = (Reason.END_OF_TEXT if ended else full).name.lower()
-    if positions := image.memory.positions:
-        result.positions_left = max(0, positions - len(prompt) - made)
+    if backend.positions:
+        result.positions_left = max(0, backend.positions - len(prompt) - made)
     result.cycles_per_token = backend.cycles_per_token
     if backend.clock_hz and backend.cycles_per_token:
         result.chip_tokens_per_second = backend.clock_hz / backend.cycles_per_token

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bench.folders import ROOT
+from setun.firmware import attention_options
 from setun.firmware.image.memory_layout import Space
 from setun.firmware.link import identity
 from setun.firmware.link.messages import (
@@ -194,3 +195,11 @@ def test_the_register_map_says_its_constants() -> None:
 def test_a_missing_line_would_be_seen() -> None:
     with pytest.raises(AssertionError):
         rows(REGISTERS, "space", "name", "nothing")
+
+
+def test_the_options_of_attention_are_the_codes() -> None:
+    found = rows(REGISTERS, "option", "type")
+    assert tuple(name for row in found for name in row[0].split(", ")) == attention_options.NAMES
+    letters = {1: "B", 2: "H", 4: "I"}
+    sizes = [SIZES[row[1].removesuffix(" each")] for row in found for _ in row[0].split(", ")]
+    assert "<" + "".join(letters[size] for size in sizes) == identity._ATTENDING.format

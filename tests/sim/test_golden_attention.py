@@ -160,7 +160,7 @@ def test_a_full_context_ends_a_generation() -> None:
         assert (len(result.tokens), result.reason, result.positions_left) == (3, "context_full", 0)
     list(stream(image, backend, Numerics(), [3, 1], 2, Sampling(), result := Result()))
     assert (len(result.tokens), result.reason, result.positions_left) == (2, "count", 1)
-    with pytest.raises(SetunError, match="context: holds 5 tokens, as many as the model has"):
+    with pytest.raises(SetunError, match="context: holds 5 tokens, as many as there are"):
         list(backend.generate([3] * 6, 1, Sampling()))
 
 

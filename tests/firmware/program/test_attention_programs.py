@@ -26,7 +26,7 @@ from setun.sim.golden import GoldenModel
 ON_HEADS = (Op.ROTATE, Op.CACHE, Op.ATTEND)
 SMALL = Numerics(vector=Format(6, 9))
 CHIPS = {
-    "parallel": ChipConfig(columns=4, rows=4, lanes=1),
+    "parallel": ChipConfig(columns=16, rows=4, lanes=1),
     "external": ChipConfig(columns=64, rows=4, lanes=4, memory="axi4-256"),
     "small": ChipConfig(
         columns=1, rows=10, lanes=1, packing="1.6b", memory="spram-16", numerics=SMALL
@@ -130,14 +130,23 @@ def test_what_is_not_refused_runs(op: Op, number: int, name: str, value: int) ->
 
 
 @pytest.mark.parametrize("chip", CHIPS)
-def test_chips_refuse_it(chip: str) -> None:
+def test_chips_without_attention_refuse_it(chip: str) -> None:
     config = CHIPS[chip]
-    core = config.core.name
     at = place(Op.ROTATE)
-    for act in (sized_for, lay_out):
+    refused = (sized_for, lay_out) if chip == "small" else (lay_out,)
+    for act in refused:
         with pytest.raises(SetunError) as refusal:
             act(image(), config)
         assert str(refusal.value) == (
             f"model's instruction {at} ROTATE model.layers.0.self_attn.q: must be one that the "
-            f"{core} core has units for; found ROTATE (setun run --backend golden runs the model)"
+            f"{config.core.name} core has units for; found ROTATE "
+            "(setun run --backend golden runs the model)"
         )
+
+
+def test_norms_of_heads_have_no_unit() -> None:
+    program = [
+        replace(do, op=Op.NORM, immediate=0) if do.op is Op.ROTATE else do for do in image().program
+    ]
+    with pytest.raises(SetunError, match=r"must be one that .* has units for; found NORM"):
+        sized_for(replace(image(), program=tuple(program)), CHIPS["external"])

@@ -27,8 +27,10 @@ from setun.hw.arith import (
     FloatAdder,
     FloatFromInt,
     FloatMultiplier,
+    FloatToFixed,
     FloatToKey,
     LMul,
+    Reciprocal,
     Rsqrt,
     Sigmoid,
     TimesPower,
@@ -139,6 +141,11 @@ def _unary() -> Iterator[Job]:
         bits = _singles(fmt, SEED)
         for unit in (Sigmoid, Rsqrt, FloatToKey, CodeReciprocal, KeyUnit):
             yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=(bits,))
+        positive = bits[(bits >> fmt.mantissa > 0) & (bits >> (fmt.width - 1) == 0)]
+        yield Job(name=_name(Reciprocal, fmt), unit=Reciprocal(fmt), inputs=(positive,))
+        for size, fraction in ((29, 14), (12, 3)):
+            unit = FloatToFixed(fmt, size, fraction)
+            yield Job(name=f"{_name(FloatToFixed, fmt)}_{size}", unit=unit, inputs=(bits,))
         name = f"{_name(Sigmoid, fmt)}_adders"
         yield Job(name=name, unit=Sigmoid(fmt, adders=True), inputs=(bits,))
 

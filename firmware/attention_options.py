@@ -1,0 +1,94 @@
+"""Options of a chip's unit of attention: what they may be, and what a model needs of them."""
+
+from typing import TYPE_CHECKING
+
+from setun.firmware.errors import SetunError
+from setun.firmware.program.isa import Op
+
+if TYPE_CHECKING:
+    from setun.firmware.config import ChipConfig
+    from setun.firmware.image.image import Image
+
+NAMES = ("attention", "queries", "positions", "cache_elements", "head_elements")
+MOST_POSITIONS = 1 << 12
+MOST_ELEMENTS = 1 << 16
+EXPONENT = 8  # bits of a vector's: a sum over positions is as large as 2**37
+USUAL = 32  # codes a cycle
+HEADS = (Op.ROTATE, Op.CACHE, Op.ATTEND)
+
+
+def check(config: "ChipConfig") -> None:
+    """Refuse values that no unit is made of: SetunError."""
+    c = config
+    if not c.attention:
+        return
+    if c.attention & (c.attention - 1) or c.attention > 64 or c.attention % c.lanes:
+        rule = f"must be a power of two up to 64, a multiple of the {c.lanes} lanes"
+        raise SetunError("attention", rule, c.attention)
+    if not 1 <= c.queries <= 16:
+        raise SetunError("queries", "must be from 1 to 16", c.queries)
+    if not 2 <= c.positions <= MOST_POSITIONS:
+        raise SetunError("positions", f"must be from 2 to {MOST_POSITIONS}", c.positions)
+    for name in ("cache_elements", "head_elements"):
+        if not c.attention <= getattr(c, name) <= MOST_ELEMENTS:
+            rule = f"must be from the {c.attention} codes a cycle to {MOST_ELEMENTS}"
+            raise SetunError(name, rule, getattr(c, name))
+    if c.vector.exponent < EXPONENT:
+        rule = f"must have {EXPONENT} exponent bits with attention"
+        raise SetunError("vector", rule, str(c.vector), "vector = [8, 9]")
+
+
+def attends(image: "Image") -> bool:
+    """Whether a model's program attends."""
+    return any(do.op is Op.ATTEND for do in image.program)
+
+
+def needed(image: "Image", config: "ChipConfig") -> dict[str, int]:
+    """What a model's attention needs of a chip, by option name; nothing if it has none.
+
+    A chip may have fewer positions than the model: its conversations are shorter.
+    """
+    if not attends(image):
+        return {}
+    _check_heads(image, config)
+    memory = image.memory
+    return {
+        "attention": config.attention,
+        "cache_elements": max(memory.cache_elements, config.attention),
+        "head_elements": max(do.block for do in image.program if do.op in HEADS),
+        "positions": min(memory.positions, config.positions),
+    }
+
+
+def check_positions(image: "Image", config: "ChipConfig") -> None:
+    """Refuse a chip whose conversations are longer than the model's: SetunError."""
+    if attends(image) and config.attention and image.memory.positions < config.positions:
+        fix = f"--set positions={image.memory.positions}"
+        rule = f"must be at most the model's {image.memory.positions}"
+        raise SetunError("positions", rule, config.positions, fix)
+
+
+def equipped(image: "Image", config: "ChipConfig") -> "ChipConfig":
+    """`config` with a unit for a model that attends, if it has none and its core may have one."""
+    may = config.core.equipped(attends=True).has(Op.ATTEND)
+    if config.attention or not may or not attends(image):
+        return config
+    head = min(do.block & -do.block for do in image.program if do.op is Op.ATTEND)
+    codes, positions = max(config.lanes, min(USUAL, head)), image.memory.positions
+    return config.override(
+        attention=codes,
+        queries=1,
+        positions=max(2, min(positions, MOST_POSITIONS)),
+        head_elements=max(codes, head),
+        cache_elements=max(codes, image.memory.cache_elements),
+    )
+
+
+def _check_heads(image: "Image", config: "ChipConfig") -> None:
+    """Refuse heads that do not divide into the unit's words: SetunError."""
+    words = max(config.attention, 2 * config.lanes)
+    for do in image.program:
+        if do.op in HEADS and do.block % words:
+            thing = f"heads of {do.note[:60]}".rstrip()
+            fix = f"--set attention={do.block & -do.block}"
+            raise SetunError(thing, f"must be a multiple of {words} elements", do.block, fix)

@@ -1,0 +1,1 @@
+"""Attention on the chip: RoPE, a cache of codes in block RAM, scores, softmax, weighted sums."""

@@ -1,0 +1,384 @@
+"""The unit of attention: ROTATE, CACHE and ATTEND, one command and one seat after the other."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from setun.firmware.config import ChipConfig
+from setun.firmware.program.isa import Op
+from setun.hw.attention.cache import LATENCY, Exponents, place
+from setun.hw.attention.coder import HeadCoder
+from setun.hw.attention.dots import Dots
+from setun.hw.attention.outputs import Outputs
+from setun.hw.attention.positions import Positions
+from setun.hw.attention.rotator import Rotator
+from setun.hw.attention.sizes import CODE_BITS, parts_of, position_shape, word_shape
+from setun.hw.attention.softmax import Softmax
+from setun.hw.attention.turns import Turns
+from setun.hw.commands import CONSTANT_WORDS, attention_command
+from setun.hw.instruction import shape
+from setun.hw.pipeline import delayed
+from setun.hw.seats import number, pass_layout, within, workspaces
+
+READ = 2  # cycles from an address of vector memory to the word in a register
+
+
+class Attention(wiring.Component):
+    """Heads of vectors turned, stored as codes, and attended to, all in place.
+
+    Members
+    -------
+    begin : In(1)
+        Strobe: a pass has begun; `seating` is that of its body.
+    command : In(stream)
+        See `setun.hw.commands.attention_command`; accepted when all is written.
+    seating : In
+        Who sits where; see `setun.hw.seats.pass_layout`.
+    vector_address : Out, vector_data : In, constant_address : Out, constant_data : In
+        Read ports, data one cycle later.
+    write : Out(1), vector_write : Out, write_data : Out
+        Write port of vector memory.
+    cache_address : Out, cache_data : In
+        Read port of the cache, a word `cache.LATENCY` cycles later: C codes, and behind them the
+        exponent field of their head.
+    cache_write : Out(1), cache_write_address, cache_word : Out
+        Write port.
+    busy : Out(1)
+
+    A command takes for each seat: ROTATE n/V cycles, the first of a pass d more for the turns;
+    CACHE for each head 2 * d/V and about 10; ATTEND for each of the queries' groups of G that and,
+    at T positions with d/C words a head, 2 * T * d/C and about 40.
+    """
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.config = config
+        w, v = config.vector.width, config.lanes
+        super().__init__(
+            {
+                "begin": In(1),
+                "command": In(stream.Signature(attention_command(config))),
+                "seating": In(pass_layout(config)),
+                "vector_address": Out(shape(config, "src")),
+                "vector_data": In(data.ArrayLayout(w, v)),
+                "constant_address": Out(CONSTANT_WORDS),
+                "constant_data": In(data.ArrayLayout(w, 2 * v)),
+                "write": Out(1),
+                "vector_write": Out(shape(config, "src")),
+                "write_data": Out(data.ArrayLayout(w, v)),
+                "cache_address": Out(ceil_log2(config.cache_depth)),
+                "cache_data": In(CODE_BITS * (config.attention + 1)),
+                "cache_write": Out(1),
+                "cache_write_address": Out(ceil_log2(config.cache_depth)),
+                "cache_word": Out(CODE_BITS * (config.attention + 1)),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        c, v = self.config, self.config.lanes
+        command, last = self.command.payload, self.seating.last
+        m.submodules.positions = positions = Positions(c)
+        m.submodules.turns = turns = Turns(c)
+        m.submodules.rotator = rotator = Rotator(c)
+        m.submodules.coder = coder = HeadCoder(c)
+        m.submodules.exponents = exponents = Exponents(c)
+        m.submodules.dots = dots = Dots(c)
+        m.submodules.softmax = softmax = Softmax(c, dots.dot_bits)
+        m.submodules.outputs = outputs = Outputs(c)
+
+        seat = Signal(number(c.contexts))
+        who = self.seating.seats[seat]
+        own = positions.o[seat]
+        base = Signal(shape(c, "n"))  # vector word of a head
+        word = Signal(range(c.head_elements + 1))  # of the head
+        half = Signal()
+        at_head = Signal(range(c.cache_words + 1))  # cache word of a head of keys
+        made = Signal(range(parts_of(c) + 1))  # words of codes of the head
+        query = Signal(range(c.queries + 1))  # of those that are coded
+        left = Signal(shape(c, "group"))  # queries of the head of keys
+        first = Signal(shape(c, "n"))  # vector word of the first of the coded queries
+        position, part = Signal.like(own), Signal(range(parts_of(c) + 1))
+        out_query, out_word = Signal.like(query), Signal(range(max(2, c.attention // v)))
+        head = Signal(shape(c, "n"))  # vector word of a query that is put out
+        wait, turned, attends = Signal(range(64)), Signal(), Signal()
+        look, make, rotate, score, weigh, emit = (
+            Signal(name=name) for name in ("look", "make", "rotate", "score", "weigh", "emit")
+        )
+        seats_left = seat != last
+        last_word = word == command.head - 1
+        last_position, last_part = position == own, part == command.parts - 1
+        next_base = Signal.like(base)
+        m.d.comb += [
+            next_base.eq(base + command.head),
+            attends.eq(command.op == Op.ATTEND),
+            self.busy.eq(self.command.valid),
+        ]
+        heads_left = next_base != command.words
+        with m.If(self.begin):
+            m.d.sync += turned.eq(0)
+
+        def seat_begins() -> None:
+            m.d.sync += [base.eq(0), first.eq(0), at_head.eq(0), left.eq(command.group)]
+            m.d.sync += [word.eq(0), half.eq(0), query.eq(0)]
+
+        def seat_ends(then: str) -> None:
+            seat_begins()
+            m.d.sync += seat.eq(seat + 1)
+            m.next = then
+            with m.If(~seats_left):
+                m.d.sync += wait.eq(1 + outputs.latency)
+                m.next = "DRAIN"
+
+        with m.FSM():
+            with m.State("IDLE"):
+                seat_begins()
+                m.d.sync += seat.eq(0)
+                with m.If(self.command.valid):
+                    with m.Switch(command.op):
+                        with m.Case(Op.ROTATE):
+                            m.next = "ROTATE"
+                            with m.If(~turned):
+                                m.d.comb += turns.start.eq(1)
+                                m.next = "TURN"
+                        with m.Default():
+                            m.next = "LOOK"
+            with m.State("TURN"), m.If(~turns.busy):
+                m.d.sync += turned.eq(1)
+                m.next = "ROTATE"
+            # Words of either half of a head in turn.
+            with m.State("ROTATE"):
+                m.d.comb += rotate.eq(1)
+                m.d.sync += half.eq(~half)
+                with m.If(half):
+                    m.d.sync += word.eq(word + 1)
+                    with m.If(word == (command.head >> 1) - 1):
+                        m.d.sync += [word.eq(0), base.eq(next_base)]
+                        with m.If(~heads_left):
+                            seat_ends("ROTATE")
+            with m.State("LOOK"):
+                m.d.comb += look.eq(1)
+                m.d.sync += [word.eq(word + 1), made.eq(0)]
+                with m.If(last_word):
+                    m.d.sync += [word.eq(0), wait.eq(coder.looked)]
+                    m.next = "LOOKED"
+            with m.State("LOOKED"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.next = "MAKE"
+            with m.State("MAKE"):
+                m.d.comb += make.eq(1)
+                m.d.sync += word.eq(word + 1)
+                with m.If(last_word):
+                    m.d.sync += [word.eq(0), wait.eq(READ + coder.latency)]
+                    m.next = "MADE"
+            with m.State("MADE"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.d.sync += base.eq(next_base)
+                    m.next = "LOOK"
+                    with m.If(attends):
+                        m.d.sync += [query.eq(query + 1), left.eq(left - 1)]
+                        with m.If((query == c.queries - 1) | (left == 1)):
+                            m.d.sync += [position.eq(0), part.eq(0)]
+                            m.d.comb += softmax.clear.eq(1)
+                            m.next = "SCORE"
+                    with m.Else():
+                        m.d.sync += at_head.eq(at_head + command.parts)
+                        with m.If(~heads_left):
+                            seat_ends("LOOK")
+            # Word after word of a key, key after key.
+            with m.State("SCORE"):
+                m.d.comb += score.eq(1)
+                m.d.sync += part.eq(part + 1)
+                with m.If(last_part):
+                    m.d.sync += [part.eq(0), position.eq(position + 1)]
+                    with m.If(last_position):
+                        m.d.sync += position.eq(0)
+                        m.d.sync += wait.eq(LATENCY + dots.latency + softmax.score_latency)
+                        m.next = "SCORED"
+            with m.State("SCORED"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.next = "WEIGH"
+            # One word of all values, then the next one.
+            with m.State("WEIGH"):
+                m.d.comb += weigh.eq(1)
+                m.d.sync += position.eq(position + 1)
+                with m.If(last_position):
+                    m.d.sync += position.eq(0)
+                    m.d.sync += wait.eq(softmax.term_latency + dots.sum_latency)
+                    m.next = "WEIGHED"
+            with m.State("WEIGHED"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.d.sync += [out_query.eq(0), out_word.eq(0), head.eq(first)]
+                    m.next = "OUT"
+            with m.State("OUT"):
+                m.d.comb += emit.eq(1)
+                m.d.sync += out_word.eq(out_word + 1)
+                with m.If(out_word == c.attention // v - 1):
+                    m.d.sync += [out_word.eq(0), out_query.eq(out_query + 1)]
+                    m.d.sync += head.eq(head + command.head)
+                    with m.If(out_query == query - 1):
+                        m.d.sync += part.eq(part + 1)
+                        m.next = "WEIGH"
+                        with m.If(last_part):
+                            m.d.sync += [part.eq(0), query.eq(0), first.eq(base)]
+                            m.next = "LOOK"
+                            with m.If(left == 0):
+                                m.d.sync += left.eq(command.group)
+                                m.d.sync += at_head.eq(at_head + command.parts)
+                            with m.If(base == command.words):
+                                seat_ends("LOOK")
+            with m.State("DRAIN"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.d.comb += self.command.ready.eq(1)
+                    m.next = "IDLE"
+
+        # Vector memory's words to the rotator and the coder.
+        local = Signal(shape(c, "n"))
+        halfway = Mux(half, command.head >> 1, 0)
+        m.d.comb += [
+            local.eq(base + word + Mux(rotate, halfway, 0)),
+            self.vector_address.eq(self._address(local, who.workspace)),
+            turns.word.eq(word),
+            turns.seat.eq(seat),
+            turns.seating.eq(self.seating),
+            turns.first.eq(command.turns),
+            turns.pairs.eq((command.head >> 1) << ceil_log2(v)),
+            self.constant_address.eq(turns.constant_address),
+            turns.constant_data.eq(self.constant_data),
+            positions.begin.eq(self.begin),
+            positions.seating.eq(self.seating),
+        ]
+        x = delayed(m, self.vector_data.as_value(), 1, "x")
+        flags = Cat(rotate, half, look, make, word == 0)
+        turning, second, looking, making, opens = delayed(m, flags, READ, "read", reset=True)
+        m.d.comb += [
+            rotator.x.as_value().eq(x),
+            rotator.second.eq(second),
+            rotator.cosine.as_value().eq(delayed(m, turns.cosines.as_value(), 1, "cosine")),
+            rotator.sine.as_value().eq(delayed(m, turns.sines.as_value(), 1, "sine")),
+            coder.x.as_value().eq(x),
+            coder.look.eq(looking),
+            coder.make.eq(making),
+            coder.opens.eq(opens),
+        ]
+
+        # Codes into the cache, or to the queries.
+        context = who.context
+        with m.If(coder.done):
+            m.d.sync += made.eq(made + 1)
+        written = place(c, (command.keys + at_head + made)[: word_shape(c).width], context, own)
+        asked, kept = Signal(), Signal()
+        of_queries = Array(Signal(c.vector.exponent, name=f"of_query{g}") for g in range(c.queries))
+        m.d.comb += [
+            asked.eq(coder.done & attends),
+            kept.eq(coder.done & ~attends),
+            self.cache_write.eq(kept),
+            self.cache_write_address.eq(written),
+            self.cache_word.eq(Cat(coder.codes.as_value(), coder.exponent)),
+            exponents.write.eq(kept),
+            exponents.write_address.eq(written),
+            exponents.exponent.eq(coder.exponent),
+            exponents.context.eq(context),
+            softmax.query_exponents.as_value().eq(Cat(*of_queries)),
+        ]
+        with m.If(asked):
+            m.d.sync += of_queries[query].eq(coder.exponent)
+        m.d.comb += dots.queries.as_value().eq(
+            self._queries(m, asked, query, made, coder.codes.as_value(), part)
+        )
+
+        # Scores.
+        scored = LATENCY + dots.latency
+        valued, keyed = Signal(word_shape(c)), Signal(word_shape(c))
+        behind = softmax.term_latency - LATENCY  # codes meet their terms
+        late_position = delayed(m, position, behind, "late_position")
+        late_part = delayed(m, part, behind, "late_part")
+        late_weigh = delayed(m, weigh, behind, "late_weigh", reset=True)
+        looked_up, looked_at = Signal(word_shape(c)), Signal(position_shape(c))
+        codes, of_key = self.cache_data[:-CODE_BITS], self.cache_data[-CODE_BITS:]
+        m.d.comb += [
+            keyed.eq(command.keys + at_head),
+            valued.eq(command.values + at_head),
+            looked_up.eq(Mux(score, keyed + part, valued + late_part)),
+            looked_at.eq(Mux(score, position, late_position)),
+            self.cache_address.eq(place(c, looked_up, context, looked_at)),
+            exponents.word.eq(valued),
+            exponents.position.eq(position),
+            dots.codes.as_value().eq(codes),
+            dots.scoring.eq(delayed(m, score, LATENCY, "scoring")),
+            dots.opens.eq(delayed(m, part == 0, LATENCY, "dot_opens")),
+            softmax.dots.eq(dots.dots),
+            softmax.key_exponent.eq(delayed(m, of_key, dots.latency, "key_exponent")),
+            softmax.value_exponent.eq(delayed(m, exponents.o, dots.latency, "value_exponent")),
+            softmax.scored.eq(delayed(m, score & last_part, scored, "scored", reset=True)),
+            softmax.position.eq(delayed(m, position, scored, "scored_position")),
+        ]
+        # Weighted sums.
+        m.d.comb += [
+            softmax.read.eq(weigh),
+            softmax.read_position.eq(position),
+            softmax.counts.eq(part == 0),
+            softmax.of_value.eq(exponents.o),
+            dots.terms.eq(softmax.terms),
+            dots.adds.eq(delayed(m, late_weigh, LATENCY, "adds", reset=True)),
+            dots.begins.eq(delayed(m, late_position == 0, LATENCY, "begins")),
+        ]
+
+        # Outputs.
+        words = c.attention // v
+        at = Cat(out_word[: ceil_log2(words)], out_query)
+        chosen, total, unit = (
+            Signal.like(each) for each in (outputs.sums, outputs.total, outputs.unit)
+        )
+        m.d.sync += [
+            chosen.as_value().eq(dots.sums.as_value().word_select(at, len(chosen.as_value()))),
+            total.eq(softmax.totals[out_query]),
+            unit.eq(softmax.units[out_query]),
+        ]
+        m.d.comb += [outputs.sums.eq(chosen), outputs.total.eq(total), outputs.unit.eq(unit)]
+        local_out = Signal(shape(c, "n"))
+        m.d.comb += local_out.eq(head + part * words + out_word)
+        put = delayed(m, self._address(local_out, who.workspace), 1 + outputs.latency, "put")
+        turned_at = delayed(m, self.vector_address, READ + rotator.latency, "turned_at")
+        emitted = delayed(m, emit, 1 + outputs.latency, "emitted", reset=True)
+        rotated = delayed(m, turning, rotator.latency, "rotated", reset=True)
+        m.d.comb += [
+            self.write.eq(emitted | rotated),
+            self.vector_write.eq(Mux(emitted, put, turned_at)),
+            self.write_data.as_value().eq(Mux(emitted, outputs.o.as_value(), rotator.o.as_value())),
+        ]
+        return m
+
+    def _address(self, word: Value, workspace: Value) -> Value:
+        """Of a word of the command's vector in vector memory."""
+        c, command = self.config, self.command.payload
+        return within(command.source + word, c.vector_words, workspace, workspaces(c))
+
+    def _queries(
+        self, m: Module, write: Value, query: Value, word: Value, codes: Value, part: Value
+    ) -> Value:
+        """Words `part` of all queries, when the cache's are there; one is written."""
+        found = []
+        parts = parts_of(self.config)
+        for g in range(self.config.queries):
+            mine = write & (query == g)
+            if parts == 1:
+                kept = Signal(len(codes), name=f"query{g}")
+                with m.If(mine):
+                    m.d.sync += kept.eq(codes)
+                found.append(kept)
+                continue
+            m.submodules[f"queries{g}"] = store = memory.Memory(
+                shape=len(codes), depth=parts, init=[]
+            )
+            put, get = store.write_port(), store.read_port()
+            m.d.comb += [put.en.eq(mine), put.addr.eq(word), put.data.eq(codes)]
+            m.d.comb += get.addr.eq(part)
+            found.append(delayed(m, get.data, LATENCY - 1, f"query{g}"))
+        return Cat(*found)
