@@ -14,6 +14,12 @@ from setun.firmware.link.port import Port, PortGone
 EARLY_READS = 20
 """Empty reads in a row, each ahead of its timeout, that mean a closed port."""
 
+FRAMES_HELD = 7
+"""The longest frames that the chip's frame memory holds while a command keeps it from them."""
+
+RUN = 4
+"""Requests sent together in a wide window: one delimiter leads them all."""
+
 
 @dataclass
 class _Pending:
@@ -136,6 +142,7 @@ class Transport:
 
         The chip answers in order, so an answer to a later request shows that earlier ones were
         lost: they are sent again at once. Only idempotent commands may have a window above 1.
+        Behind a CRC, which takes the chip long, at most `FRAMES_HELD` are under way.
 
         Raises
         ------
@@ -146,10 +153,11 @@ class Transport:
         flight: deque[_Pending] = deque()
         self._replies.clear()
         while True:
-            for index, (kind, payload) in islice(source, window - len(flight)):
-                self._seq = (self._seq + 1) & 0xFF
-                wire = encode_frame(kind, self._seq, payload)
-                flight.append(self._transmit(_Pending(index, kind, self._seq, wire)))
+            begin = len(flight)
+            if _room(flight, window) >= min(RUN, (window + 1) // 2) or not flight:
+                while _room(flight, window) > 0 and (each := next(source, None)):
+                    flight.append(self._numbered(*each))
+                self._transmit(list(islice(flight, begin, None)))
             if not flight:
                 return
             refusals = self.refusals
@@ -183,14 +191,28 @@ class Transport:
                 self._thing, "a chip that answers", detail, "check baud rate and bitstream"
             )
         self.resent += 1
-        return self._transmit(request)
-
-    def _transmit(self, request: _Pending) -> _Pending:
-        # The delimiter ahead closes whatever noise or a broken-off frame left open.
-        self.send(b"\0" + request.wire)
-        request.tries += 1
-        request.since = time.monotonic()
+        self._transmit([request])
         return request
+
+    def _numbered(self, index: int, request: tuple[int, bytes]) -> _Pending:
+        kind, payload = request
+        self._seq = (self._seq + 1) & 0xFF
+        return _Pending(index, kind, self._seq, encode_frame(kind, self._seq, payload))
+
+    def _transmit(self, run: list[_Pending]) -> None:
+        # The delimiter ahead closes whatever noise or a broken-off frame left open.
+        if run:
+            self.send(b"\0" + b"".join(request.wire for request in run))
+        for request in run:
+            request.tries += 1
+            request.since = time.monotonic()
+
+
+def _room(flight: Iterable[_Pending], window: int) -> int:
+    """Requests that may follow those in flight."""
+    kinds = [request.kind for request in flight]
+    slow = kinds.index(Command.CRC) if Command.CRC in kinds else window
+    return min(window, slow + 1 + FRAMES_HELD) - len(kinds)
 
 
 def _match(flight: Iterable[_Pending], reply: Frame) -> int | None:

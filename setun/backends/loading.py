@@ -14,10 +14,12 @@ from setun.firmware.link.client import ChipClient
 from setun.firmware.program.isa import WORDS, Op
 
 Progress = Callable[[int, int], None]  # words written, words in all
+PROBE = 1024
+"""Words of a block that tell another model's at once."""
 
 
 def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n, of: None) -> None:
-    """Write `layout` to the chip and verify it by CRC, block by block.
+    """Write `layout` to the chip, verified by CRC while it is written.
 
     What names the model is blanked before and written last: a load cut short leaves a chip that
     refuses to run, not one that runs half a model. Blocks from the first on that an external memory
@@ -31,8 +33,16 @@ def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n
 
     def write(space: Space, start: int, words: Words) -> None:
         sector = layout.sector if space is Space.WEIGHTS else 0
-        client.write(space, start, words, lambda n, _: progress(done + n, total), sector=sector)
-        verify(client, space, words, start)
+        told = client.write(
+            space,
+            start,
+            words,
+            lambda n, _: progress(done + n, total),
+            sector=sector,
+            summed=True,
+        )
+        for address, count in told:
+            verify(client, space, words[address - start : address - start + count], address)
 
     begins = head and first in spaces
     if begins:
@@ -44,6 +54,7 @@ def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n
         for start, words in layout.blocks(space):
             if space is first and start == 0:
                 beginning, words, start = words[:head], words[head:], head
+            there = there and same(client, space, words[:PROBE], start)
             there = there and same(client, space, words, start)
             if len(words) and not there:
                 write(space, start, words)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.folders import VECTORS
+from front.damage import damage_writes
 from setun.backends import Backend, GoldenBackend, Sampling, SerialBackend, SimulatedBackend
 from setun.backends.loading import load
 from setun.backends.simulated import simulated_config
@@ -178,21 +179,12 @@ def test_load_cut_short_leaves_a_chip_that_refuses(
 
 
 def test_damaged_memory_is_found_by_its_crc(
-    images: dict[str, Image], chip: SimulatedBackend
+    images: dict[str, Image], chip: SimulatedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = SerialBackend(images["a"], port_of(chip), baud=chip.config.baud)
-    layout = lay_out(images["a"], board.config)
-    write = board.client.write
-
-    def flip(space: int, address: int, words, *others, **options):  # type: ignore[no-untyped-def]
-        words = np.array(words)
-        if space == Space.GATES:
-            words[3] ^= 1
-        write(space, address, words, *others, **options)
-
-    board.client.write = flip  # type: ignore[method-assign]
+    damage_writes(monkeypatch, Space.GATES)
     with pytest.raises(SetunError, match="gates memory: must read back with CRC"):
-        load(board.client, layout)
+        load(board.client, lay_out(images["a"], board.config))
     board.close()
 
 

@@ -38,7 +38,8 @@ class Chip:
         progress: Callable[[int, int], None] | None = None,
         *,
         sector: int = 0,
-    ) -> None:
+        summed: bool = False,
+    ) -> list[tuple[int, int]]:
         if self.most is not None and len(self.writes) >= self.most:
             raise Lost
         assert not sector or address % sector == 0
@@ -47,6 +48,7 @@ class Chip:
         self.memory[Space(space)][address : address + len(words)] = words
         if progress:
             progress(len(words), len(words))
+        return []
 
     def crc(self, space: int, address: int, count: int) -> int:
         return zlib.crc32(self.memory[Space(space)][address : address + count].tobytes())
@@ -118,10 +120,14 @@ def test_a_block_that_reads_back_otherwise_is_refused(layout: MemoryLayout) -> N
     chip = Chip(layout.total)
     write = chip.write
 
-    def flip(space: int, address: int, words: np.ndarray, *rest: object, sector: int = 0) -> None:
+    def flip(
+        space: int, address: int, words: np.ndarray, *rest: object, sector: int = 0, **more: object
+    ) -> list[tuple[int, int]]:
         write(space, address, words, sector=sector)
-        if address == 2 * BLOCK:
-            chip.memory[Space(space)][address + 5] ^= 1
+        if address != 2 * BLOCK:
+            return [(address, len(words))] * bool(more)  # lost, and sent again behind its CRC
+        chip.memory[Space(space)][address + 5] ^= 1
+        return [(address, 1), (address + 5, 1)]
 
     chip.write = flip  # type: ignore[method-assign, assignment]
     with pytest.raises(SetunError, match="weights memory: must read back with CRC"):

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from front.boards.conftest import Socket
 from front.boards.golden import GoldenConversation
+from front.damage import damage_writes
 from setun.backends import Sampling
 from setun.backends.connect import ConnectedChip
 from setun.backends.loading import load, loaded_hash
@@ -149,18 +149,12 @@ def test_a_shipped_model_is_known_without_its_name(
     assert "model second: must be the one on the chip; found first" in error
 
 
-def test_load_verifies(socket: Socket, images: dict[str, Image]) -> None:
+def test_load_verifies(
+    socket: Socket, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     chip = ConnectedChip(str(socket.path), socket.config.baud)
     layout = lay_out(images["d"], chip.config)
-    write = chip.client.write
-
-    def flip(space, address, words, *rest, **options):  # type: ignore[no-untyped-def]
-        words = np.array(words)
-        if space == Space.CONSTANTS:
-            words[-1] ^= 1
-        write(space, address, words, *rest, **options)
-
-    chip.client.write = flip  # type: ignore[method-assign]
+    damage_writes(monkeypatch, Space.CONSTANTS)
     with pytest.raises(SetunError, match="constants memory: must read back with CRC"):
         load(chip.client, layout)
     assert loaded_hash(chip.client, chip.config) is None

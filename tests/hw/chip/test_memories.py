@@ -116,9 +116,9 @@ def test_a_flash_that_holds_the_weights_is_not_erased(chip: SimulatedBackend) ->
     board, _ = connect(chip, IMAGES[0])
     written, write_words = [], board.client.write
 
-    def watched(space: int, *given: Any, **options: Any) -> None:
+    def watched(space: int, *given: Any, **options: Any) -> list[tuple[int, int]]:
         written.append(space)
-        write_words(space, *given, **options)
+        return write_words(space, *given, **options)
 
     board.client.write = watched  # type: ignore[method-assign]
     load(board.client, lay_out(IMAGES[0], chip.config))
