@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
-from setun.firmware.numerics.ternary import PACKING, Bytes, Codes, rows_at_once
+from setun.firmware.numerics.ternary import NEAR, PACKING, Bytes, Codes, codes_of, rows_at_once
 
 EVERY = slice(None)
 
@@ -84,6 +84,29 @@ class PackedMatrix:
         for part in blocks_of(rows, columns):
             values[part] = way.pack(codes[part])
         return cls(name, values, columns, scale, packing)
+
+    @classmethod
+    def of_floats(
+        cls, name: str, weights: NDArray[np.float32], scale: np.float32, packing: str
+    ) -> "PackedMatrix":
+        """The matrix of float32 weights [rows, columns] by `absmean`'s rule and its scale.
+
+        They are gone through once, and codes are not held.
+        """
+        way, (rows, columns) = PACKING[packing], weights.shape
+        if rows > 1 and weights.strides[0] == 0:  # one row that stands for all
+            one = cls.of_floats(name, weights[:1], scale, packing).values
+            values = np.broadcast_to(one, (rows, way.length(columns)))
+            return cls(name, values, columns, float(scale), packing)
+        values = np.empty((rows, way.length(columns)), np.uint8)
+        step = rows_at_once(columns, NEAR)
+        codes = np.zeros((step, values.shape[1], way.per_byte), np.int8)
+        for k in range(0, rows, step):
+            part = weights[k : k + step]
+            flat = codes[: len(part)].reshape(len(part), -1)
+            codes_of(part, scale, flat[:, :columns])
+            values[k : k + step] = way.join(codes[: len(part)])
+        return cls(name, values, columns, float(scale), packing)
 
     @property
     def rows(self) -> int:

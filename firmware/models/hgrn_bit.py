@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from setun.firmware.models.fields import Fields
 from setun.firmware.models.files import Files
 from setun.firmware.numerics.arithmetic import MeanSquare
-from setun.firmware.numerics.ternary import absmean
+from setun.firmware.numerics.ternary import absmean_scale
 from setun.firmware.program import kernels
 from setun.firmware.program.builder import Builder
 from setun.firmware.program.isa import MOST_TOKENS
@@ -215,11 +215,11 @@ class HgrnBit:
             quantise(f"{p}.attn.o_proj", t, f"{p}.attn.g_norm.weight", MeanSquare.ARRAY)
             project(f"{p}.attn.o_proj", kernels.ADD, src=x, dst=x)
             quantise(f"{p}.mlp.gate_proj", x, f"{p}.mlp_norm.weight")
-            codes, scale = absmean(tensors[f"{p}.mlp.gate_proj.weight"])
-            gate, up = np.split(codes, 2)
             name = f"{p}.mlp.gate_proj"
-            b.matvec(f"{name}.gate", gate, float(scale), kernels.COPY, dst=t, keep=True)
-            b.matvec(f"{name}.up", up, float(scale), kernels.GLU, src=t, dst=t)
+            both = tensors[f"{name}.weight"]
+            scale, (gate, up) = absmean_scale(both), np.split(both, 2)
+            b.project(f"{name}.gate", gate, kernels.COPY, dst=t, keep=True, scale=scale)
+            b.project(f"{name}.up", up, kernels.GLU, src=t, dst=t, scale=scale)
             b.quantise(f"{p}.mlp.down_proj", t, tensors[f"{p}.mlp.down_proj.norm.weight"])
             project(f"{p}.mlp.down_proj", kernels.ADD, src=x, dst=x)
         b.end()

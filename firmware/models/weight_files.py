@@ -21,15 +21,46 @@ Tensor = NDArray[Any]
 WHOLE = "must be a whole safetensors file"
 SAVE = "save the model with safe_serialization=True"
 
-# Of a table, NumPy's conversion takes twice as long.
-_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-_WIDEN: dict[str, tuple[np.dtype[Any], Callable[[NDArray[Any]], Tensor]]] = {
-    "F32": (np.dtype("<f4"), lambda raw: raw),
-    "F16": (np.dtype("<u2"), _HALF.take),
-    "BF16": (np.dtype("<u2"), lambda raw: (raw.astype(np.uint32) << 16).view(np.float32)),
+BLOCK = 1 << 16
+"""Numbers that are read at a time: they fit a core's own cache."""
+
+
+def _of_half(raw: NDArray[Any], out: Tensor) -> bool:
+    """Float16 [n], as int16, to float32; whether all are finite.
+
+    Sign and digits go to their places, then the exponent gets its bias: NumPy's own conversion
+    takes four times as long.
+    """
+    bits = out.view(np.int32)
+    bits[:] = raw
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, ~0x70001FFF, out=bits)
+    np.multiply(out, np.float32(2.0**112), out=out)
+    finite = bool((raw & 0x7C00 != 0x7C00).all())
+    if not finite:
+        out[:] = raw.view(np.float16)
+    return finite
+
+
+def _of_bfloat(raw: NDArray[Any], out: Tensor) -> bool:
+    """Bfloat16 [n], as uint16, to float32; whether all are finite."""
+    bits = out.view(np.uint32)
+    bits[:] = raw
+    np.left_shift(bits, 16, out=bits)
+    return bool(np.isfinite(out).all())
+
+
+def _of_float(raw: NDArray[Any], out: Tensor) -> bool:
+    """Float32 [n]; whether all are finite."""
+    out[:] = raw
+    return bool(np.isfinite(out).all())
+
+
+_WIDEN: dict[str, tuple[np.dtype[Any], Callable[[NDArray[Any], Tensor], bool]]] = {
+    "F32": (np.dtype("<f4"), _of_float),
+    "F16": (np.dtype("<i2"), _of_half),
+    "BF16": (np.dtype("<u2"), _of_bfloat),
 }
-BLOCK = 1 << 20
-"""Numbers that are read at a time."""
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
@@ -146,12 +177,12 @@ class WeightFile:
         stored, widen = _WIDEN[entry["dtype"]]
         begin, end = entry["data_offsets"]
         tensor: Tensor = np.empty((end - begin) // stored.itemsize, np.float32)
+        buffer = np.empty(min(tensor.size, BLOCK), stored)
         for k in range(0, tensor.size, BLOCK):
             part = tensor[k : k + BLOCK]
-            raw = np.empty(part.size, stored)
+            raw = buffer[: part.size]
             self._fill(raw, begin + k * stored.itemsize)
-            part[:] = widen(raw)
-            if not np.isfinite(part).all():
+            if not widen(raw, part):
                 wrong = k + int(np.flatnonzero(~np.isfinite(part))[0])
                 place = [int(at) for at in np.unravel_index(wrong, entry["shape"])]
                 value = f"{tensor[wrong]} at {place}"

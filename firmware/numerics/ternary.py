@@ -13,13 +13,15 @@ the last byte of a row with zero codes.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 
+T = TypeVar("T", bound=np.generic)
 Codes = NDArray[np.int8]
 Bytes = NDArray[np.uint8]
 
@@ -29,7 +31,9 @@ SCALE_FLOOR = np.float32(1e-5)
 CODES_PER_BYTE_2B = 4
 TRITS_PER_BYTE = 5
 BLOCK = 1 << 20
-"""Weights that are worked on at a time, in whole rows: they fit a processor's cache."""
+"""Weights that are worked on at a time, in whole rows: they fit a processor's last cache."""
+NEAR = 1 << 16
+"""Weights that take several passes: they fit a core's own cache."""
 
 
 def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
@@ -50,21 +54,53 @@ def absmean(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
 
     One number that stands for a matrix (`numpy.broadcast_to`) gives codes that are one code.
     """
+    m = absmean_scale(w)
     if w.size > 1 and not any(w.strides):
-        codes, m = absmean(w[(0,) * w.ndim].reshape(1))
-        return np.broadcast_to(codes, w.shape), m
-    rows = w.reshape(len(w), -1) if w.ndim else w.reshape(1, 1)
+        one = codes_of(w[(0,) * w.ndim].reshape(1), m, np.empty(1, np.int8))
+        return np.broadcast_to(one, w.shape), m
+    codes = np.empty(w.shape, np.int8)
+    rows, out = _in_rows(w), _in_rows(codes)
+    step = rows_at_once(rows.shape[1], NEAR)
+    for k in range(0, len(rows), step):
+        codes_of(rows[k : k + step], m, out[k : k + step])
+    return codes, m
+
+
+def absmean_scale(w: NDArray[np.float32]) -> np.float32:
+    """The scale of `absmean`."""
+    if w.size > 1 and not any(w.strides):
+        return absmean_scale(w[(0,) * w.ndim].reshape(1))
+    rows = _in_rows(w)
     step = rows_at_once(rows.shape[1])
-    parts = [rows[k : k + step] for k in range(0, len(rows), step)]
+    parts = (rows[k : k + step] for k in range(0, len(rows), step))
     # Summed in float64 because a float32 sum depends on the order, hence on the SIMD width.
     total = sum(float(np.sum(np.abs(part), dtype=np.float64)) for part in parts)
-    m = max(np.float32(total / w.size), SCALE_FLOOR)
-    inverse = np.float32(1) / m
-    codes = np.empty(rows.shape, np.int8)
-    for k, part in enumerate(parts):
-        scaled = np.rint(part * inverse)
-        codes[k * step :][:step] = np.clip(scaled, -1, 1, out=scaled)
-    return codes.reshape(w.shape), np.float32(m)
+    return np.float32(max(np.float32(total / w.size), SCALE_FLOOR))
+
+
+def _in_rows(values: NDArray[T]) -> NDArray[T]:
+    return values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+
+
+def codes_of(w: NDArray[np.float32], scale: np.float32, out: Codes) -> Codes:
+    """Codes of weights [..] by `absmean`'s rule and its scale, into `out` int8 [..]."""
+    least = _least(scale)
+    positive, negative = w >= least, w <= -least
+    return np.subtract(positive.view(np.int8), negative.view(np.int8), out=out)
+
+
+def _least(scale: np.float32) -> np.float32:
+    """The smallest weight whose code is 1: times 1/m in float32 it is more than 0.5.
+
+    Products grow with the weight, so one comparison is what rounding and clipping come to.
+    """
+    inverse, half = np.float32(1) / scale, np.float32(0.5)
+    least = np.float32(0.5 / float(inverse))
+    while least * inverse > half:
+        least = np.nextafter(least, np.float32(0))
+    while least * inverse <= half:
+        least = np.nextafter(least, np.float32(np.inf))
+    return least
 
 
 def ternarise(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
@@ -82,15 +118,19 @@ def ternarise(w: NDArray[np.float32]) -> tuple[Codes, np.float32]:
     return np.sign(w).astype(np.int8), np.float32(s)
 
 
-def rows_at_once(columns: int) -> int:
-    """Rows of `columns` weights that make up about a `BLOCK`."""
-    return max(1, BLOCK // max(1, columns))
+def rows_at_once(columns: int, weights: int | None = None) -> int:
+    """Rows of `columns` weights that make up about so many, else a `BLOCK`."""
+    return max(1, (weights or BLOCK) // max(1, columns))
 
 
 def pack_2b(codes: Codes) -> Bytes:
     """Pack codes [..., n] four to the byte: uint8 [..., ceil(n/4)]."""
+    return _bytes_2b(_grouped(codes, CODES_PER_BYTE_2B))
+
+
+def _bytes_2b(groups: Codes) -> Bytes:
     # A code's two low bits are its field.
-    fields = _grouped(codes, CODES_PER_BYTE_2B).view("<u4")[..., 0] & 0x03030303
+    fields = groups.view("<u4")[..., 0] & 0x03030303
     return (fields | fields >> 6 | fields >> 12 | fields >> 18).astype(np.uint8)
 
 
@@ -155,13 +195,13 @@ TRIT_ENCODE: Bytes = _trit_encode_table()
 
 def pack_trits(codes: Codes) -> Bytes:
     """Pack codes [..., n] five to the byte: uint8 [..., ceil(n/5)]."""
-    groups = _grouped(codes, TRITS_PER_BYTE)
-    value = groups[..., 4] * np.int8(3)
-    for k in (3, 2, 1):
-        value += groups[..., k]
-        value *= np.int8(3)
-    value += groups[..., 0]
-    return _BYTE_OF.take(value.view(np.uint8))
+    return _bytes_trits(_grouped(codes, TRITS_PER_BYTE))
+
+
+def _bytes_trits(groups: Codes) -> Bytes:
+    # Small whole numbers: a float's matrix product is exact, and fast.
+    values = (groups.astype(np.float32) @ _PLACES).astype(np.int8)
+    return _BYTE_OF.take(values.view(np.uint8))
 
 
 def unpack_trits(packed: Bytes, n: int) -> Codes:
@@ -173,18 +213,34 @@ def unpack_trits(packed: Bytes, n: int) -> Codes:
         A row has another length than `n` needs, or its padding is not zero.
     """
     _check_length(packed, n, TRITS_PER_BYTE)
-    return _without_padding(_CODES_TRITS.take(packed, axis=0), n)
+    if packed.size < NEAR or packed.size % 2:
+        return _without_padding(_CODES_TRITS.take(packed, axis=0), n)
+    pairs = np.ascontiguousarray(packed).reshape(-1).view("<u2")
+    codes = _pairs_of_trits().take(pairs, axis=0)
+    return _without_padding(codes.reshape(*packed.shape, TRITS_PER_BYTE), n)
 
 
+@cache
+def _pairs_of_trits() -> Codes:
+    """int8 [65536, 10]: codes of two bytes, the first of them the lower one."""
+    pairs = np.arange(1 << 16)
+    return np.hstack([_CODES_TRITS[pairs & 255], _CODES_TRITS[pairs >> 8]])
+
+
+_PLACES = np.array([1, 3, 9, 27, 81], np.float32)
 _CODES_TRITS = np.array([0, 1, -1], np.int8)[TRIT_DECODE]
 _BYTE_OF = np.zeros(256, np.uint8)  # by the sum of code * 3**place, as an unsigned byte
-_BYTE_OF[(_CODES_TRITS @ np.array([1, 3, 9, 27, 81])) & 255] = TRIT_ENCODE[tuple(TRIT_DECODE.T)]
+_BYTE_OF[(_CODES_TRITS @ _PLACES).astype(np.int8).view(np.uint8)] = TRIT_ENCODE[
+    tuple(TRIT_DECODE.T)
+]
 
 
 class Packing(NamedTuple):
     """A way to pack codes into bytes."""
 
     pack: Callable[[Codes], Bytes]
+    join: Callable[[Codes], Bytes]
+    """`pack` for codes [.., bytes, codes of a byte] that are known to be codes."""
     unpack: Callable[[Bytes, int], Codes]
     codes: Codes
     """int8 [256, codes of a byte]: what each byte holds."""
@@ -204,9 +260,10 @@ class Packing(NamedTuple):
 
 
 PACKING = {
-    "2b": Packing(pack_2b, unpack_2b, _CODES_2B, _FIELDS_2B, "fields are 00, 01 or 11"),
+    "2b": Packing(pack_2b, _bytes_2b, unpack_2b, _CODES_2B, _FIELDS_2B, "fields are 00, 01 or 11"),
     "1.6b": Packing(
         pack_trits,
+        _bytes_trits,
         unpack_trits,
         _CODES_TRITS,
         TRIT_ENCODE[tuple(TRIT_DECODE.T)] == np.arange(256),

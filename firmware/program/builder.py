@@ -27,7 +27,7 @@ from setun.firmware.image.matrix import Matrix, PackedMatrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import STAT_BITS, MeanSquare
-from setun.firmware.numerics.ternary import absmean
+from setun.firmware.numerics.ternary import absmean_scale
 from setun.firmware.program.isa import Instruction, Op, Table
 from setun.firmware.program.kernels import SAMPLE, Kernel, Port
 
@@ -263,10 +263,16 @@ class Builder:
         *,
         src: Region | None = None,
         dst: Region | None = None,
+        keep: bool = False,
+        scale: np.float32 | None = None,
     ) -> None:
-        """`matvec` with float weights [m, n], made ternary by their absolute mean."""
-        codes, scale = absmean(weight)
-        self.matvec(name, codes, float(scale), kernel, src=src, dst=dst)
+        """`matvec` with float weights [m, n], made ternary by their absolute mean.
+
+        `scale` is that of a matrix of which they are some rows.
+        """
+        scale = absmean_scale(weight) if scale is None else scale
+        matrix = PackedMatrix.of_floats(name, weight, scale, self.packing)
+        self._multiply(matrix, kernel, src, dst, keep)
 
     def head(self, name: str, weight: Floats, storage: str = "") -> None:
         """Logits of float weights [m, n], stored as `storage`, else as the builder's, says."""

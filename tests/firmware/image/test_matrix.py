@@ -41,6 +41,21 @@ def test_codes_come_back(packing: str, block: int) -> None:
     assert held.packed(packing) is held.values
 
 
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("columns", [43, 45, 1000, 70_000])
+def test_floats_are_packed_as_their_codes(packing: str, columns: int) -> None:
+    w = np.random.default_rng(5).standard_normal((150, columns), np.float32)
+    codes, scale = ternary.absmean(w)
+    expected = PackedMatrix.of_codes("m", codes, float(scale), packing)
+    held = PackedMatrix.of_floats("m", w, ternary.absmean_scale(w), packing)
+    held.check("m")
+    np.testing.assert_array_equal(held.values, expected.values)
+    np.testing.assert_array_equal(held.codes(), codes)
+    assert held.scale == expected.scale and held.columns == columns
+    one = PackedMatrix.of_floats("m", np.broadcast_to(w[:1], w.shape), scale, packing)
+    np.testing.assert_array_equal(one.values, np.broadcast_to(held.values[:1], held.values.shape))
+
+
 @pytest.mark.parametrize(
     ("packing", "place", "byte", "rule"),
     [

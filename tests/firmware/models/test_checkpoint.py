@@ -15,6 +15,7 @@ from setun.firmware.errors import SetunError
 from setun.firmware.models.architecture import HGRN_BIT
 from setun.firmware.models.checkpoint import load_checkpoint, parse_config
 from setun.firmware.models.hgrn_bit import HgrnBitConfig
+from setun.firmware.models.weight_files import WeightFile
 
 CONFIG: dict[str, Any] = {
     "architectures": ["HGRNBitForCausalLM"],
@@ -192,6 +193,20 @@ def test_dtypes(tmp_path: Path) -> None:
     assert "lm_head.weight: must be float32, float16 or bfloat16; found F64" in line
 
 
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_every_number_of_a_narrow_type(tmp_path: Path, dtype: str) -> None:
+    """Bit for bit, subnormal ones and both zeros among them; more than are read at once."""
+    bits = np.arange(1 << 16, dtype=np.uint32)
+    wide = bits.astype("<u2").view(np.float16).astype(np.float32)
+    wide = wide if dtype == "F16" else (bits << 16).view(np.float32)
+    finite = np.isfinite(wide)
+    stored, wide = (np.tile(each[finite], 2) for each in (bits.astype("<u2"), wide))
+    content = stored.view("<f2") if dtype == "F16" else stored
+    save(tmp_path / "w.safetensors", {"w": (dtype, content)})
+    read = WeightFile(tmp_path / "w.safetensors").reader("w")()
+    np.testing.assert_array_equal(read.view(np.uint32), wide.view(np.uint32))
+
+
 def test_tied_embeddings(tmp_path: Path) -> None:
     tied = CONFIG | {"tie_word_embeddings": True}
     content = tensors(tied)
@@ -222,12 +237,13 @@ def test_missing_extra_and_misshaped_tensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F16"])
 def test_numbers_that_are_not_finite(tmp_path: Path, value: float, dtype: str) -> None:
     content = tensors()
     array = content["model.lower_bounds"][1].copy()
     array[1, 2] = value
     stored = array if dtype == "F32" else (array.view(np.uint32) >> 16).astype("<u2")
+    stored = array.astype("<f2") if dtype == "F16" else stored
     content["model.lower_bounds"] = (dtype, stored)
     line = refusal(folder(tmp_path, content=content))
     assert f"model.lower_bounds: must be finite; found {value} at [1, 2]" in line

@@ -13,6 +13,7 @@ from setun.firmware.numerics.ternary import (
     TRIT_DECODE,
     TRIT_ENCODE,
     absmean,
+    codes_of,
     pack_2b,
     pack_trits,
     unpack_2b,
@@ -49,6 +50,22 @@ def test_absmean_rounds_half_to_even() -> None:
     codes, scale = absmean(w)
     assert scale == 1
     assert codes.tolist() == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("scale", [1e-5, 0.0313, 0.0221, 1 / 3, 1.0, 7.7, 65504.0, 1e30])
+def test_codes_are_what_rounding_and_clipping_give(scale: float) -> None:
+    """Of all magnitudes, and of the floats around the one half."""
+    m = np.float32(scale)
+    near = np.float32(0.5 * scale).view(np.uint32) + np.arange(-9, 10)
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    large = 10.0 ** np.arange(-45, 38.5)
+    w = np.concatenate(
+        [near.astype(np.uint32).view(np.float32), halves[np.isfinite(halves)], large]
+    )
+    w = np.concatenate([w, -w]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = np.clip(np.rint(w * (np.float32(1) / m)), -1, 1)
+    np.testing.assert_array_equal(codes_of(w, m, np.empty(w.shape, np.int8)), expected)
 
 
 def test_absmean_of_zeros() -> None:
