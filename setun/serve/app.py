@@ -9,16 +9,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from setun.serve.events import DONE, ClientGone, EventStream, event, while_there
-from setun.serve.guard import Guard, body_of, refused
+from setun.serve.guard import Guard, body_of
 from setun.serve.job import Failed, Finished
+from setun.serve.metrics import CONTENT_TYPE, metrics
 from setun.serve.order import Order
+from setun.serve.page import page, page_headers
 from setun.serve.refusal import Refusal
 from setun.serve.replies import Choice, Replies, usage
 from setun.serve.service import Running, Service, unavailable
+from setun.serve.status import status
 from setun.streams import tell
 
 CHECKED = {"x-setun-verified": "golden"}  # every token was compared before it was sent
@@ -56,6 +59,43 @@ class Api:
         up = sum(board.up for board in self._service.boards)
         state = "ok" if up == len(self._service.boards) else "degraded" if up else "unavailable"
         return JSONResponse({"status": state}, 200 if up else 503)
+
+    async def status(self, request: Request) -> Response:
+        """GET /chip: model, boards, and what they do now."""
+        return JSONResponse(status(self._service))
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics, in Prometheus' text format."""
+        return Response(metrics(self._service), media_type=CONTENT_TYPE)
+
+    async def page(self, request: Request) -> Response:
+        """GET /: the page."""
+        return HTMLResponse(page(), headers=page_headers())
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """The reply to a request that is refused."""
+        assert isinstance(error, Refusal)
+        return self.refusal(error)
+
+    def refusal(self, refusal: Refusal) -> Response:
+        """An error object as a reply."""
+        self._service.pool.tally.add("errors", label=str(refusal.status))
+        return JSONResponse(refusal.body, refusal.status, headers=dict(refusal.headers))
+
+    async def unknown(self, request: Request, error: Exception) -> Response:
+        """The reply to a path or a method that there is none of."""
+        assert isinstance(error, HTTPException)
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return self.refusal(Refusal(error.status_code, message, headers=error.headers or {}))
+
+    async def left(self, request: Request, error: Exception) -> Response:
+        """What is made of a client that is gone."""
+        return Response(status_code=_GONE)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """The reply to a request that finds a fault of ours."""
+        tell(f"setun: error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
+        return self.refusal(Refusal(500, "internal error", kind="server_error"))
 
     def _model(self) -> dict[str, Any]:
         image = self._service.image
@@ -135,8 +175,11 @@ def application(
         Route("/v1/models", api.models),
         Route("/v1/models/{name:path}", api.model),
         Route("/health", api.health),
+        Route("/metrics", api.metrics),
+        Route("/chip", api.status),
+        Route("/", api.page),
     ]
-    middleware = [Middleware(Guard, token=token, hosts=hosts)]
+    middleware = [Middleware(Guard, token=token, hosts=hosts, refused=api.refusal)]
     if origins:
         cors = Middleware(
             CORSMiddleware,
@@ -146,32 +189,10 @@ def application(
             expose_headers=list(CHECKED),
         )
         middleware.insert(0, cors)
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=_HANDLERS)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return refused(error)
-
-
-async def _unknown(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return refused(Refusal(error.status_code, message, headers=error.headers or {}))
-
-
-async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=_GONE)
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    tell(f"setun: error: {request.method} {request.url.path}: {type(error).__name__}: {error}")
-    return refused(Refusal(500, "internal error", kind="server_error"))
-
-
-_HANDLERS: dict[Any, Any] = {
-    Refusal: _refused,
-    HTTPException: _unknown,
-    ClientGone: _left,
-    Exception: _broken,
-}
+    handlers: dict[Any, Any] = {
+        Refusal: api.refused,
+        HTTPException: api.unknown,
+        ClientGone: api.left,
+        Exception: api.broken,
+    }
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)

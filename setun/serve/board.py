@@ -10,13 +10,14 @@ from setun.firmware.image.image import Image
 from setun.serve.check import GoldenCheck
 from setun.serve.context import Context
 from setun.serve.engine import Ended, Engine
+from setun.serve.pace import Pace
 from setun.serve.pool import CLOSING, Place, Pool
 from setun.streams import tell
 
 FEED_SECONDS, WAIT_SECONDS = 0.002, 0.02  # that a token is awaited before others are looked after
 IDLE_SECONDS = 0.5
 RETRY_SECONDS = 0.5
-COUNT_SECONDS = 1.0  # between looks at the chip's counters, which wrap
+COUNT_SECONDS = 0.5  # between looks at the chip's counters, which wrap
 
 
 class Board(Place):
@@ -41,6 +42,8 @@ class Board(Place):
         Why it is not there, "" while it is.
     counters
         The chip's counters since the server opened it first.
+    pace
+        What it has done lately.
     cycles_per_token
         Of the latest answer that ended; None without a clock.
     """
@@ -51,6 +54,7 @@ class Board(Place):
         self.engine: Engine | None = None
         self.error = "not opened yet"
         self.counters: dict[str, int] = {}
+        self.pace = Pace()
         self.cycles_per_token: float | None = None
         self._opened, self._image, self._pool = opened, image, pool
         self._latest: dict[str, int] = {}
@@ -66,6 +70,11 @@ class Board(Place):
             self.contexts = [Context(k, self._checking) for k in range(engine.contexts)]
             self.up, self.error = True, ""
             self._pool.assign()
+
+    @property
+    def working(self) -> int:
+        """Contexts that have a job."""
+        return sum(context.job is not None for context in self.contexts)
 
     def start(self) -> None:
         """Begin to work, in a thread of its own."""
@@ -103,6 +112,8 @@ class Board(Place):
         if self.engine is not None and self.up:
             with contextlib.suppress(SetunError):
                 self.engine.close()
+        if self.up and not self._pool.closing:
+            self._pool.tally.add("losses", label=self.name)
         self.error = error
         self._pool.lose(self, error)
 
@@ -110,9 +121,9 @@ class Board(Place):
         pool = self._pool
         while not pool.closing:
             with pool.changed:
-                if not self._busy:
+                if not self.working:
                     pool.changed.wait(IDLE_SECONDS)
-            if not self._busy:
+            if not self.working:
                 engine.idle()
                 continue
             for context in self.contexts:
@@ -123,17 +134,14 @@ class Board(Place):
             feeding = any(context.feeding for context in self.contexts)
             for number, event in engine.poll(FEED_SECONDS if feeding else WAIT_SECONDS):
                 self._hear(self.contexts[number], event, engine)
-            if not self._busy or time.monotonic() - self._counted > COUNT_SECONDS:
+            if not self.working or time.monotonic() - self._counted > COUNT_SECONDS:
                 self._count(engine)
-
-    @property
-    def _busy(self) -> bool:
-        return any(context.job is not None for context in self.contexts)
 
     def _hear(self, context: Context, event: int | Ended, engine: Engine) -> None:
         pool, job = self._pool, context.job
         if not isinstance(event, Ended):
             pool.tally.add("completion_tokens")
+            self.pace.tokens += 1
             if not context.hear(event, engine):
                 pool.tally.add("mismatches")
             return
@@ -151,3 +159,4 @@ class Board(Place):
             more = (value - self._latest.get(name, 0)) & 0xFFFFFFFF
             self.counters[name] = self.counters.get(name, 0) + more
         self._latest = found
+        self.pace.sample(self.counters)

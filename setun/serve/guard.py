@@ -3,11 +3,12 @@
 import asyncio
 import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from setun.serve.events import ClientGone
@@ -15,11 +16,6 @@ from setun.serve.refusal import Refusal
 from setun.serve.service import Limits
 
 OPEN = ("/", "/health")  # without a token: nothing of the model or the chip is told there
-
-
-def refused(refusal: Refusal) -> JSONResponse:
-    """The error object as a reply."""
-    return JSONResponse(refusal.body, refusal.status, headers=dict(refusal.headers))
 
 
 class Guard:
@@ -32,14 +28,22 @@ class Guard:
     hosts
         Names by which the server may be called; None for any. A page of another site cannot then
         reach a server of this machine by a name of its own that leads here.
+    refused
+        Makes the reply of a refusal.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] | None) -> None:
-        self._app, self._token, self._hosts = app, token, hosts
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        hosts: frozenset[str] | None,
+        refused: Callable[[Refusal], Response],
+    ) -> None:
+        self._app, self._token, self._hosts, self._refused = app, token, hosts, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
-        app = self._app if refusal is None else refused(refusal)
+        app = self._app if refusal is None else self._refused(refusal)
         await app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:

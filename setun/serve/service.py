@@ -118,7 +118,6 @@ class Service:
         try:
             self.pool.submit(running.jobs)
         except QueueFull:
-            self.pool.tally.add("refused")
             raise _full() from None
         except NoBoard:
             why = "; ".join(f"{board.name}: {board.error}" for board in self.boards)
