@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 TYPES := build/types/setun
 
-.PHONY: demo test slow lint format wheel clean $(TYPES)
+.PHONY: demo serve test slow lint format wheel clean $(TYPES)
 
 demo: $(VENV)/.sim
 	$(BIN)/setun demo
+
+serve: $(VENV)/.serve
+	$(BIN)/setun serve --backend sim
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -n auto
@@ -40,9 +43,13 @@ $(VENV)/.sim: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sim]'
 	@touch $@
 
+$(VENV)/.serve: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sim,serve]'
+	@touch $@ $(VENV)/.sim
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.sim
+	@touch $@ $(VENV)/.sim $(VENV)/.serve
 
 # mypy knows no package-dir: show it the folders under the names they are imported by.
 $(TYPES):

@@ -49,10 +49,11 @@ class Context:
     def take(self, job: Job, now: float) -> None:
         """Work for `job` from now on."""
         job.cached = self.holds(job)
-        self.job, self.used = job, now
         self._rest = job.prompt[job.cached :]
         self._fresh = not job.cached
         self._begun = self._stopping = False
+        self.used = now
+        self.job = job  # last: the engine's thread looks for it without the lock
 
     @property
     def feeding(self) -> bool:

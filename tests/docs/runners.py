@@ -22,7 +22,7 @@ MEASURE = f"{HERE}::test_measuring_again_finds_nothing_to_do"
 # First words of a command, and the test that runs it; the first line that fits counts.
 RUNS: tuple[tuple[str, str], ...] = (
     (r"git clone … setun && cd setun$", MAKE),
-    (r"make (demo|test|lint|wheel)\b", MAKE),
+    (r"make (demo|serve|test|lint|wheel)\b", MAKE),
     (r"python3 -m venv venv && \. venv/bin/activate$", INSTALL),
     (r"pip install ", INSTALL),
     (r"python -m setun\.estimate\.measure$", MEASURE),

@@ -200,7 +200,12 @@ def test_builds_in_the_docs_are_of_a_board_and_its_model() -> None:
 
 
 def test_make_does_what_its_lines_say() -> None:
-    lines = {"demo": "setun demo", "test": "pytest -n auto", "lint": "ruff check ."}
+    lines = {
+        "demo": "setun demo",
+        "serve": "setun serve --backend sim",
+        "test": "pytest -n auto",
+        "lint": "ruff check .",
+    }
     for command in shown():
         if command.words[0] == "make":
             done = subprocess.run(

@@ -18,7 +18,13 @@ from click.testing import CliRunner
 
 from bench.folders import ROOT
 from docs import pages
+from front.serve.serving import said
+from front.serve.test_chip import Socketed
+from setun.backends.simulated import simulated_config
 from setun.cli import cli
+from setun.firmware.config import ChipConfig
+from setun.firmware.image.memory_layout import sized_for
+from setun.models.load import load_model
 
 SECONDS = 60
 PAGE = ROOT / "docs/serve.md"
@@ -134,3 +140,30 @@ def test_refusals() -> None:
     assert "/nonexistent" in refusal(
         "--listen", "0", "--backend", "serial", "--port", "/nonexistent"
     )
+
+
+@pytest.mark.many_cycles  # as the chips of tests/front/serve, so that it is compiled once
+def test_a_board_and_a_simulated_chip(tmp_path: Path) -> None:
+    """Both have the contexts that were asked for; the board's chip is loaded."""
+    image = load_model(MODEL)
+    config = simulated_config(sized_for(image, ChipConfig(rows=16, terminal=0, contexts=2)))
+    board = Socketed(tmp_path / "tty", image, config)
+    board.plug()
+    lines = {
+        "sim": ["--set", "contexts=2"],
+        "serial": ["--port", str(board.path), "--baud", str(config.baud), "--verify"],
+    }
+    try:
+        for backend, options in lines.items():
+            with running(MODEL, "--listen", "0", "--backend", backend, *options) as (process, url):
+                with httpx.Client(base_url=url, timeout=SECONDS) as client:
+                    told = client.get("/chip").json()
+                    assert told["backend"] == backend and told["boards"][0]["contexts"] == 2
+                    asked = {"prompt": "ROMEO:", "max_tokens": 9, "temperature": 0}
+                    reply = client.post("/v1/completions", json=asked)
+                    assert reply.json()["choices"][0]["text"] == said(image, "ROMEO:", 9)
+                    assert ("x-setun-verified" in reply.headers) is (backend == "serial")
+                status, error = ended(process, signal.SIGINT)
+                assert (status, error.lstrip()) == (130, "setun: error: interrupted\n")
+    finally:
+        board.pull()
