@@ -9,11 +9,14 @@ if TYPE_CHECKING:
     from setun.firmware.config import ChipConfig
     from setun.firmware.image.image import Image
 
-NAMES = ("attention", "queries", "positions", "cache_elements", "head_elements")
+NAMES = ("attention", "queries", "positions", "outer_cache", "cache_elements", "head_elements")
 MOST_POSITIONS = 1 << 12
 MOST_ELEMENTS = 1 << 16
 EXPONENT = 8  # bits of a vector's: a sum over positions is as large as 2**37
 USUAL = 32  # codes a cycle
+INNER_BITS = 1 << 20
+"""Of a cache that lies in block RAM although there is a memory outside."""
+MOST_SHARING = 4  # heads of queries for which a key is read once, unless told
 HEADS = (Op.ROTATE, Op.CACHE, Op.ATTEND)
 
 
@@ -29,6 +32,12 @@ def check(config: "ChipConfig") -> None:
         raise SetunError("queries", "must be from 1 to 16", c.queries)
     if not 2 <= c.positions <= MOST_POSITIONS:
         raise SetunError("positions", f"must be from 2 to {MOST_POSITIONS}", c.positions)
+    if c.outer_cache not in (0, 1) or (c.outer_cache and (not c.streams or c.memory_kind.sector)):
+        rule = "must be 0, or 1 with the model in an external RAM"
+        raise SetunError("outer_cache", rule, c.outer_cache, "--set outer_cache=0")
+    if c.outer_cache and (c.attention < 4 or 8 * c.attention % c.beat):
+        rule = f"must be whole beats of {c.beat} bits, and 4 at least, with outer_cache"
+        raise SetunError("attention", rule, c.attention, f"--set attention={max(4, c.beat // 8)}")
     for name in ("cache_elements", "head_elements"):
         if not c.attention <= getattr(c, name) <= MOST_ELEMENTS:
             rule = f"must be from the {c.attention} codes a cycle to {MOST_ELEMENTS}"
@@ -60,6 +69,16 @@ def needed(image: "Image", config: "ChipConfig") -> dict[str, int]:
     }
 
 
+def cached_words(image: "Image", config: "ChipConfig") -> int:
+    """Words of the cache that a token reads of each position; 0 without attention."""
+    words = 0
+    for do in image.program:
+        if do.op is Op.ATTEND and config.attention:
+            reads = -(-do.group // config.queries)
+            words += 2 * reads * (do.n // do.group // config.attention)
+    return words
+
+
 def check_positions(image: "Image", config: "ChipConfig") -> None:
     """Refuse a chip whose conversations are longer than the model's: SetunError."""
     if attends(image) and config.attention and image.memory.positions < config.positions:
@@ -73,14 +92,21 @@ def equipped(image: "Image", config: "ChipConfig") -> "ChipConfig":
     may = config.core.equipped(attends=True).has(Op.ATTEND)
     if config.attention or not may or not attends(image):
         return config
-    head = min(do.block & -do.block for do in image.program if do.op is Op.ATTEND)
-    codes, positions = max(config.lanes, min(USUAL, head)), image.memory.positions
+    attending = [do for do in image.program if do.op is Op.ATTEND]
+    head = min(do.block & -do.block for do in attending)
+    group = max(do.group for do in attending)
+    positions = max(2, min(image.memory.positions, MOST_POSITIONS))
+    elements = image.memory.cache_elements
+    outer = config.streams and not config.memory_kind.sector
+    outer = outer and 8 * elements * positions * config.contexts > INNER_BITS
+    codes = max(config.lanes, min(USUAL, head), config.beat // 8 if outer else 0)
     return config.override(
         attention=codes,
-        queries=1,
-        positions=max(2, min(positions, MOST_POSITIONS)),
+        queries=min(group, MOST_SHARING) if outer else 1,
+        positions=positions,
+        outer_cache=int(outer),
         head_elements=max(codes, head),
-        cache_elements=max(codes, image.memory.cache_elements),
+        cache_elements=max(codes, elements),
     )
 
 

@@ -20,6 +20,7 @@ SLOTS = 4  # QUANTISEs whose codes wait between the quantiser and the array
 CONTEXTS = (1, 2, 4)
 MOST_BYTES = 1 << 34  # of an external memory: the link counts 32-bit words in 32 bits
 GRAIN = 64  # bytes: the widest beat
+PAGE = 4096  # bytes that a burst of any memory stays within
 # Squares of as many, below 17 * 2**28 each with L-Mul, add up to 47 bits; and (1,6,9) holds sums of
 # up to 32,768 codes, however chunks are rounded.
 MOST_COLUMNS = 30_720
@@ -78,6 +79,8 @@ class ChipConfig:
         G, heads of queries for which it takes them at once.
     positions
         Tokens that a conversation may have.
+    outer_cache
+        1: keys and values lie in the external memory, behind the model.
     cache_elements
         Elements of keys and values that are kept of each position.
     head_elements
@@ -112,6 +115,7 @@ class ChipConfig:
     attention: int = 0
     queries: int = 1
     positions: int = 256
+    outer_cache: int = 0
     cache_elements: int = 512
     head_elements: int = 64
     token_bits: int = 16
@@ -253,6 +257,28 @@ class ChipConfig:
     def cache_depth(self) -> int:
         """Words of the cache: each of a position, for every position of every context."""
         return self.cache_words * self.contexts << (self.positions - 1).bit_length()
+
+    @property
+    def outer_positions(self) -> int:
+        """Positions that rows of a cache in the external memory have room for."""
+        return 1 << (max(self.positions, self.attention) - 1).bit_length()
+
+    @property
+    def outer_bytes(self) -> int:
+        """Bytes of a context there: exponents, then codes, of each word and position."""
+        return self.cache_words * self.outer_positions * (1 + self.attention)
+
+    @property
+    def cache_base(self) -> int:
+        """Byte of the external memory at which the first context's cache begins."""
+        return -(-self.memory_bytes // PAGE) * PAGE
+
+    @property
+    def external_bytes(self) -> int:
+        """Bytes of the external memory that the chip uses: the model's, and its caches'."""
+        if not (self.attention and self.outer_cache):
+            return self.memory_bytes
+        return -(-(self.cache_base + self.contexts * self.outer_bytes) // PAGE) * PAGE
 
     @property
     def state_stride(self) -> int:

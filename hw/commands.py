@@ -80,8 +80,8 @@ def attention_command(config: ChipConfig) -> data.StructLayout:
     """ROTATE, CACHE or ATTEND of `words` vector words from `source` on, whose heads have `head`.
 
     A head has `parts` words of the cache. `keys` and `values` are the first words of regions of the
-    cache, `keys` that which is written; `turns` is where the increments of RoPE lie. `group` heads
-    of queries share a head of keys.
+    cache, `keys` that which is written, with keys or `of_values`; `turns` is where the increments
+    of RoPE lie. `group` heads of queries share a head of keys.
     """
     word = number(config.cache_words)
     return data.StructLayout(
@@ -92,6 +92,7 @@ def attention_command(config: ChipConfig) -> data.StructLayout:
             "head": number(config.head_elements + 1),
             "parts": number(config.head_elements + 1),
             "group": shape(config, "group"),
+            "of_values": 1,
             "keys": word,
             "values": word,
             "turns": CONSTANT_WORDS,

@@ -249,7 +249,25 @@ class Core(wiring.Component):
     ) -> None:
         """The unit of attention; it reads what the quantiser, which then rests, reads else."""
         unit = Attention(self.config)
-        assert memories.cache is not None and memories.cache.latency == LATENCY
+        if memories.cache is None:
+            assert self.outside is not None
+            for mine, theirs in (
+                (unit.row, self.outside.cache_row),
+                (self.outside.cache_o, unit.beats),
+                (unit.access, self.outside.cache_req),
+                (self.outside.cache_rsp, unit.answer),
+            ):
+                wiring.connect(m, mine, theirs)
+            m.d.comb += self.outside.cache_claim.eq(unit.claim)
+        else:
+            assert memories.cache.latency == LATENCY
+            m.d.comb += [
+                memories.cache.read_address.eq(unit.cache_address),
+                memories.cache.write_enable.eq(unit.cache_write),
+                memories.cache.write_address.eq(unit.cache_write_address),
+                memories.cache.write_data.eq(unit.cache_word),
+                unit.cache_data.eq(memories.cache.read_data),
+            ]
         m.submodules.attention = restart(unit)
         wiring.connect(m, sequencer.attention, unit.command)
         begin = Signal()
@@ -259,11 +277,6 @@ class Core(wiring.Component):
             unit.seating.eq(generation.seating),
             unit.vector_data.eq(memories.vector_quantiser.read_data),
             unit.constant_data.eq(quantiser.constant_data),
-            memories.cache.read_address.eq(unit.cache_address),
-            memories.cache.write_enable.eq(unit.cache_write),
-            memories.cache.write_address.eq(unit.cache_write_address),
-            memories.cache.write_data.eq(unit.cache_word),
-            unit.cache_data.eq(memories.cache.read_data),
             memories.attend.eq(unit.write),
             memories.attend_address.eq(unit.vector_write),
             memories.attend_data.eq(unit.write_data),

@@ -69,7 +69,7 @@ class ParallelGateware:
             found["queue"] = [Ram(*queue_ram(config))]
             for name, store in (("gains", gain_store(config)), ("gates", gate_store(config))):
                 found[name] = [Ram(*shape) for shape in store.rams]
-        if config.attention:
+        if Space.CACHE in shapes(config):
             found["exponents"] = [Ram(config.cache_depth, config.vector.exponent)]
         found["products"] = [Ram(*products_shape(config))]
         found["sigmoid"] = config.lanes * [BLOCK]

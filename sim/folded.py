@@ -120,11 +120,12 @@ class _Run(machine.Visitor):
         self._put(step, np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1))
 
     def cache(self, step: Step) -> None:
-        self.cached[step.do.dst] = self._heads(step)
+        self.cached[int(step.do.immediate)] = self._heads(step)
 
     def attend(self, step: Step) -> None:
         do = step.do
-        keys, values = self.cached[do.dst], self.cached[int(do.immediate)]
+        first = int(do.immediate)
+        keys, values = self.cached[first], self.cached[first + do.apart]
         # The queries are those of powers of two.
         query = self._heads(step) * np.float32(math.log(2) * do.block**0.5)
         self._put(step, attend(query, keys, values)[0])

@@ -169,9 +169,10 @@ class GoldenModel(machine.Visitor):
     def cache(self, step: Step) -> None:
         do, at = step.do, self.position
         coded = self.attention.coded(self._heads(do))
-        held = self._cached.get(do.dst)
+        start = int(do.immediate)
+        held = self._cached.get(start)
         if held is None or at == held.exponent.shape[-2]:
-            held = self._cached[do.dst] = self._doubled(held, coded)
+            held = self._cached[start] = self._doubled(held, coded)
         held.codes[..., at, :, :], held.exponent[..., at, :] = coded
         if self.trace:
             self.trace(do.note, "cache codes", coded.codes)
@@ -180,7 +181,8 @@ class GoldenModel(machine.Visitor):
     def attend(self, step: Step) -> None:
         do = step.do
         own = self.position + 1
-        keys, values = self.cached(do.dst, own), self.cached(int(do.immediate), own)
+        first = int(do.immediate)
+        keys, values = self.cached(first, own), self.cached(first + do.apart, own)
         self._put(do, self.attention(self._heads(do), keys, values))
 
     def cached(self, start: int, count: int) -> Heads:

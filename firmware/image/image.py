@@ -46,7 +46,8 @@ class Region:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """What a program uses of each memory, in elements; regions start at multiples of `ALIGN`.
+    """What a program uses of each memory, in elements; regions start at multiples of `ALIGN`, those
+    of the cache anywhere.
 
     vectors
         Of a token: what its instructions hand to each other.
@@ -70,8 +71,8 @@ class MemoryMap:
 
     @property
     def cache_elements(self) -> int:
-        """Elements of a position of the cache, likewise."""
-        return max((aligned(r.end) for r in self.cache), default=0)
+        """Elements of a position of the cache."""
+        return max((r.end for r in self.cache), default=0)
 
     @property
     def state_elements(self) -> int:

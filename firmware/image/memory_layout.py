@@ -139,11 +139,21 @@ def weight_stride(config: ChipConfig) -> int:
     return 1 << (words - 1).bit_length()
 
 
-def bound_cycles(image: Image, config: ChipConfig) -> int:
-    """Cycles that all a token must read takes at the memory's full rate: nothing can be faster."""
+def bound_cycles(image: Image, config: ChipConfig, positions: float = 0) -> int:
+    """Cycles that all a token must read takes at the memory's full rate: nothing can be faster.
+
+    Keys and values of `positions` are among it, wherever they lie: a token attends to them before
+    it reads the weights behind.
+    """
+    cached = attention_options.cached_words(image, config) * positions
     if config.streams:
-        return -(-ExternalModel(image, config).token_bits() // config.weight_port)
-    return -(-weight_words(image, config) * config.weight_bits // config.weight_port)
+        bits = ExternalModel(image, config).token_bits()
+        if config.outer_cache:
+            bits += round(cached * 8 * (config.attention + 1))
+            cached = 0
+        return -(-bits // config.weight_port) + round(cached)
+    weights = -(-weight_words(image, config) * config.weight_bits // config.weight_port)
+    return weights + round(cached)
 
 
 def weight_share(image: Image, config: ChipConfig) -> float:

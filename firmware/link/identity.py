@@ -22,7 +22,7 @@ INSTRUCTION_SETS = {
 # mantissa, `CHOICES` in order, state mantissa), then sizes in the order of `ChipConfig`, clock and
 # baud, the flash's first byte, chunk and seed of the numerics, the part's name; little endian.
 _START, _END = "<B8s7B6B", "3I5I16s"
-_ATTENDING = struct.Struct("<BBHII")
+_ATTENDING = struct.Struct("<BBHBII")
 """Behind the record of a chip with attention: the options of it in their order."""
 _SIZES = "3I", ("weight_words", "constant_pairs", "instructions")
 _SIZES_STREAMING = "QII", ("memory_bytes", "constant_pairs", "gate_elements")

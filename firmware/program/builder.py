@@ -94,9 +94,9 @@ class Builder:
         self._positions, self._turns = count, turns.astype(np.float32)
 
     def cache(self, name: str, size: int) -> Region:
-        """Room for `size` elements of each position."""
+        """Room for `size` elements of each position, right behind what there is."""
         start = self._cache[-1].end if self._cache else 0
-        self._cache.append(Region(name, aligned(start), size))
+        self._cache.append(Region(name, start, size))
         return self._cache[-1]
 
     def scalars(self, eps: float, inner_eps: float) -> None:
@@ -186,17 +186,19 @@ class Builder:
         """Turn each head of src[:size], `head` wide, by RoPE."""
         self._heads(Op.ROTATE, note, src, size, head, immediate=0)
 
-    def store(self, note: str, src: Region, dst: Region, head: int) -> None:
-        """Codes of each head of src[:dst.size] to the cache."""
-        self._heads(Op.CACHE, note, src, dst.size, head, dst=dst.start)
+    def store(
+        self, note: str, src: Region, dst: Region, head: int, *, values: bool = False
+    ) -> None:
+        """Codes of each head of src[:dst.size] to the cache: keys, or values."""
+        self._heads(Op.CACHE, note, src, dst.size, head, immediate=dst.start, of_values=values)
 
     def attend(
         self, note: str, src: Region, size: int, head: int, keys: Region, values: Region
     ) -> None:
         """Each query of src[:size], which has log2(e) / sqrt(head) in it, becomes its output."""
-        group = size // keys.size
+        group, apart = size // keys.size, values.start - keys.start
         self._heads(
-            Op.ATTEND, note, src, size, head, dst=keys.start, immediate=values.start, group=group
+            Op.ATTEND, note, src, size, head, immediate=keys.start, apart=apart, group=group
         )
 
     def _heads(self, op: Op, note: str, src: Region, n: int, head: int, **others: Any) -> None:

@@ -70,6 +70,8 @@ PLACES = {
     "planes": Place(0, 8, 1),
     "stat_shift": Place(0, 9, 5),
     "group": Place(0, 4, 8),
+    "of_values": Place(0, 4, 1),
+    "apart": Place(1, 16, 16),
     "feeds": Place(0, 14, 1),
     "n": Place(0, 16, 16),
     "src": Place(1, 0, 16),
@@ -205,23 +207,24 @@ class Op(IntEnum):
     )
     CACHE = (
         8,
-        "cache[dst:+n] at the token's position = codes of each head of vector[src:+n]",
-        "c[{dst}:+{n}] = codes(v[{src}:+{n}]) heads={block}",
+        "cache[immediate:+n] at the token's position = codes of each head of vector[src:+n]",
+        "c[{immediate}:+{n}] = codes(v[{src}:+{n}]) heads={block}",
         _whole("n", "elements of all heads"),
         _whole("src", "first element of the vector"),
-        _whole("dst", "first element of the cache's region"),
         _whole("block", "elements of a head"),
+        _whole("immediate", "first element of the cache's region"),
+        _flag("of_values", "they are values, not keys"),
     )
     ATTEND = (
         9,
         "each head of vector[src:+n] = attention of its query over the cache",
-        "v[{src}:+{n}] = attention(v[{src}:+{n}], c[{dst}], c[{immediate}]) heads={block}",
+        "v[{src}:+{n}] = attention(v[{src}:+{n}], c[{immediate}], c[+{apart}]) heads={block}",
         _whole("n", "elements of all queries"),
         _whole("src", "first element of the vector"),
-        _whole("dst", "first element of the keys' region"),
+        _whole("apart", "elements from the keys' region to the values'"),
         _whole("block", "elements of a head"),
         _whole("group", "heads of queries that share a head of keys"),
-        _whole("immediate", "first element of the values' region"),
+        _whole("immediate", "first element of the keys' region"),
     )
     NORM = (
         10,
@@ -247,7 +250,9 @@ class Instruction:
     dst: int = 0
     constants: int | float = 0
     block: int = 0
+    apart: int = 0
     group: int = 0
+    of_values: bool = False
     immediate: int | float = 0
     sync: bool = False
     stream: bool = False

@@ -67,7 +67,7 @@ def _check_map(memory: MemoryMap, source: str) -> None:
         regions: tuple[Region, ...] = getattr(memory, thing)
         _check_regions(regions, f"{source} {thing}", REACH)
         for region in regions:
-            if region.start % ALIGN:
+            if region.start % ALIGN and thing != "cache":
                 rule = f"{region.name[:80]} must start at a multiple of {ALIGN}"
                 raise SetunError(f"{source} {thing}", rule, region.start)
     limit = MOST_POSITIONS if memory.cache else 0
@@ -170,7 +170,8 @@ class _Walk(machine.Visitor):
         self.vectors = {r.start: r for r in image.memory.vectors}
         self.states = {r.start: r for r in image.memory.state}
         self.caches = {r.start: r for r in image.memory.cache}
-        self.cached: dict[int, int] = {}  # start of each region of the cache and its heads' width
+        # Start of each region of the cache, its heads' width, whether it has values.
+        self.cached: dict[int, tuple[int, bool]] = {}
         self.epsilons = False
         self.statistic = False
         self.samples = 0
@@ -317,21 +318,24 @@ class _Walk(machine.Visitor):
         self.need(within, f"phases lie within {turns}", self.do.immediate)
 
     def cache(self, step: Step) -> None:
-        do, region = self.do, self.caches.get(self.do.dst)
+        do, start = self.do, int(self.do.immediate)
+        region = self.caches.get(start)
         self.heads()
         fits = region is not None and do.n == region.size
-        self.need(fits, f"c[{do.dst}:+{do.n}] must be a region of the cache")
-        self.need(do.dst not in self.cached, f"c[{do.dst}] is written once a token")
-        self.cached[do.dst] = do.block
+        self.need(fits, f"c[{start}:+{do.n}] must be a region of the cache")
+        self.need(start not in self.cached, f"c[{start}] is written once a token")
+        self.cached[start] = do.block, do.of_values
 
     def attend(self, step: Step) -> None:
         do = self.do
         self.heads()
         self.changed()
         sizes = []
-        for start in (int(do.dst), int(do.immediate)):
-            width = self.cached.get(start)
-            self.need(width == do.block, f"nobody wrote heads of {do.block} at c[{start}]")
+        keys = int(do.immediate)
+        for start, thing in ((keys, "keys"), (keys + do.apart, "values")):
+            found = self.cached.get(start)
+            wanted = do.block, thing == "values"
+            self.need(found == wanted, f"nobody wrote {thing} of {do.block} a head at c[{start}]")
             sizes.append(self.caches[start].size)
         self.need(sizes[0] == sizes[1], "as many keys as values", f"{sizes[0]}, {sizes[1]}")
         rule = f"groups of queries share {sizes[0]} elements of keys"

@@ -22,10 +22,10 @@ class Dots(wiring.Component):
     codes : In(C codes)
         Of the cache.
     scoring : In(1)
-        Factors are `queries`; else `terms`.
+        The word counts for a score, and factors are `queries`; else they are `terms`.
     queries : In(G * C codes), terms : In(G numbers of TERM_BITS)
-    opens, closes : In(1)
-        A head's first, last word, if scoring.
+    opens : In(1)
+        A head's first word, if scoring.
     dots : Out(G signed sums)
         `latency` cycles after a head's last word.
     adds, begins : In(1)
@@ -51,7 +51,6 @@ class Dots(wiring.Component):
                 "queries": In(data.ArrayLayout(signed(CODE_BITS), g * c)),
                 "terms": In(data.ArrayLayout(FACTOR_BITS - 1, g)),
                 "opens": In(1),
-                "closes": In(1),
                 "dots": Out(data.ArrayLayout(signed(self.dot_bits), g)),
                 "adds": In(1),
                 "begins": In(1),
@@ -64,7 +63,9 @@ class Dots(wiring.Component):
         c, every = self.count, range(self.config.queries)
         codes = [pipe(m, code, f"code{k}") for k, code in enumerate(self.codes)]
         adds, begins = delayed(m, Cat(self.adds, self.begins), 2, "counts", reset=True)
-        opens = delayed(m, self.opens, 2 + tree_latency(c), "opens")
+        scores, opens = delayed(
+            m, Cat(self.scoring, self.opens), 2 + tree_latency(c), "opens", reset=True
+        )
         for g in every:
             products = []
             for k in range(c):
@@ -79,5 +80,6 @@ class Dots(wiring.Component):
             small = 2 * CODE_BITS  # a score's products are those of codes
             dot = tree(m, [p[:small].as_signed() for p in products], lambda a, b: a + b, f"dot{g}")
             joined = self.dots[g]
-            m.d.sync += joined.eq(Mux(opens, 0, joined) + dot)
+            with m.If(scores):
+                m.d.sync += joined.eq(Mux(opens, 0, joined) + dot)
         return m

@@ -1,5 +1,7 @@
 """The unit of attention: ROTATE, CACHE and ATTEND, one command and one seat after the other."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,13 +9,14 @@ from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.program.isa import Op
-from setun.hw.attention.cache import LATENCY, Exponents, place
+from setun.hw.attention.cache import LATENCY, WEIGHING, BlockCache
 from setun.hw.attention.coder import HeadCoder
 from setun.hw.attention.dots import Dots
+from setun.hw.attention.outer import OuterCache
 from setun.hw.attention.outputs import Outputs
 from setun.hw.attention.positions import Positions
 from setun.hw.attention.rotator import Rotator
-from setun.hw.attention.sizes import CODE_BITS, parts_of, position_shape, word_shape
+from setun.hw.attention.sizes import parts_of
 from setun.hw.attention.softmax import Softmax
 from setun.hw.attention.turns import Turns
 from setun.hw.commands import CONSTANT_WORDS, attention_command
@@ -39,12 +42,9 @@ class Attention(wiring.Component):
         Read ports, data one cycle later.
     write : Out(1), vector_write : Out, write_data : Out
         Write port of vector memory.
-    cache_address : Out, cache_data : In
-        Read port of the cache, a word `cache.LATENCY` cycles later: C codes, and behind them the
-        exponent field of their head.
-    cache_write : Out(1), cache_write_address, cache_word : Out
-        Write port.
     busy : Out(1)
+
+    The others are the cache's, towards its memory: `BlockCache`, `OuterCache`.
 
     A command takes for each seat: ROTATE n/V cycles, the first of a pass d more for the turns;
     CACHE for each head 2 * d/V and about 10; ATTEND for each of the queries' groups of G that and,
@@ -53,6 +53,7 @@ class Attention(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
+        self.cache: Any = OuterCache(config) if config.outer_cache else BlockCache(config)
         w, v = config.vector.width, config.lanes
         super().__init__(
             {
@@ -66,12 +67,8 @@ class Attention(wiring.Component):
                 "write": Out(1),
                 "vector_write": Out(shape(config, "src")),
                 "write_data": Out(data.ArrayLayout(w, v)),
-                "cache_address": Out(ceil_log2(config.cache_depth)),
-                "cache_data": In(CODE_BITS * (config.attention + 1)),
-                "cache_write": Out(1),
-                "cache_write_address": Out(ceil_log2(config.cache_depth)),
-                "cache_word": Out(CODE_BITS * (config.attention + 1)),
                 "busy": Out(1),
+                **self.cache.outer,
             }
         )
 
@@ -83,7 +80,7 @@ class Attention(wiring.Component):
         m.submodules.turns = turns = Turns(c)
         m.submodules.rotator = rotator = Rotator(c)
         m.submodules.coder = coder = HeadCoder(c)
-        m.submodules.exponents = exponents = Exponents(c)
+        m.submodules.cache = cache = self.cache
         m.submodules.dots = dots = Dots(c)
         m.submodules.softmax = softmax = Softmax(c, dots.dot_bits)
         m.submodules.outputs = outputs = Outputs(c)
@@ -107,6 +104,12 @@ class Attention(wiring.Component):
             Signal(name=name) for name in ("look", "make", "rotate", "score", "weigh", "emit")
         )
         seats_left = seat != last
+        for name, member in cache.outer.items():
+            mine, theirs = getattr(self, name), getattr(cache, name)
+            if member.is_signature:
+                wiring.connect(m, wiring.flipped(mine), theirs)
+            else:
+                m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
         last_word = word == command.head - 1
         last_position, last_part = position == own, part == command.parts - 1
         next_base = Signal.like(base)
@@ -174,8 +177,9 @@ class Attention(wiring.Component):
                     m.d.sync += [word.eq(0), wait.eq(READ + coder.latency)]
                     m.next = "MADE"
             with m.State("MADE"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 1):
+                with m.If(wait != 1):
+                    m.d.sync += wait.eq(wait - 1)
+                with m.Elif(cache.settled):
                     m.d.sync += base.eq(next_base)
                     m.next = "LOOK"
                     with m.If(attends):
@@ -189,7 +193,7 @@ class Attention(wiring.Component):
                         with m.If(~heads_left):
                             seat_ends("LOOK")
             # Word after word of a key, key after key.
-            with m.State("SCORE"):
+            with m.State("SCORE"), m.If(cache.ready):
                 m.d.comb += score.eq(1)
                 m.d.sync += part.eq(part + 1)
                 with m.If(last_part):
@@ -203,7 +207,7 @@ class Attention(wiring.Component):
                 with m.If(wait == 1):
                     m.next = "WEIGH"
             # One word of all values, then the next one.
-            with m.State("WEIGH"):
+            with m.State("WEIGH"), m.If(cache.ready):
                 m.d.comb += weigh.eq(1)
                 m.d.sync += position.eq(position + 1)
                 with m.If(last_position):
@@ -268,66 +272,59 @@ class Attention(wiring.Component):
             coder.opens.eq(opens),
         ]
 
-        # Codes into the cache, or to the queries.
-        context = who.context
+        # Codes to the queries; those of a head that is cached lie there until they are stored.
         with m.If(coder.done):
             m.d.sync += made.eq(made + 1)
-        written = place(c, (command.keys + at_head + made)[: word_shape(c).width], context, own)
-        asked, kept = Signal(), Signal()
         of_queries = Array(Signal(c.vector.exponent, name=f"of_query{g}") for g in range(c.queries))
-        m.d.comb += [
-            asked.eq(coder.done & attends),
-            kept.eq(coder.done & ~attends),
-            self.cache_write.eq(kept),
-            self.cache_write_address.eq(written),
-            self.cache_word.eq(Cat(coder.codes.as_value(), coder.exponent)),
-            exponents.write.eq(kept),
-            exponents.write_address.eq(written),
-            exponents.exponent.eq(coder.exponent),
-            exponents.context.eq(context),
-            softmax.query_exponents.as_value().eq(Cat(*of_queries)),
-        ]
-        with m.If(asked):
+        with m.If(coder.done & attends):
             m.d.sync += of_queries[query].eq(coder.exponent)
-        m.d.comb += dots.queries.as_value().eq(
-            self._queries(m, asked, query, made, coder.codes.as_value(), part)
-        )
+        m.d.comb += [
+            cache.context.eq(who.context),
+            cache.own.eq(own),
+            cache.parts.eq(command.parts),
+            cache.keyed.eq(command.keys + at_head),
+            cache.valued.eq(command.values + at_head),
+            cache.store.eq(coder.done & ~attends),
+            cache.stored_word.eq(command.keys + at_head),
+            cache.stored_part.eq(made),
+            cache.stored_codes.eq(coder.codes.as_value()),
+            cache.stored_exponent.eq(coder.exponent),
+            cache.values.eq(command.of_values),
+            cache.ask.eq(look & (word == 0) & (query == 0) & attends),
+            cache.score.eq(score),
+            cache.weigh.eq(weigh),
+            cache.part.eq(part),
+            cache.position.eq(position),
+            softmax.query_exponents.as_value().eq(Cat(*of_queries)),
+            dots.queries.as_value().eq(
+                self._queries(m, coder.done & attends, query, made, coder.codes.as_value(), part)
+            ),
+        ]
 
         # Scores.
         scored = LATENCY + dots.latency
-        valued, keyed = Signal(word_shape(c)), Signal(word_shape(c))
-        behind = softmax.term_latency - LATENCY  # codes meet their terms
-        late_position = delayed(m, position, behind, "late_position")
-        late_part = delayed(m, part, behind, "late_part")
-        late_weigh = delayed(m, weigh, behind, "late_weigh", reset=True)
-        looked_up, looked_at = Signal(word_shape(c)), Signal(position_shape(c))
-        codes, of_key = self.cache_data[:-CODE_BITS], self.cache_data[-CODE_BITS:]
+        issued = delayed(m, Cat(score, part == 0), LATENCY, "issued", reset=True)
         m.d.comb += [
-            keyed.eq(command.keys + at_head),
-            valued.eq(command.values + at_head),
-            looked_up.eq(Mux(score, keyed + part, valued + late_part)),
-            looked_at.eq(Mux(score, position, late_position)),
-            self.cache_address.eq(place(c, looked_up, context, looked_at)),
-            exponents.word.eq(valued),
-            exponents.position.eq(position),
-            dots.codes.as_value().eq(codes),
-            dots.scoring.eq(delayed(m, score, LATENCY, "scoring")),
-            dots.opens.eq(delayed(m, part == 0, LATENCY, "dot_opens")),
+            dots.codes.as_value().eq(cache.codes),
+            dots.scoring.eq(issued[0]),
+            dots.opens.eq(issued[1]),
             softmax.dots.eq(dots.dots),
-            softmax.key_exponent.eq(delayed(m, of_key, dots.latency, "key_exponent")),
-            softmax.value_exponent.eq(delayed(m, exponents.o, dots.latency, "value_exponent")),
+            softmax.key_exponent.eq(delayed(m, cache.key_exponent, dots.latency, "of_key")),
+            softmax.value_exponent.eq(delayed(m, cache.value_exponent, dots.latency, "of_value")),
             softmax.scored.eq(delayed(m, score & last_part, scored, "scored", reset=True)),
             softmax.position.eq(delayed(m, position, scored, "scored_position")),
         ]
         # Weighted sums.
+        assert softmax.term_latency == WEIGHING
+        weighed = delayed(m, Cat(weigh, position == 0), WEIGHING, "weighed", reset=True)
         m.d.comb += [
             softmax.read.eq(weigh),
             softmax.read_position.eq(position),
             softmax.counts.eq(part == 0),
-            softmax.of_value.eq(exponents.o),
+            softmax.of_value.eq(cache.value_exponent),
             dots.terms.eq(softmax.terms),
-            dots.adds.eq(delayed(m, late_weigh, LATENCY, "adds", reset=True)),
-            dots.begins.eq(delayed(m, late_position == 0, LATENCY, "begins")),
+            dots.adds.eq(weighed[0]),
+            dots.begins.eq(weighed[1]),
         ]
 
         # Outputs.

@@ -245,8 +245,9 @@ class Sequencer(wiring.Component):
             command.head.eq(i.block >> lane_bits),
             command.parts.eq(i.block >> code_bits),
             command.group.eq(i.group),
-            command.keys.eq((words(c, i, "dst") << lane_bits) >> code_bits),
-            command.values.eq(i.immediate >> code_bits),
+            command.of_values.eq(i.of_values),
+            command.keys.eq(i.immediate >> code_bits),
+            command.values.eq((i.immediate + i.apart) >> code_bits),
             command.turns.eq(i.immediate >> lane_bits),
         ]
 

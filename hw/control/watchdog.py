@@ -10,6 +10,7 @@ from setun.hw.memory.kinds import memory_gateware
 
 MARGIN = 8
 LEAST = 20  # exponent of cycles: 19 ms at 56 MHz
+SHARING = 16  # queries of a key
 RESTART = 16  # cycles that the units are held in reset
 
 
@@ -27,6 +28,8 @@ def patience(config: ChipConfig) -> int:
     if c.streams:  # more than both, and nothing is read for each seat
         words, instructions = 2 * 8 * c.memory_bytes // c.weight_bits, 0
     healthy = c.contexts * words * word + 256 * instructions
+    if c.attention:  # a query at a time, several of which share a key
+        healthy += SHARING * c.cache_depth * max(1, 8 * c.attention // c.weight_port)
     waits = memory_gateware(c).patience
     return max(LEAST, waits, ceil_log2(MARGIN * healthy))
 

@@ -20,7 +20,7 @@ def check_capacity(config: ChipConfig) -> None:
     if not config.external:
         return
     holds = memory_gateware(config).capacity(config)
-    used = config.memory_bytes if config.streams else config.weight_bytes
+    used = config.external_bytes if config.streams else config.weight_bytes
     if used > holds:
         raise SetunError(
             "model" if config.streams else "weights",
@@ -65,7 +65,7 @@ class ExternalMemory(wiring.Component):
     Parameters
     ----------
     config
-        The chip; `memory_bytes` of the memory are read, no further.
+        The chip; `external_bytes` of the memory are read, no further.
     technology
         Cells of a memory inside the FPGA.
 
@@ -92,7 +92,8 @@ class ExternalMemory(wiring.Component):
         self.reader = ModelReader(
             self.controller,
             beat=config.beat,
-            capacity=config.memory_bytes,
+            capacity=config.external_bytes,
+            cache=bool(config.attention and config.outer_cache),
             weight_bits=config.weight_bits,
             gains=UnitStore(gain_store(config)),
             gates=UnitStore(gate_store(config)),

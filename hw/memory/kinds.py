@@ -49,7 +49,7 @@ class MemoryGateware:
 
     def capacity(self, config: ChipConfig) -> int:
         """Bytes that it holds; as much as the chip uses where nothing limits it."""
-        return config.memory_bytes
+        return config.external_bytes
 
     def most(self, config: ChipConfig) -> int:
         """Bytes of the largest model that it may hold."""
@@ -157,7 +157,7 @@ class Axi4(MemoryGateware):
     patience = 24  # other masters
 
     def capacity(self, config: ChipConfig) -> int:
-        return -(-config.memory_bytes // BOUNDARY) * BOUNDARY
+        return -(-config.external_bytes // BOUNDARY) * BOUNDARY
 
     def most(self, config: ChipConfig) -> int:
         return MOST_BYTES

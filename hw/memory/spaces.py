@@ -53,6 +53,7 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
     """The spaces of a chip that lie in block RAM."""
     c, w, v = config, config.vector.width, config.lanes
     piece = min(32, c.weight_bits)
+    inside = c.attention and not c.outer_cache
     model = {
         Space.PROGRAM: Shape(32, 1, WORDS * c.instructions),
         Space.WEIGHTS: Shape(piece, -(-c.weight_bits // piece), c.weight_words),
@@ -65,7 +66,7 @@ def shapes(config: ChipConfig) -> dict[Space, Shape]:
         Space.VECTOR: Shape(w, v, several(c.vector_words, workspaces(c))),
         **({Space.TEXT: Shape(9, 1, TEXT_WORDS)} if c.terminal else {}),
         # Behind the codes of a word stands the exponent of their head.
-        **({Space.CACHE: Shape(BYTE, c.attention + 1, c.cache_depth)} if c.attention else {}),
+        **({Space.CACHE: Shape(BYTE, c.attention + 1, c.cache_depth)} if inside else {}),
     }
 
 
@@ -173,7 +174,7 @@ class Memories(wiring.Component):
         self.vector_quantiser = store(Space.VECTOR, "vector_copy", writable=True)
         self.text = store(Space.TEXT, far=True) if config.terminal else None
         self.cache: Store | None = None
-        if config.attention:
+        if Space.CACHE in shapes(config):
             self.cache = store(Space.CACHE, writable=True, far=True)
         inside = {
             "constant_address": In(CONSTANT_WORDS),

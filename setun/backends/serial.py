@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from setun.backends.base import Sampling, check_context
+from setun.backends.cache import cached
 from setun.backends.connect import ConnectedChip, check_count
 from setun.backends.loading import Progress, holds, load
 from setun.firmware.config import ChipConfig
@@ -98,23 +99,11 @@ class SerialBackend:
         words = self.client.read(Space.STATE, start, self._image.memory.state_elements)
         return self.config.numerics.state.from_bits(words)
 
-    def cached(self, region: Region, head: int, count: int, context: int = 0) -> Heads:
-        """`count` positions of a region of the cache, in heads `head` wide, as the chip holds them.
-
-        Codes [count, heads, head] and exponents [count, heads].
-        """
-        c = self.config
-        stride, room = 1 << c.attention.bit_length(), 1 << (c.positions - 1).bit_length()
-        codes, exponents = [], []
-        for word in range(region.start // c.attention, region.end // c.attention):
-            first = (word * c.contexts + context) * room
-            read = self.client.read(Space.CACHE, first * stride, count * stride)
-            rows = read.reshape(count, stride)
-            codes.append(rows[:, : c.attention].astype(np.uint8).view(np.int8))
-            exponents.append(rows[:, c.attention].astype(np.int64) - c.vector.bias - 6)
-        parts = head // c.attention
-        joined = np.concatenate(codes, axis=1).reshape(count, -1, head)
-        return Heads(joined.astype(np.float64), np.stack(exponents, 1)[:, ::parts])
+    def cached(
+        self, region: Region, head: int, count: int, context: int = 0, *, values: bool = False
+    ) -> Heads:
+        """See `setun.backends.cache.cached`."""
+        return cached(self.client, self.config, region, head, count, context, values=values)
 
     def close(self) -> None:
         self.connected.close()

@@ -153,9 +153,11 @@ class SimulatedBackend:
         """Recurrent state [elements] of a context as the chip holds it; see `Image.memory`."""
         return self._serial.state(context)
 
-    def cached(self, region: Region, head: int, count: int, context: int = 0) -> Heads:
-        """See `SerialBackend.cached`."""
-        return self._serial.cached(region, head, count, context)
+    def cached(
+        self, region: Region, head: int, count: int, context: int = 0, *, values: bool = False
+    ) -> Heads:
+        """See `setun.backends.cache.cached`."""
+        return self._serial.cached(region, head, count, context, values=values)
 
     def counters(self) -> list[int]:
         """The chip's event counters, in the order of `setun.hw.control.generation.COUNTERS`."""

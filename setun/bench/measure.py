@@ -1,7 +1,7 @@
 """Cycles per token, measured on the chip's RTL."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,14 @@ class Measurement:
 class _Bench:
     """A simulated chip whose every token is compared with the golden model's."""
 
-    def __init__(self, image: Image, config: ChipConfig, progress: Callable[[str], None]) -> None:
-        self.image, self.config = image, config
+    def __init__(
+        self,
+        image: Image,
+        config: ChipConfig,
+        progress: Callable[[str], None],
+        position: int = 0,
+    ) -> None:
+        self.image, self.config, self.position = image, config, position
         self.backend = SimulatedBackend(image, simulated_config(config), progress=progress)
 
     def counters(self) -> dict[str, int]:
@@ -113,7 +119,7 @@ class _Bench:
         return [(7 * context + 5 * k) % self.image.vocab_size for k in range(length)]
 
     def start(self, context: int, count: int) -> Iterator[int]:
-        prompt, sampling = self.prompt(context), Sampling()
+        prompt, sampling = self.prompt(context, 1 + self.position), Sampling()
         tokens = self.backend.start(prompt, count, sampling, context)
         return self._checked(tokens, prompt, count, context)
 
@@ -196,12 +202,14 @@ def measure(
     progress: Callable[[str], None] = lambda stage: None,
     *,
     prefill: bool = True,
+    position: int = 0,
 ) -> list[Measurement]:
     """Greedy tokens of one stream, and of as many as the chip has contexts, checked and counted.
 
-    `tokens` are those of each stream that are timed; a prompt is, unless `prefill` is False.
+    They come behind a prompt of `position` + 1. `tokens` are those of each stream that are timed;
+    a prompt is, unless `prefill` is False.
     """
-    bench = _Bench(image, config, progress)
+    bench = _Bench(image, config, progress, position)
     results = []
     try:
         if not core_gateware(config).counters:
@@ -212,7 +220,10 @@ def measure(
             spent = bench.since(before)
             last = prefill and streams == config.contexts
             prompt = bench.prefill() if last else None
-            results.append(_result(name, model, image, config, streams, per_stream, spent, prompt))
+            found = _result(name, model, image, config, streams, per_stream, spent, prompt)
+            if position or config.attention:
+                found = _behind(found, image, config, position + 1 + tokens / 2)
+            results.append(found)
     finally:
         bench.backend.close()
     return results
@@ -267,4 +278,13 @@ def _result(
         mac_per_cycle=image.weights / cycles,
         prefill_cycles_per_token=prefill,
         account=account,
+    )
+
+
+def _behind(found: Measurement, image: Image, config: ChipConfig, positions: float) -> Measurement:
+    """The same against a bound that counts keys and values of so many positions; what the chip
+    spent on the prompt is not the tokens'."""
+    bound = bound_cycles(image, config, positions)
+    return replace(
+        found, bound_cycles_per_token=bound, roofline_fraction=bound / found.cycles_per_token
     )

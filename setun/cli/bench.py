@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     help="Draw the sweeps into an SVG or PNG file.",
 )
 @click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
+@click.option(
+    "--position",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Tokens in front of those that are timed.",
+)
 @click.option("--packing", type=click.Choice(["2b", "1.6b"]), help="Weights in memory.")
 @click.option(
     "--account", is_flag=True, help="Show where the cycles of a token go, layer by layer."
@@ -41,6 +48,7 @@ def command(
     sweeps: tuple[str, ...],
     plot: Path | None,
     tokens: int | None,
+    position: int,
     packing: str | None,
     account: bool,
     units: bool,
@@ -104,7 +112,7 @@ def command(
             start(f"run {name}")
             config = sized_for(image, ChipConfig(**options))
             count = tokens if tokens is not None else (2 if random else 16)
-            found = measure(name, which, image, config, count)
+            found = measure(name, which, image, config, count, position=position)
             results += found
             if account:
                 layers += layer_accounts(name, which, image, config, count, found, start)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="M", help="Model on the chip.  [default: the board's]")
 @click.option("--clock", type=float, metavar="MHZ", help="Clock of the chip; default the board's.")
 @click.option("--best", "choose", is_flag=True, help="Choose the chip of most tokens a second.")
+@click.option(
+    "--position",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Tokens before the one that is estimated, of a model that attends.  [default: 127]",
+)
 @chip_options
 @json_option
 def command(
@@ -25,6 +31,7 @@ def command(
     model: str | None,
     clock: float | None,
     choose: bool,
+    position: int | None,
     config_file: Path | None,
     numerics: "Numerics | None",
     settings: tuple[str, ...],
@@ -43,6 +50,7 @@ def command(
     setun estimate --board ulx3s-85f --model shakespeare
     setun estimate --board ulx3s-25f --set lanes=1
     setun estimate --board ulx3s-45f --model M.setun --best
+    setun estimate --board generic-axi4 --model M.setun --position 1024
     """
     from setun import boards
     from setun.estimate.best import best, faster
@@ -69,6 +77,8 @@ def command(
     telling = found is None or choose or (not options and not found.fits)
     if found is None or telling:
         found = best(image, found.config if found else base, target, set(options))
+    if position is not None:
+        found = estimate(image, found.config, target, position)
     chosen = told(found.config, target) if telling else None
     other = None if telling or options or not target.has_fpga else faster(found, image, target)
     better = None

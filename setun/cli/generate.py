@@ -50,6 +50,12 @@ def write_chip(
 
         write_output(out / "weights.bin", blocks())
         described["memory"] = {**memory_map(layout), "crc32": f"{crc:08x}"}
+        if config.external_bytes > config.memory_bytes:
+            # Nothing need be there at first.
+            described["memory"]["cache"] = {
+                "first_byte": config.cache_base,
+                "bytes": config.contexts * config.outer_bytes,
+            }
     write_output(out / "ports.json", (json.dumps(described, indent=2) + "\n").encode())
     write_output(out / "config.toml", config.to_toml().encode())
     return ports, len(text.splitlines())

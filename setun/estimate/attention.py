@@ -1,10 +1,12 @@
 """Cycles of the unit of attention: what its docstrings and states say, summed."""
 
+from setun.estimate.memories import memory_estimate
 from setun.firmware.config import ChipConfig
 from setun.firmware.program.isa import Instruction
 from setun.hw.attention.cache import LATENCY
 from setun.hw.attention.coder import HeadCoder
 from setun.hw.attention.dots import Dots
+from setun.hw.attention.outer import WORD
 from setun.hw.attention.outputs import Outputs
 from setun.hw.attention.softmax import Softmax
 from setun.hw.attention.turns import Turns
@@ -12,6 +14,8 @@ from setun.hw.attention.unit import READ
 from setun.hw.pipeline import tree_latency
 
 ENDS = 2 + Outputs.latency  # its first cycle, and those in which the last words are written
+
+STORES = 8  # cycles of a head's places, and from one of its words to the next
 
 
 def rotate_cycles(config: ChipConfig, i: Instruction, seats: int, *, first: bool) -> int:
@@ -27,21 +31,45 @@ def coded_cycles(config: ChipConfig, i: Instruction) -> int:
 
 
 def cache_cycles(config: ChipConfig, i: Instruction, seats: int) -> int:
-    """CACHE."""
-    return ENDS + seats * (i.n // i.block) * coded_cycles(config, i)
+    """CACHE; words of an external memory are written one after the other, the last one changed."""
+    each = coded_cycles(config, i)
+    if config.outer_cache:
+        memory = memory_estimate(config)
+        words = i.block // WORD
+        # What was read ahead has come long before; the word of exponents is read first.
+        each += (words + 1) * memory.write + memory.first + STORES
+    return ENDS + seats * (i.n // i.block) * each
 
 
 def attend_cycles(config: ChipConfig, i: Instruction, positions: list[int]) -> int:
-    """ATTEND of seats that have `positions` to attend to, their own included."""
+    """ATTEND of seats that have `positions` to attend to, their own included.
+
+    What an external memory gives comes in one run for each group of queries, from the group's
+    first cycle on: codes are made and scores are added up meanwhile.
+    """
     c = config
     parts, dot = i.block // c.attention, 3 + tree_latency(c.attention)
     scored = LATENCY + dot + Softmax.score_latency
     weighed = Softmax.term_latency + Dots.sum_latency
     shared = i.n // i.block // i.group  # heads of keys
-    groups = -(-i.group // c.queries)
-    outputs = i.group * parts * (c.attention // c.lanes)
+    outputs = parts * (c.attention // c.lanes)
     cycles = ENDS
     for count in positions:
-        passes = groups * (2 * parts * count + scored + parts * weighed)
-        cycles += shared * (i.group * coded_cycles(c, i) + passes + outputs)
+        left = i.group
+        while left:
+            many = min(left, c.queries)
+            codes = many * coded_cycles(c, i)
+            group = codes + 2 * parts * count + scored + parts * weighed
+            if c.outer_cache:
+                group = max(group, _read(c, parts, count) + weighed)
+            cycles += shared * (group + many * outputs)
+            left -= many
     return cycles
+
+
+def _read(config: ChipConfig, parts: int, count: int) -> int:
+    """Cycles until the last of `count` keys and values of a head has come."""
+    memory = memory_estimate(config)
+    words = 2 * -(-count // config.attention) + 2 * parts * count
+    beats = words * 8 * config.attention // config.weight_port
+    return memory.first + round(beats / memory.efficiency(config))

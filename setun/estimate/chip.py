@@ -5,6 +5,7 @@ from typing import Any
 
 from setun.boards import Board
 from setun.estimate.cores import core_estimate
+from setun.estimate.cycles import POSITION
 from setun.estimate.room import parts
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
@@ -113,8 +114,9 @@ class Estimate:
         }
 
 
-def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
-    """What `image` on the chip `config` needs of `board`, and how fast it is."""
+def estimate(image: Image, config: ChipConfig, board: Board, position: int = POSITION) -> Estimate:
+    """What `image` on the chip `config` needs of `board`, and how fast it is behind `position`
+    tokens, which only attention asks for."""
     core = core_estimate(config)
     most = memory_gateware(config).most(config)
     return Estimate(
@@ -123,8 +125,8 @@ def estimate(image: Image, config: ChipConfig, board: Board) -> Estimate:
         capacity=board.capacity,
         anywhere=core.anywhere(config),
         parts=parts(config, board),
-        memory_bytes=[config.memory_bytes, most] if config.streams else None,
-        cycles=core.cycles(image, config),
+        memory_bytes=[config.external_bytes, most] if config.streams else None,
+        cycles=core.cycles(image, config, position),
         load_seconds=load_seconds(image, config),
         memory_fits=memory_fits(config),
     )

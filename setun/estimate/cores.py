@@ -21,8 +21,9 @@ class CoreEstimate(Protocol):
     def anywhere(self, config: ChipConfig) -> dict[str, int] | None:
         """What it takes of any FPGA; see `setun.estimate.chip.Estimate`."""
 
-    def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
-        """Cycles per token, by streams: one, and as many as the chip has contexts."""
+    def cycles(self, image: Image, config: ChipConfig, position: int) -> dict[int, float]:
+        """Cycles per token, by streams: one, and as many as the chip has contexts; of the token
+        behind `position` others, where attention asks for it."""
 
 
 CORES: dict[str, CoreEstimate] = {"parallel": ParallelEstimate(), "small": SmallEstimate()}

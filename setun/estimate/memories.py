@@ -21,10 +21,12 @@ class MemoryEstimate:
         What the estimator calls its controller's cost, "" for none.
     latency
         Cycles until the first word, beyond those of any.
+    write
+        Cycles of a word of 32 bits that is written, one after the other.
     """
 
-    def __init__(self, term: str, latency: int = 0) -> None:
-        self.term, self.latency = term, latency
+    def __init__(self, term: str, latency: int = 0, write: int = 8) -> None:
+        self.term, self.latency, self.write = term, latency, write
 
     def efficiency(self, config: ChipConfig) -> float:
         """Share of cycles in which the pins carry data."""
@@ -68,7 +70,8 @@ class Sdram(MemoryEstimate):
         return 1 - (timing.rp + timing.rfc + 1) / timing.refresh_interval
 
 
-_SDRAM, _AXI4, _SPRAM = Sdram("sdram"), MemoryEstimate("axi4", AXI_LATENCY), MemoryEstimate("spram")
+_SDRAM, _SPRAM = Sdram("sdram"), MemoryEstimate("spram")
+_AXI4 = MemoryEstimate("axi4", AXI_LATENCY, write=10)
 ESTIMATES: dict[str, MemoryEstimate] = {
     "onchip": BlockRam(""),
     "sdram-16": _SDRAM,

@@ -58,6 +58,7 @@ class ParallelEstimate:
         blocks = sum(block_ram(config, FAMILY).values())
         return {"ram_bits": bits, "block_ram": blocks, **logic(config)}
 
-    def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
+    def cycles(self, image: Image, config: ChipConfig, position: int) -> dict[int, float]:
         """The program run through a schedule of the units."""
-        return {n: cycles_per_token(image, config, n) for n in sorted({1, config.contexts})}
+        streams = sorted({1, config.contexts})
+        return {n: cycles_per_token(image, config, n, position) for n in streams}

@@ -136,7 +136,7 @@ def check_cells(config: ChipConfig, board: Board) -> dict[str, int]:
             ", ".join(short),
             "fewer lanes, columns, rows or contexts, or a smaller model",
         )
-    outside = {"memory_bytes": config.memory_bytes} if config.streams else {}
+    outside = {"memory_bytes": config.external_bytes} if config.streams else {}
     return cells | (core.anywhere(config) or {}) | outside
 
 

@@ -65,6 +65,6 @@ class SmallEstimate:
     def anywhere(self, config: ChipConfig) -> None:
         """Nothing to tell: the core has one family's cells."""
 
-    def cycles(self, image: Image, config: ChipConfig) -> dict[int, float]:
-        """One stream."""
+    def cycles(self, image: Image, config: ChipConfig, position: int) -> dict[int, float]:
+        """One stream, which attends to nothing."""
         return {1: cycles_per_token(image, config)}

@@ -40,7 +40,7 @@ class Sdram(MemoryModel):
     """An SDR SDRAM as large as the chip needs it."""
 
     def words(self, config: ChipConfig) -> tuple[int, int]:
-        return config.beat, config.memory_bytes * 8 // config.beat
+        return config.beat, config.external_bytes * 8 // config.beat
 
     def component(self, config: ChipConfig) -> SdramModel:
         part, (_, depth) = memory_gateware(config).part(config), self.words(config)

@@ -73,7 +73,7 @@ def write_program(b: Builder, config: BitnetConfig, tensors: Mapping[str, Tensor
         b.rotate(f"{a}.q", t, queries, d)
         b.rotate(f"{a}.k", k, keys, d)
         b.store(f"{a}.k", k, kept_k, d)
-        b.store(f"{a}.v", v, kept_v, d)
+        b.store(f"{a}.v", v, kept_v, d, values=True)
         b.attend(a, t, queries, d, kept_k, kept_v)
         sub_normed(f"{a}.o_proj", queries, f"{a}.attn_sub_norm")
         project(f"{a}.o_proj", kernels.ADD, src=x, dst=x)

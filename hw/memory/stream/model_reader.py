@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,7 @@ from setun.hw.memory.stream.unit_store import UnitStore
 from setun.hw.memory.stream.unpacker import Semaphore, Unpacker
 
 WORDS = 16  # weight words in front of the array, what distributed RAM holds anyway
+COUNT_BITS = 24  # of the beats of a row of the cache
 ROW_BURST = 8  # beats: twice as many fit distributed RAM
 LOOKAHEAD = 16  # instructions that may wait for the sequencer
 
@@ -49,6 +50,8 @@ class ModelReader(wiring.Component):
         Stores of gains and gates; see `UnitStore`.
     burst, depth
         Of the stream's `WeightDma`, in beats.
+    cache
+        Whether somebody reads and writes beside the model.
     align
         Beats that a TOKEN record counts in: a multiple of `burst`.
 
@@ -70,6 +73,8 @@ class ModelReader(wiring.Component):
         Rows of an embedding.
     weights_req, weights_rsp
         The link's access, see `setun.hw.memory.spaces.weights_bus`.
+    cache_row, cache_o, cache_req, cache_rsp, cache_claim
+        With `cache` alone: rows, words and the claim of `setun.hw.attention.outer.OuterCache`.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class ModelReader(wiring.Component):
         burst: int,
         depth: int,
         align: int = BURST,
+        cache: bool = False,
     ) -> None:
         self.controller, self.gain_store, self.gate_store = controller, gains, gates
         self.unit = unit_bits(beat)
@@ -95,8 +101,24 @@ class ModelReader(wiring.Component):
         self.address_bits = (self.dma.total - 1).bit_length()
         self.rows = RowReader(beat, self.address_bits, min(ROW_BURST, self.burst))
         self.gearbox = Gearbox(self.unit, weight_bits)
+        self.cached: RowReader | None = None
+        cache_members: dict[str, wiring.Member] = {}
+        if cache:
+            self.cached = RowReader(
+                beat, self.address_bits, self.burst, max(depth, 2 * self.burst), COUNT_BITS
+            )
+            row = row_command(self.address_bits, COUNT_BITS)
+            bus = weights_bus()
+            cache_members = {
+                "cache_row": In(stream.Signature(row)),
+                "cache_o": Out(stream.Signature(beat)),
+                "cache_req": bus["weights_req"].flip(),
+                "cache_rsp": bus["weights_rsp"].flip(),
+                "cache_claim": In(1),
+            }
         super().__init__(
             {
+                **cache_members,
                 "restart": In(1),
                 "changed": In(1),
                 "fault": Out(1),
@@ -117,9 +139,21 @@ class ModelReader(wiring.Component):
         m.submodules.rows = rows = self.rows
         m.submodules.arbiter = arbiter = ReadArbiter(dma.beat, self.address_bits)
         wiring.connect(m, rows.read, arbiter.first)
-        wiring.connect(m, dma.read, arbiter.second)
         wiring.connect(m, arbiter.to_first, rows.i)
-        wiring.connect(m, arbiter.to_second, dma.i)
+        second, to_second = dma.read, dma.i
+        if self.cached:
+            m.submodules.cached = cached = self.cached
+            m.submodules.cache_arbiter = both = ReadArbiter(dma.beat, self.address_bits)
+            wiring.connect(m, cached.read, both.first)
+            wiring.connect(m, dma.read, both.second)
+            wiring.connect(m, both.to_first, cached.i)
+            wiring.connect(m, both.to_second, dma.i)
+            second, to_second = both.read, both.i
+            wiring.connect(m, wiring.flipped(self.cache_row), cached.command)
+            wiring.connect(m, wiring.flipped(self.cache_o), cached.o)
+            m.d.comb += cached.restart.eq(self.restart)
+        wiring.connect(m, second, arbiter.second)
+        wiring.connect(m, arbiter.to_second, to_second)
         wiring.connect(m, memory.o, arbiter.i)
         m.d.comb += [
             memory.read.valid.eq(arbiter.read.valid),
@@ -197,24 +231,44 @@ class ModelReader(wiring.Component):
             ]
 
     def _link(self, m: Module) -> None:
-        """The link's turn comes when nothing is read, and lasts until its word has come."""
+        """The link's turn comes when nothing is read, and lasts until its word has come; so does
+        that of who keeps a cache, which both want at different times."""
         memory, request, reading = self.controller, self.weights_req, Signal()
-        hold, turn = Signal(), Signal()
+        hold, turn, mine = Signal(), Signal(), Signal()  # the cache's turn, not the link's
+        valid, payload = request.valid, request.payload
+        answered: Value = self.weights_rsp.ready
+        quiet = self.dma.quiet & self.rows.quiet
+        claim: Value = Const(0, 1)
+        if self.cached:
+            quiet, claim = quiet & self.cached.quiet, self.cache_claim
+            other = self.cache_req
+            valid = Mux(mine, other.valid, valid)
+            given = Signal.like(payload)
+            m.d.comb += [
+                given.eq(Mux(mine, other.payload.as_value(), payload.as_value())),
+                self.cached.hold.eq(hold),
+                other.ready.eq(memory.bus_req.ready & turn & mine),
+                self.cache_rsp.valid.eq(memory.bus_rsp.valid & mine),
+                self.cache_rsp.payload.eq(memory.bus_rsp.payload),
+            ]
+            payload, answered = given, Mux(mine, self.cache_rsp.ready, answered)
+            with m.If(~(valid & turn) & ~reading):
+                m.d.sync += mine.eq(claim)
         m.d.comb += [
-            hold.eq(request.valid | reading),
+            hold.eq(valid | reading | claim),
             self.dma.hold.eq(hold),
             self.rows.hold.eq(hold),
-            turn.eq(self.dma.quiet & self.rows.quiet & ~reading),
-            memory.bus_req.valid.eq(request.valid & turn),
-            request.ready.eq(memory.bus_req.ready & turn),
-            memory.bus_req.payload.write.eq(request.payload.write),
-            memory.bus_req.payload.address.eq(request.payload.address),
-            memory.bus_req.payload.data.eq(request.payload.data),
-            self.weights_rsp.valid.eq(memory.bus_rsp.valid),
+            turn.eq(quiet & ~reading),
+            memory.bus_req.valid.eq(valid & turn),
+            request.ready.eq(memory.bus_req.ready & turn & ~mine),
+            memory.bus_req.payload.write.eq(payload.write),
+            memory.bus_req.payload.address.eq(payload.address),
+            memory.bus_req.payload.data.eq(payload.data),
+            self.weights_rsp.valid.eq(memory.bus_rsp.valid & ~mine),
             self.weights_rsp.payload.eq(memory.bus_rsp.payload),
-            memory.bus_rsp.ready.eq(self.weights_rsp.ready),
+            memory.bus_rsp.ready.eq(answered),
         ]
-        with m.If(request.valid & request.ready):
-            m.d.sync += reading.eq(~request.payload.write)
-        with m.Elif(self.weights_rsp.valid & self.weights_rsp.ready):
+        with m.If(memory.bus_req.valid & memory.bus_req.ready):
+            m.d.sync += reading.eq(~payload.write)
+        with m.Elif(memory.bus_rsp.valid & memory.bus_rsp.ready):
             m.d.sync += reading.eq(0)

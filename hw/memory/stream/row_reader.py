@@ -8,9 +8,9 @@ from setun.hw.memory.controllers.port import read_request
 from setun.hw.memory.controllers.queue import CreditQueue
 
 
-def row_command(address_bits: int) -> data.StructLayout:
-    """A row of `beats` (1 to 65,535) beats from beat `address` on."""
-    return data.StructLayout({"address": address_bits, "beats": 16})
+def row_command(address_bits: int, count_bits: int = 16) -> data.StructLayout:
+    """A row of `beats` (at least 1, of `count_bits` bits) beats from beat `address` on."""
+    return data.StructLayout({"address": address_bits, "beats": count_bits})
 
 
 class RowReader(wiring.Component):
@@ -24,6 +24,10 @@ class RowReader(wiring.Component):
         Of a beat's number in the memory.
     burst
         Beats of a request at most, a power of two; none crosses a multiple of it.
+    depth
+        Beats that may be on their way, a power of two; 0 for two bursts.
+    count_bits
+        Of a row's beats.
 
     Members
     -------
@@ -39,18 +43,20 @@ class RowReader(wiring.Component):
     o : Out(stream of `beat` bits)
         Beats of all rows, in order.
 
-    Throughput: two bursts in the latency of the memory. Latency: 1 cycle from the command to the
+    Throughput: `depth` beats in the latency of the memory. Latency: 1 cycle from the command to the
     request, 2 from a beat to `o`.
     """
 
-    def __init__(self, beat: int, address_bits: int, burst: int) -> None:
+    def __init__(
+        self, beat: int, address_bits: int, burst: int, depth: int = 0, count_bits: int = 16
+    ) -> None:
         if burst & (burst - 1):
             raise ValueError(f"burst must be a power of two: {burst}")
-        self.burst = burst
-        self.queue = CreditQueue(beat, 2 * burst)
+        self.burst, self.depth, self.count_bits = burst, depth or 2 * burst, count_bits
+        self.queue = CreditQueue(beat, self.depth)
         super().__init__(
             {
-                "command": In(stream.Signature(row_command(address_bits))),
+                "command": In(stream.Signature(row_command(address_bits, count_bits))),
                 "restart": In(1),
                 "hold": In(1),
                 "quiet": Out(1),
@@ -65,13 +71,13 @@ class RowReader(wiring.Component):
         m.submodules.queue = queue = ResetInserter(self.restart)(self.queue)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         command, request = self.command.payload, self.read.payload
-        done = Signal(16)  # beats of the row asked for
-        room = Signal(range(2 * self.burst + 1), init=2 * self.burst)
+        done = Signal(self.count_bits)  # beats of the row asked for
+        room = Signal(range(self.depth + 1), init=self.depth)
         pending, stale = Signal.like(room, init=0), Signal.like(room, init=0)
         arrives = Signal()
         at = Signal.like(command.address)
         beats, to_boundary = Signal(range(self.burst + 1)), Signal(range(self.burst + 1))
-        left = Signal(16)
+        left = Signal(self.count_bits)
         waits, issue = Signal(), Signal()
         m.d.comb += [
             at.eq(command.address + done),
@@ -86,7 +92,7 @@ class RowReader(wiring.Component):
                 & ~self.hold
                 & ~self.restart
                 & (room >= self.burst)
-                & (pending <= self.burst)
+                & (pending <= self.depth - self.burst)
             ),
             arrives.eq(self.i.valid & (stale == 0)),
             self.i.ready.eq(1),
@@ -109,7 +115,7 @@ class RowReader(wiring.Component):
             pending.eq(pending + asked - self.i.valid),
         ]
         with m.If(self.restart):
-            m.d.sync += [done.eq(0), room.eq(2 * self.burst), stale.eq(pending - self.i.valid)]
+            m.d.sync += [done.eq(0), room.eq(self.depth), stale.eq(pending - self.i.valid)]
         with m.Elif(self.i.valid & ~arrives):
             m.d.sync += stale.eq(stale - 1)
         return m

@@ -60,12 +60,14 @@ def place(op: Op, number: int = 0) -> int:
         (Op.ROTATE, {"src": 4096}, "nobody wrote 64 elements at v[4096]"),
         (Op.ROTATE, {"n": 32}, "nobody wrote 32 elements"),
         (Op.ROTATE, {"dst": 64}, "has no field dst"),
-        (Op.CACHE, {"dst": 32}, "must be a region of the cache"),
-        (Op.CACHE, {"dst": 64}, "c[64] is written once a token"),
-        (Op.CACHE, {"block": 8}, "nobody wrote heads of 16 at c[0]"),
-        (Op.ATTEND, {"dst": 128}, "nobody wrote heads of 16 at c[128]"),
-        (Op.ATTEND, {"immediate": 3}, "nobody wrote heads of 16 at c[3]"),
-        (Op.ATTEND, {"block": 32}, "nobody wrote heads of 32"),
+        (Op.CACHE, {"immediate": 16}, "must be a region of the cache"),
+        (Op.CACHE, {"immediate": 32}, "c[32] is written once a token"),
+        (Op.CACHE, {"block": 8}, "nobody wrote keys of 16 a head at c[0]"),
+        (Op.CACHE, {"of_values": True}, "nobody wrote keys of 16 a head at c[0]"),
+        (Op.ATTEND, {"immediate": 128}, "nobody wrote keys of 16 a head at c[128]"),
+        (Op.ATTEND, {"apart": 3}, "nobody wrote values of 16 a head at c[3]"),
+        (Op.ATTEND, {"block": 32}, "nobody wrote keys of 32"),
+        (Op.ATTEND, {"group": 1}, "groups of queries share 32 elements of keys"),
     ],
 )
 def test_what_means_nothing_is_refused(op: Op, fields: dict[str, int], rule: str) -> None:
@@ -95,7 +97,7 @@ def test_a_region_is_written_once_a_token() -> None:
         ({"positions": 0}, "positions: must be 1 to 1048576; found 0"),
         ({"positions": 1 << 21}, "positions: must be 1 to 1048576"),
         ({"cache": (), "positions": 9}, "positions: must be 0 without a cache"),
-        ({"cache": (Region("k", 3, 32),)}, "must start at a multiple of 64"),
+        ({"cache": (Region("k", 3, 32),)}, "must be a region of the cache"),
     ],
 )
 def test_maps_of_the_cache(memory: dict[str, Any], rule: str) -> None:

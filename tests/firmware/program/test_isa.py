@@ -142,11 +142,11 @@ def test_listing() -> None:
         Instruction(op=Op.ROTATE, n=64, src=128, block=32, immediate=16): (
             "ROTATE v[128:+64] = rope(v[128:+64]) heads=32 turns=16"
         ),
-        Instruction(op=Op.CACHE, n=64, src=128, dst=192, block=32): (
+        Instruction(op=Op.CACHE, n=64, src=128, immediate=192, block=32): (
             "CACHE c[192:+64] = codes(v[128:+64]) heads=32"
         ),
-        Instruction(op=Op.ATTEND, n=128, src=64, dst=0, block=32, immediate=192): (
-            "ATTEND v[64:+128] = attention(v[64:+128], c[0], c[192]) heads=32"
+        Instruction(op=Op.ATTEND, n=128, src=64, block=32, immediate=64, apart=192): (
+            "ATTEND v[64:+128] = attention(v[64:+128], c[64], c[+192]) heads=32"
         ),
         Instruction(op=Op.NORM, n=64, src=0, block=32, immediate=96): (
             "NORM v[0:+64] = norm(v[0:+64]) heads=32 gains=96"
