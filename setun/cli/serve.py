@@ -144,8 +144,8 @@ def _openers(
         if options:
             rule = "need another backend: a board's chip was chosen when it was built"
             raise SetunError("options of the chip", rule, ", ".join(options), "leave them out")
-        named = list(dict.fromkeys(ports)) or [find_port(baud)]
-        return image, opening.serial(image, named, [baud] if baud else usual_rates())
+        rates = [baud] if baud else usual_rates()
+        return image, opening.serial(image, ports, rates, lambda: find_port(baud))
     usual = {"contexts": CONTEXTS, **usual_numerics(opened, options)}
     if backend == "golden":
         chip = chip_for(None, options, **usual)

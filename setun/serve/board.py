@@ -62,10 +62,21 @@ class Board(Place):
         self._thread = threading.Thread(target=self._run, name=f"board {name}", daemon=True)
 
     def open(self) -> None:
-        """Open the engine; refuses what it refuses."""
+        """Open the engine.
+
+        Raises
+        ------
+        SetunError
+            It cannot be opened; its arithmetic is not that of the pool's other boards.
+        """
         engine = self._opened()
+        try:
+            self._check_numerics(engine)
+            self._latest = engine.counters()
+        except BaseException:
+            engine.close()
+            raise
         self.engine = engine
-        self._latest = engine.counters()
         with self._pool.changed:
             self.contexts = [Context(k, self._checking) for k in range(engine.contexts)]
             self.up, self.error = True, ""
@@ -87,12 +98,19 @@ class Board(Place):
         else:
             self._lose(CLOSING)
 
+    def _check_numerics(self, engine: Engine) -> None:
+        if self._pool.numerics not in (None, engine.numerics):
+            rule = "must compute as the other boards do, or answers would depend on the board"
+            found = ", ".join(f"{k} {v}" for k, v in engine.numerics.to_dict().items())
+            raise SetunError(f"board {self.name}", rule, found, "serve it alone")
+        self._pool.numerics = engine.numerics
+
     def _checking(self) -> GoldenCheck:
         assert self.engine is not None
         return GoldenCheck(self._image, self.engine.numerics)
 
     def _run(self) -> None:
-        while not self._pool.closing:
+        while not self._pool.closed.is_set():
             try:
                 if not self.up:
                     self.open()
@@ -104,28 +122,30 @@ class Board(Place):
             except Exception as error:  # a fault of ours must not end the board for good
                 tell(f"setun: error: board {self.name}: {type(error).__name__}: {error}")
                 self._lose("internal error")
-            with self._pool.changed:
-                if not self._pool.closing:
-                    self._pool.changed.wait(RETRY_SECONDS)
+            self._pool.closed.wait(RETRY_SECONDS)
 
     def _lose(self, error: str) -> None:
         if self.engine is not None and self.up:
             with contextlib.suppress(SetunError):
                 self.engine.close()
-        if self.up and not self._pool.closing:
+        if self.up and not self._pool.closed.is_set():
             self._pool.tally.add("losses", label=self.name)
         self.error = error
         self._pool.lose(self, error)
 
     def _serve(self, engine: Engine) -> None:
-        pool = self._pool
-        while not pool.closing:
+        pool, rested = self._pool, False
+        while not pool.closed.is_set():
             with pool.changed:
                 if not self.working:
                     pool.changed.wait(IDLE_SECONDS)
             if not self.working:
                 engine.idle()
+                rested = True
                 continue
+            if rested:
+                self._check_kept(engine)
+                rested = False
             for context in self.contexts:
                 if context.unwanted:
                     pool.release(context)
@@ -136,6 +156,13 @@ class Board(Place):
                 self._hear(self.contexts[number], event, engine)
             if not self.working or time.monotonic() - self._counted > COUNT_SECONDS:
                 self._count(engine)
+
+    def _check_kept(self, engine: Engine) -> None:
+        """Refuse a chip whose counters went back while nothing was asked of it."""
+        found = engine.counters()
+        if any((value - self._latest[name]) & 1 << 31 for name, value in found.items()):
+            rule = "must keep what it was fed"
+            raise SetunError(f"board {self.name}", rule, "it was reset", "it is opened again")
 
     def _hear(self, context: Context, event: int | Ended, engine: Engine) -> None:
         pool, job = self._pool, context.job

@@ -1,6 +1,7 @@
 """The boards of a server: how each is opened, and the first opening of all."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from setun.backends import SerialBackend, SimulatedBackend
 from setun.firmware.config import ChipConfig
@@ -31,13 +32,20 @@ def simulated(
     return {"sim": lambda: ChipEngine(image, SimulatedBackend(image, config, progress=progress))}
 
 
-def serial(image: Image, ports: Sequence[str], rates: Sequence[int]) -> Openers:
-    """Chips on serial ports; one that holds another model is loaded."""
+def serial(
+    image: Image, ports: Sequence[str], rates: Sequence[int], found: Callable[[], str]
+) -> Openers:
+    """Chips on serial ports; one that holds another model is loaded.
 
-    def opener(port: str) -> Callable[[], Engine]:
-        return lambda: ChipEngine(image, SerialBackend(image, port, rates))
+    Without `ports` it is one on the port that `found` gives, anew each time that it is opened: a
+    board that is plugged in again may get another.
+    """
 
-    return {port: opener(port) for port in ports}
+    def opener(port: Callable[[], str]) -> Callable[[], Engine]:
+        return lambda: ChipEngine(image, SerialBackend(image, port(), rates))
+
+    named = {port: opener(partial(str, port)) for port in ports}
+    return named or {"board": opener(found)}
 
 
 def open_boards(image: Image, openers: Openers, pool: Pool) -> list[Board]:

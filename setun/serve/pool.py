@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from setun.firmware.numerics.options import Numerics
 from setun.serve.context import Context
 from setun.serve.job import Failed, Job
 from setun.serve.tally import Tally
@@ -46,8 +47,10 @@ class Pool:
         The boards.
     changed
         Its lock; notified when there is something to do.
-    closing
-        Whether boards should end.
+    closed
+        Set when boards should end.
+    numerics
+        Arithmetic of its boards, once one was opened.
     tally
         What was done so far.
     """
@@ -55,7 +58,8 @@ class Pool:
     def __init__(self, longest: int) -> None:
         self.changed = threading.Condition()
         self.places: list[Place] = []
-        self.closing = False
+        self.closed = threading.Event()
+        self.numerics: Numerics | None = None
         self.tally = Tally()
         self._longest = longest
         self._waiting: deque[Job] = deque()
@@ -78,7 +82,7 @@ class Pool:
         QueueFull, NoBoard
         """
         with self.changed:
-            if self.closing or not any(place.up for place in self.places):
+            if self.closed.is_set() or not any(place.up for place in self.places):
                 raise NoBoard
             if len(self._waiting) + len(jobs) > self._longest + len(list(self._free())):
                 raise QueueFull
@@ -120,7 +124,8 @@ class Pool:
                 if job is None or job.cancelled or job.over:
                     continue
                 job.tries += 1
-                (failed if job.made or job.tries >= TRIES or self.closing else again).append(job)
+                over = job.made or job.tries >= TRIES or self.closed.is_set()
+                (failed if over else again).append(job)
             self._waiting.extendleft(reversed(again))
             self.assign()
         for job in failed:
@@ -129,7 +134,7 @@ class Pool:
     def close(self) -> None:
         """End everything; what waits fails. Boards end soon after."""
         with self.changed:
-            self.closing = True
+            self.closed.set()
             left = list(self._waiting)
             self._waiting.clear()
             self.changed.notify_all()

@@ -189,7 +189,7 @@ def test_a_pool_of_boards(image: Image, config: ChipConfig, tmp_path: Path) -> N
     ports = [Socketed(tmp_path / f"tty{k}", image, config) for k in range(2)]
     ports[0].plug()
     try:
-        openers = opening.serial(image, [str(port.path) for port in ports], [config.baud])
+        openers = opening.serial(image, [str(p.path) for p in ports], [config.baud], str)
         with served(image, openers) as server:
             with server.client() as client:
                 assert client.get("/health").json() == {"status": "degraded"}

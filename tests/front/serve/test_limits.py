@@ -15,10 +15,12 @@ from front.serve.serving import Served, said, served
 from front.serve.test_api import ASKED, events, post
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
+from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import Numerics
 from setun.models.load import load_model
 from setun.serve.engine import Event
 from setun.serve.golden import GoldenEngine
+from setun.serve.opening import open_boards
 from setun.serve.pool import Pool
 from setun.serve.service import Limits
 
@@ -85,7 +87,7 @@ def test_keep_alive_while_an_answer_waits(image: Image) -> None:
             next(first.iter_lines())
             with client.stream("POST", "/v1/completions", json={**ASKED, "stream": True}) as other:
                 data = other.iter_raw()
-                assert next(data) == b": keep-alive\n\n"
+                assert next(data).startswith(b": keep-alive\n\n")
                 first.close()
                 assert events(b"".join(data))[-1] == "[DONE]"
 
@@ -162,6 +164,46 @@ def test_a_token_that_is_not_the_golden_models(image: Image) -> None:
         assert post(server, ASKED).status_code == 200  # the next is right
         with server.client() as client:
             assert "setun_mismatches_total 1\n" in client.get("/metrics").text
+
+
+class Counting(GoldenEngine):
+    """Counts tokens as a chip does, from its power-on."""
+
+    fed = 0
+
+    def feed(self, tokens: Any, context: int) -> int:
+        taken = super().feed(tokens, context)
+        self.fed += taken
+        return taken
+
+    def poll(self, wait: float) -> Iterator[Event]:
+        for context, event in super().poll(wait):
+            self.fed += isinstance(event, int)
+            yield context, event
+
+    def counters(self) -> dict[str, int]:
+        return {"bodies": self.fed}
+
+
+def test_a_chip_that_was_reset_is_not_gone_on_with(image: Image) -> None:
+    engines: list[Counting] = []
+
+    def opened() -> Counting:
+        engines.append(Counting(image, Numerics(), 1))
+        return engines[-1]
+
+    with served(image, {"board": opened}) as server:
+        text = post(server, ASKED).json()["choices"][0]["text"]
+        for reset, cached in ((False, 18), (True, 0)):
+            server.idle()
+            time.sleep(0.6)  # it has rested
+            engines[-1].fed *= not reset
+            found = post(server, {**ASKED, "prompt": f"ROMEO:{text}"}).json()
+            more = found["choices"][0]["text"]
+            assert more == said(image, f"ROMEO:{text}", 12)
+            assert found["usage"]["prompt_tokens_details"]["cached_tokens"] == cached
+            text += more
+        assert len(engines) == 2
 
 
 def test_faults_of_an_engine_end_its_answers_alone(
@@ -249,11 +291,17 @@ def test_boards_that_cannot_be_opened_leave_nothing_open(image: Image) -> None:
     def refuse() -> GoldenEngine:
         raise SetunError("board", "must answer")
 
-    from setun.serve.opening import open_boards
-
     with pytest.raises(SetunError, match="must answer"):
         open_boards(image, {"a": lambda: Closing(image, Numerics(), 1), "b": refuse}, Pool(1))
     assert len(closed) == 1
+    other = Numerics(vector=Format(8, 7))
+    openers = {
+        "a": lambda: Closing(image, Numerics(), 1),
+        "b": lambda: Closing(image, other, 1),
+    }
+    with pytest.raises(SetunError, match="must compute as the other boards do"):
+        open_boards(image, openers, Pool(1))
+    assert len(closed) == 3
 
 
 def test_replies_stay_whole_through_a_proxy_that_splits_them(golden: Served) -> None:
