@@ -7,6 +7,7 @@ statistics of norms and sums of FP8 codes: what those add to a loss is less than
 tell. The golden model, which has them all, scores the result.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,29 @@ class Chip:
             return exact
         bits = a.view(torch.int32) + (b.view(torch.int32) + self.offset)  # signs add up, modulo 2
         return torch.where(exact.square_() > 0, bits.view(torch.float32), 0.0)
+
+    def codes(self, x: Tensor, gain: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes q of x [N, n] times r [N, 1] and `gain` [n], and their unit: `layers.codes_of`."""
+        return Quantiser(self, x).codes(gain, r)
+
+    def squared(self, x: Tensor, y: Tensor) -> Tensor:
+        """relu(x)² · y."""
+        positive = x.relu()
+        return self.mul(self.mul(x, positive), y)
+
+    def attended(self, mean: Tensor, scores: Tensor) -> Tensor:
+        """What a product with the reciprocal of the weights' sum makes of attention's means.
+
+        Parameters
+        ----------
+        mean
+            [.., T, d], exact.
+        scores
+            [.., T, S], -inf where nothing is seen.
+        """
+        exponents = scores * math.log2(math.e)
+        total = (exponents - exponents.amax(-1, keepdim=True).floor()).exp2_().sum(-1, keepdim=True)
+        return self.mul(mean * total, total.reciprocal())
 
     def gated(self, x: Tensor, y: Tensor) -> Tensor:
         """silu(x) · y."""

@@ -12,7 +12,6 @@ from setun.drawing import pyplot
 from setun.drawing import save as save_figure
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.outputs import write_output
-from setun.sim.texts import WINDOW
 from setun.train.loop import CHIP_HELD_OUT, Progress, Trainer
 from setun.train.recipe import Recipe
 
@@ -53,13 +52,14 @@ def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golde
     """The model's card: sizes, data, command, losses; `golden` is the chip's held-out loss."""
     recipe, text, progress = trainer.recipe, trainer.text, trainer.progress
     weights = recipe.weights(text.vocab_size)
+    others = sum(p.numel() for p in trainer.model.parameters()) - weights
     aside = recipe.set_aside(len(text.train))
     rows = {
         "architecture": trainer.architecture.description,
         "size": f"hidden {recipe.hidden}, {recipe.layers} layers, intermediate "
         f"{recipe.intermediate}, vocabulary of {text.vocab_size} ({recipe.tokenizer})",
-        "weights": f"{weights:,} ternary, plus embedding, gains and lower bounds; the file holds "
-        "the latent float weights that absmean turns into {−1, 0, +1}",
+        "weights": f"{weights:,} ternary, {others:,} other numbers; the file holds the latent "
+        "float weights that absmean turns into {−1, 0, +1}",
         "data": f"SHA-256 {text.sha256}, {len(text.train) - aside:,} tokens trained on, "
         f"{len(text.held_out):,} held out (the last tenth of the characters)",
         "command": f"`{command}`",
@@ -67,13 +67,18 @@ def write_card(folder: Path, trainer: Trainer, *, name: str, command: str, golde
         if aside
         else "as trained",
         "best step": f"{progress.best_step} of {progress.step}",
-        "held-out loss": f"{progress.best:.4f} nats per token, windows of {WINDOW} from a zero "
-        f"state ({_arithmetic(recipe)})",
+        "held-out loss": f"{progress.best:.4f} nats per token, windows of {trainer.window} from a "
+        f"zero state ({_arithmetic(recipe)})",
         "held-out loss, golden model": f"{golden:.4f} nats per token of the first 20,480 (the "
         "chip's arithmetic)",
     }
     if recipe.numerics is not None:
         rows["numerics"] = f"`{json.dumps(recipe.numerics)}`, in the forward pass"
+    if recipe.teacher:
+        rows["teacher"] = (
+            f"weights {recipe.teacher[:12]}; {recipe.taught:.0%} of the loss, and of the training "
+            "losses below, is against its probabilities"
+        )
     if progress.begun:
         given, exact = progress.begun
         rows["held-out loss, before"] = (

@@ -16,13 +16,13 @@ from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.options import Numerics
 from setun.sim.evaluate import score_golden, windows
-from setun.sim.texts import WINDOW
 from setun.train import architectures
 from setun.train.calibrate import fitted, split
 from setun.train.chip import Chip
 from setun.train.devices import find, matmul_type
 from setun.train.recipe import Recipe
 from setun.train.state import Snapshot, generator_state, restore_generators, write_snapshot
+from setun.train.teacher import expectations
 from setun.train.text import Text
 
 ROWS = 16  # windows side by side
@@ -62,6 +62,8 @@ class Trainer:
         What to do with what.
     device
         "cpu" or "cuda"; matrices are multiplied as `matmul_type` says.
+    teacher
+        The model that the recipe's `teacher` names.
 
     Raises
     ------
@@ -69,7 +71,13 @@ class Trainer:
         The device is not there.
     """
 
-    def __init__(self, recipe: Recipe, text: Text, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        text: Text,
+        device: str = "cpu",
+        teacher: Checkpoint | None = None,
+    ) -> None:
         self.recipe, self.text, self.device = recipe, text, find(device)
         self.chip: Chip | None = None
         if recipe.numerics is not None:
@@ -77,14 +85,17 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.architecture = find_architecture(recipe.architecture)
         shape, matmul = recipe.model(text.vocab_size), matmul_type(self.device)
+        self.window = recipe.window(shape)
         model = architectures.build(self.architecture, shape, recipe.dropout, matmul)
         self.model = model.to(self.device)
         self.batches = torch.Generator().manual_seed(recipe.seed)
         learnt, apart = split(text.train, recipe.set_aside(len(text.train)))
         self.train_ids, self.held_out = torch.from_numpy(learnt), torch.from_numpy(text.held_out)
-        self.aside = [
-            rows.to(self.device) for piece in apart for rows in _windows(torch.from_numpy(piece))
-        ]
+        pieces = [_windows(torch.from_numpy(piece), self.window) for piece in apart]
+        self.aside = [rows.to(self.device) for piece in pieces for rows in piece]
+        self.taught = None
+        if teacher is not None and recipe.taught:
+            self.taught = expectations(teacher, self.train_ids, self.device)
         named = dict(self.model.named_parameters())
         matrices = [p for p in named.values() if p.ndim == 2]
         others = [p for p in named.values() if p.ndim != 2]
@@ -100,11 +111,6 @@ class Trainer:
         self.averages = {n: p.detach().clone() for n, p in named.items()} if recipe.average else {}
         self.progress = Progress()
 
-    def _loss(self, ids: Tensor, chip: Chip | None, reduction: str = "mean") -> Tensor:
-        ids = ids.to(self.device)
-        logits = self.model(ids[:, :-1], chip).float().flatten(0, 1)
-        return functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction=reduction)
-
     def step(self) -> float:
         """One optimiser step; its loss, nats a token.
 
@@ -116,12 +122,18 @@ class Trainer:
         recipe, progress = self.recipe, self.progress
         last = len(self.train_ids) - recipe.context
         starts = torch.randint(last, (recipe.batch, 1), generator=self.batches)
-        ids = self.train_ids[starts + torch.arange(recipe.context + 1)]
+        places = starts + torch.arange(recipe.context + 1)
+        ids = self.train_ids[places].to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate_at(progress.step)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self._loss(ids, self.chip)
+        logits = self.model(ids[:, :-1], self.chip).float().flatten(0, 1)
+        loss = functional.cross_entropy(logits, ids[:, 1:].flatten())
+        if self.taught is not None:
+            expected = self.taught[places[:, :-1].flatten()].to(self.device).float()
+            soft = functional.cross_entropy(logits, expected)
+            loss = loss.lerp(soft, recipe.taught)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         value = loss.item()
@@ -175,19 +187,24 @@ class Trainer:
             return self._exact_loss()
         image = compile_checkpoint(self.checkpoint(dict(self.model.named_parameters())))
         count = min(CHIP_HELD_OUT, len(self.held_out) - 1)
-        rows = windows(self.held_out.numpy(), WINDOW, count)
+        rows = windows(self.held_out.numpy(), self.window, count)
         return score_golden(image, self.chip.numerics, *rows).loss
 
     def checkpoint(self, tensors: dict[str, Tensor]) -> Checkpoint:
         """The model with these parameters, without a tokenizer."""
         arrays = {n: t.detach().cpu().numpy() for n, t in tensors.items()}
+        tied = self.architecture.tied(self.model.config)
+        arrays |= {name: arrays[other] for name, other in tied.items()}
         return Checkpoint(architecture=self.architecture, config=self.model.config, tensors=arrays)
 
     def _exact_loss(self) -> float:
         total, count = 0.0, 0
-        for rows in _windows(self.held_out):
-            total += self._loss(rows, None, "sum").item()
-            count += rows.shape[0] * (rows.shape[1] - 1)
+        for rows in _windows(self.held_out, self.window):
+            ids = rows.to(self.device)
+            logits = self.model(ids[:, :-1]).float().flatten(0, 1)
+            told = ids[:, 1:].flatten()
+            total += functional.cross_entropy(logits, told, reduction="sum").item()
+            count += len(told)
         return total / count
 
     def begin_with(self, checkpoint: Checkpoint) -> None:
@@ -252,15 +269,15 @@ class Trainer:
         self.progress = Progress(**snapshot.facts["progress"])
 
 
-def _windows(ids: Tensor) -> Iterator[Tensor]:
-    """Rows [≤ ROWS, WINDOW + 1] that cover the text, its rest in a shorter row of its own."""
+def _windows(ids: Tensor, window: int) -> Iterator[Tensor]:
+    """Rows [≤ ROWS, window + 1] that cover the text, its rest in a shorter row of its own."""
     told = max(0, len(ids) - 1)
-    whole = told // WINDOW
-    starts = torch.arange(whole)[:, None] * WINDOW
+    whole = told // window
+    starts = torch.arange(whole)[:, None] * window
     for part in starts.split(ROWS) if whole else ():
-        yield ids[part + torch.arange(WINDOW + 1)]
-    if told % WINDOW:
-        yield ids[whole * WINDOW :][None]
+        yield ids[part + torch.arange(window + 1)]
+    if told % window:
+        yield ids[whole * window :][None]
 
 
 def run(trainer: Trainer, folder: Path, keep: Callable[[], None], report: Report) -> None:

@@ -17,8 +17,8 @@ class Gain(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
 
-class BitLinear(nn.Module):
-    """A ternary projection with its own input norm: x [N, n] → [N, m].
+class Weight(nn.Module):
+    """A ternary matrix: x [N, n] → [N, m].
 
     `weight` is latent: float, made ternary in every forward pass. `matmul` is the type in which
     products are made, see `setun.train.hgrn_bit`.
@@ -29,7 +29,21 @@ class BitLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
+
+
+class BitLinear(Weight):
+    """A ternary projection with its own input norm: x [N, n] → [N, m]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
         self.norm = Gain(inputs)
+
+
+def matmul_of(linear: Weight, x: Tensor) -> torch.dtype:
+    """Type in which a projection multiplies x."""
+    # An evaluation tells the model's loss, not the device's: its sums are exact everywhere.
+    exact = not linear.training and x.device.type != "cpu"
+    return torch.float32 if exact else linear.matmul
 
 
 def project(
@@ -38,11 +52,7 @@ def project(
     """x through each of the projections: one pass over what they share. With a `quantiser`, which
     is given what x was before its norms, as a chip does it."""
     pairs = [t for linear in linears for t in (linear.norm.weight, linear.weight)]
-    first = linears[0]
-    # An evaluation tells the model's loss, not the device's: its sums are exact everywhere.
-    exact = not first.training and x.device.type != "cpu"
-    matmul = torch.float32 if exact else first.matmul
-    out: tuple[Tensor, ...] = Project.apply(x, quantiser, matmul, *pairs)
+    out: tuple[Tensor, ...] = Project.apply(x, quantiser, matmul_of(linears[0], x), *pairs)
     return out
 
 

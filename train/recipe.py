@@ -5,8 +5,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from setun.firmware.errors import SetunError
+from setun.firmware.errors import SetunError, nearest
 from setun.firmware.models.architecture import Architecture, find
+from setun.firmware.models.fields import Fields
+from setun.sim.texts import WINDOW
+
+POSITIONS = "max_position_embeddings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,12 @@ class Recipe:
         (`Numerics.to_dict`), or None for float32.
     init
         SHA-256 of the weights that it begins with; "" for random ones.
+    fields
+        Fields of config.json that are others than the family's usual ones.
+    teacher
+        SHA-256 of the weights of a model that it learns from; "" for the text alone.
+    taught
+        Share of the loss that is against the teacher's probabilities, not against the text.
     """
 
     architecture: str = "hgrn_bit"
@@ -71,6 +81,9 @@ class Recipe:
     every: int = 250
     numerics: dict[str, Any] | None = None
     init: str = ""
+    fields: dict[str, Any] | None = None
+    teacher: str = ""
+    taught: float = 0.0
 
     def __post_init__(self) -> None:
         least = {
@@ -91,7 +104,8 @@ class Recipe:
         for name in ("rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SetunError(name, "must be above 0", getattr(self, name))
-        for name, high in (("final", 1.0), ("decay", 10.0), ("dropout", 0.9), ("calibrate", 0.5)):
+        highest = {"final": 1.0, "decay": 10.0, "dropout": 0.9, "calibrate": 0.5, "taught": 1.0}
+        for name, high in highest.items():
             if not 0 <= getattr(self, name) <= high:
                 raise SetunError(name, f"must be from 0 to {high:g}", getattr(self, name))
         if not 0 <= self.average < math.inf:
@@ -103,8 +117,35 @@ class Recipe:
         return aside if aside > 1 and tokens - aside > self.context else 0
 
     def model(self, vocab_size: int) -> Any:
-        """The model's configuration."""
-        return self._family.sized(vocab_size, self.hidden, self.layers, self.intermediate)
+        """The model's configuration: it has the positions of a row, where it has positions.
+
+        Raises
+        ------
+        SetunError
+            One of `fields` is none of the family's, or out of range.
+        """
+        family, sizes = self._family, (self.hidden, self.layers, self.intermediate)
+        usual = family.config_fields(family.sized(vocab_size, *sizes))
+        if POSITIONS in usual:
+            usual[POSITIONS] = self.context
+        own = self.fields or {}
+        for name in own.keys() - usual.keys():
+            fix = nearest(name, usual)
+            raise SetunError("field", f"must be one that {self.architecture} has", name, fix)
+        config = family.parse_config(Fields(usual | own, "field"))
+        if family.sizes(config) != sizes:
+            rule = "must be those of the weights to begin with"
+            if not self.init:
+                rule = "must be what --hidden, --layers and --intermediate say"
+            raise SetunError("sizes", rule, family.sizes(config))
+        if getattr(config, POSITIONS, self.context) < self.context:
+            raise SetunError("context", "must be at most the model's positions", self.context)
+        return config
+
+    @staticmethod
+    def window(config: Any) -> int:
+        """Tokens of a row that a model is evaluated on, from a zero state."""
+        return min(WINDOW, getattr(config, POSITIONS, WINDOW))
 
     def weights(self, vocab_size: int) -> int:
         """Ternary weights of the model."""

@@ -15,11 +15,12 @@ from setun.sim.texts import TOKENS, WINDOW, encode, read_text
 
 
 def evaluate(
-    model: Model, text: str, tokens: int | None, window: int, numerics: Numerics
+    model: Model, text: str, tokens: int | None, window: int | None, numerics: Numerics
 ) -> dict[str, object]:
     """What `setun eval --json` prints; the float model is the checkpoint's own where there is
     one, else the image's float meaning."""
     image = model.image
+    window = window or min(WINDOW, image.memory.positions or WINDOW)
     ids = encode(model.tokenizer(), text, (tokens or TOKENS) + 1)
     if tokens is None:
         tokens = max(1, min(TOKENS, len(ids) - 1))
@@ -77,9 +78,8 @@ def _text(result: dict[str, object]) -> str:
 @click.option(
     "--window",
     type=click.IntRange(1),
-    default=WINDOW,
-    show_default=True,
-    help="Tokens after which the state is reset.",
+    metavar="N",
+    help=f"Tokens after which the state is reset.  [default: {WINDOW}, or the model's positions]",
 )
 @click.option("--held-out", is_flag=True, help="Use only the last tenth of the text.")
 @numerics_option
@@ -88,7 +88,7 @@ def command(
     model: str,
     file: Path,
     tokens: int | None,
-    window: int,
+    window: int | None,
     held_out: bool,
     numerics: Numerics | None,
     as_json: bool,

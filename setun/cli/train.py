@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from setun.cli.chip_options import chosen_options
 from setun.cli.common import emit, json_option, watched
 from setun.cli.options import numerics_option
 
@@ -30,9 +31,19 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--board", metavar="NAME", help="The largest model that fits this board's chip.")
+@click.option(
+    "--architecture", metavar="NAME", help="Family of the model, as bitnet.  [default: hgrn_bit]"
+)
 @click.option("--hidden", type=int, metavar="H", help="Width.  [default: 128]")
 @click.option("--layers", type=int, metavar="L", help="Depth.  [default: 6]")
 @click.option("--intermediate", type=int, metavar="I", help="Width of the GLU.  [default: 3 H]")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Set one field of config.json, e.g. --set hidden_act=silu.",
+)
 @click.option(
     "--tokenizer",
     type=click.Choice(["char", "byte", "bpe"]),
@@ -70,6 +81,8 @@ if TYPE_CHECKING:
 @click.option(
     "--init", metavar="MODEL", help="Checkpoint to begin with: its sizes, weights and tokenizer."
 )
+@click.option("--teacher", metavar="MODEL", help="Checkpoint to learn from beside the text.")
+@click.option("--taught", type=float, default=0.5, show_default=True, help="Its share of the loss.")
 @numerics_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @json_option
@@ -78,7 +91,11 @@ def command(
     out: Path,
     board: str | None,
     device: str,
+    architecture: str | None,
+    settings: tuple[str, ...],
     init: str | None,
+    teacher: str | None,
+    taught: float,
     numerics: "Numerics | None",
     resume: bool,
     as_json: bool,
@@ -97,6 +114,7 @@ def command(
     setun train --text FILE -o DIR --board icebreaker --steps 4000
     setun train --text FILE -o DIR --tokenizer bpe --vocabulary 2048 --resume
     setun train --text FILE -o DIR --init MODEL --numerics lmul --steps 1000 --rate 2e-4
+    setun train --text FILE -o DIR --architecture bitnet --teacher shakespeare
     """
     _need_torch()
     from setun.firmware.errors import SetunError
@@ -109,15 +127,19 @@ def command(
     from setun.train.text import prepare
 
     sizes = {name: options.pop(name) for name in ("hidden", "layers", "intermediate")}
-    first = None if init is None else _checkpoint(init)
+    first, known = _checkpoint("--init", init), _checkpoint("--teacher", teacher)
+    if known is not None:
+        options |= {"teacher": weights_hash(known), "taught": taught}
+    options["fields"] = chosen_options(None, None, settings) or None
+    options["architecture"] = architecture or "hgrn_bit"
     if first is not None:
-        options |= {"init": weights_hash(first), "architecture": first.architecture.model_type}
+        options |= _begun_with(first, architecture, settings)
         if not board:
             own = first.architecture.sizes(first.config)
             sizes = {n: v or o for (n, v), o in zip(sizes.items(), own, strict=True)}
     check_folder(out)
     recipe = Recipe(numerics=None if numerics is None else numerics.to_dict(), **options)
-    tokenizer = None if first is None else first.tokenizer_json
+    tokenizer = _tokenizer(first, known)
     text = prepare(file, recipe.tokenizer, recipe.vocabulary, recipe.context, tokenizer)
     recipe = _sized(recipe, sizes, board, text.vocab_size)
     there = (out / FILE).exists()
@@ -126,7 +148,7 @@ def command(
     if not there and (out / "config.json").exists():
         raise SetunError(str(out), "must hold no other model", "config.json", "another folder")
     keep_freed_memory()
-    trainer = Trainer(recipe, text, device)
+    trainer = Trainer(recipe, text, device, known)
     make_folder(out)
     if there:
         trainer.restore(read_snapshot(out))
@@ -214,15 +236,45 @@ def _sized(
     return replace(recipe, **given)
 
 
-def _checkpoint(name: str) -> "Checkpoint":
+def _checkpoint(option: str, name: str | None) -> "Checkpoint | None":
     """The float weights of a shipped model or a folder."""
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
 
+    if name is None:
+        return None
     found = open_model(name).checkpoint
     if found is None:
-        raise SetunError("--init", "must be a checkpoint, with float weights", name)
+        raise SetunError(option, "must be a checkpoint, with float weights", name)
     return found
+
+
+def _begun_with(
+    first: "Checkpoint", architecture: str | None, settings: tuple[str, ...]
+) -> dict[str, Any]:
+    """What the weights to begin with say of the recipe."""
+    from setun.firmware.errors import SetunError
+    from setun.train.files import weights_hash
+
+    own = first.architecture.model_type
+    for option, given in (("--architecture", architecture not in (None, own)), ("--set", settings)):
+        if given:
+            fix = "without --init, or without it"
+            raise SetunError(option, "must be left to the weights to begin with", own, fix)
+    fields = first.architecture.config_fields(first.config)
+    return {"init": weights_hash(first), "architecture": own, "fields": fields}
+
+
+def _tokenizer(*models: "Checkpoint | None") -> str | None:
+    """The tokenizer of the models that there are; SetunError where they have several."""
+    import json
+
+    from setun.firmware.errors import SetunError
+
+    texts = [m.tokenizer_json for m in models if m is not None and m.tokenizer_json is not None]
+    if len({json.dumps(json.loads(text)["model"], sort_keys=True) for text in texts}) > 1:
+        raise SetunError("--teacher", "must have the tokenizer of --init", "another")
+    return texts[0] if texts else None
 
 
 def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> float:
@@ -230,10 +282,10 @@ def _golden(folder: str | Path, file: Path, numerics: "Numerics | None") -> floa
     from setun.cli.eval import evaluate
     from setun.firmware.numerics.options import Numerics
     from setun.models.load import open_model
-    from setun.sim.texts import WINDOW, read_text
+    from setun.sim.texts import read_text
 
     rest = read_text(file, held_out=True)
-    result = evaluate(open_model(folder), rest, None, WINDOW, numerics or Numerics())
+    result = evaluate(open_model(folder), rest, None, None, numerics or Numerics())
     golden: dict[str, float] = result["golden"]  # type: ignore[assignment]
     return golden["loss"]
 

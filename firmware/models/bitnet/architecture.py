@@ -33,7 +33,7 @@ class Bitnet:
         "every projection ternary with int8 inputs"
     )
     reference = "setun.sim.reference.bitnet"
-    training = ""
+    training = "setun.train.bitnet"
 
     def __init__(self) -> None:
         self.files = Files(
