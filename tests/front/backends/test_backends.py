@@ -201,6 +201,7 @@ def test_port_that_closes_mid_stream(images: dict[str, Image], config: ChipConfi
 def test_wrong_token_is_reported(images: dict[str, Image]) -> None:
     class Other:
         cycles_per_token = clock_hz = None
+        positions = 0
 
         def generate(self, prompt, count, sampling):  # type: ignore[no-untyped-def]
             golden = GoldenBackend(images["a"], NUMERICS)
