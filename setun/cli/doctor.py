@@ -22,6 +22,7 @@ PURPOSES = {
     "simulate": "setun[sim]",
     "bitstream": "setun[toolchain]",
     "flash": "setun[flash]",
+    "serve": "setun[serve]",
 }
 
 
@@ -96,7 +97,8 @@ def examine() -> Row:
     """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
 
     `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` its tools, `can.flash` a
-    loader that starts. make and perl are for the Makefile and the cocotb benches.
+    loader that starts, `can.serve` its packages. make and perl are for the Makefile and the cocotb
+    benches.
     """
     tools = [_synthesis(name) for name in BITSTREAM_TOOLS]
     tools += _simulation()
@@ -104,6 +106,7 @@ def examine() -> Row:
     tools += [_program("make", lambda path: native_version((path,)))]
     tools += [_program("perl", _perl_version)]
     found = {str(tool["name"]) for tool in tools if tool["found"]}
+    packages = _packages()
     return {
         "setun": __version__,
         "python": platform.python_version(),
@@ -111,9 +114,10 @@ def examine() -> Row:
             "simulate": "simulator" in found,
             "bitstream": found.issuperset(BITSTREAM_TOOLS),
             "flash": "openFPGALoader" in found,
+            "serve": all(each["version"] for each in packages if each["for"] == "serve"),
         },
         "tools": tools,
-        "packages": _packages(),
+        "packages": packages,
     }
 
 
