@@ -48,6 +48,8 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "axi4-370m": {**AXI4, "contexts": 4},
     "axi4-1.3b": AXI4,
     "axi4-2.7b": AXI4,
+    # BitNet 2B4T's: two layers, and a head of 8,192 tokens.
+    "axi4-2b4t": AXI4,
     "qspi": {"columns": 16, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "qspi"},
     # An array as wide as the RAM.
     "spram": {"columns": 8, "rows": 4, "lanes": 4, "memory": "spram", "clock_hz": 24_000_000},
@@ -60,9 +62,10 @@ BENCH_MODELS = {
     "axi4-370m": "random-370m",
     "axi4-1.3b": "random-1.3b-3l",
     "axi4-2.7b": "random-2.7b-3l",
+    "axi4-2b4t": "random-2b4t-2l",
     "spram": "random-112x2",
 }
-LARGE = ("axi4-370m", "axi4-1.3b", "axi4-2.7b")  # minutes each: only if they are named
+LARGE = ("axi4-370m", "axi4-1.3b", "axi4-2.7b", "axi4-2b4t")  # minutes each: only if they are named
 DEFAULT_MODEL = "shakespeare"
 # Tokens that the other streams go on for each of them, so that the measured one never runs alone;
 # chips that share weights are slow to a token, and the link is not.

@@ -108,6 +108,19 @@ def _outside(c: ChipConfig) -> Terms:
     return {**known, **lanes, "bit of a weight word": c.weight_bits, "bit of a beat": c.beat}
 
 
+def _attention(c: ChipConfig) -> Terms:
+    has = int(c.attention > 0)
+    return {
+        "control": has,
+        "lane": has * c.lanes,
+        "code": c.attention,
+        "query": has * c.queries,
+        "product": c.attention * c.queries * has,
+        "seat": has * (c.contexts - 1),
+        "cache outside": c.outer_cache * has,
+    }
+
+
 UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
     "array": _array,
     "quantiser": _quantiser,
@@ -119,6 +132,7 @@ UNITS: dict[str, Callable[[ChipConfig], Terms]] = {
     "link": _link,
     "memories": _memories,
     "outside": _outside,
+    "attention": _attention,
 }
 
 

@@ -36,6 +36,13 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "five trits": {"five_trits": 1},
     "terminal": {"terminal": 1},
     "terminal, contexts": {"terminal": 1, "contexts": 4},
+    "attention": {"attention": 32},
+    "attention, lanes": {"attention": 32, "lanes": 8},
+    "attention, queries": {"attention": 32, "queries": 4},
+    "attention, codes": {"attention": 16},
+    "attention, both": {"attention": 16, "queries": 2},
+    "attention, contexts": {"attention": 32, "contexts": 4},
+    "attention, outside": {**SDRAM, "attention": 32, "outer_cache": 1},
 }
 # These are measured for one unit only.
 ONLY = {
@@ -45,6 +52,7 @@ ONLY = {
     "axi4": "outside",
     "narrow axi4": "outside",
     "qspi": "outside",
+    **dict.fromkeys((name for name in DESIGNS if "attention" in DESIGNS[name]), "attention"),
 }
 
 NUMERICS = ("activation", "accumulate", "multiplier", "state_rounding")
@@ -70,6 +78,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "link": ("contexts", "terminal"),
     "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding", "terminal"),
     "outside": ("columns", "rows", "packing", "lanes", *SEATS),
+    "attention": ("attention", "queries", "outer_cache", "lanes", *SEATS),
 }
 
 

@@ -17,6 +17,7 @@ from setun.estimate import boards
 from setun.estimate.designs import DESIGNS, ONLY, OPTIONS, design_config
 from setun.firmware.config import ChipConfig
 from setun.firmware.memory_kinds import KINDS
+from setun.hw.attention.unit import Attention
 from setun.hw.control.fetch import ProgramFetch
 from setun.hw.fpga.flow.unit import FAMILY, unit_cells
 from setun.hw.memory.external import ExternalMemory
@@ -36,8 +37,12 @@ def factories(config: ChipConfig) -> dict[str, Callable[[], Any]]:
         "outside": lambda: ExternalMemory(config, FAMILY.technology),
         "fetch": lambda: ProgramFetch(config),
     }
-    lacking = "fetch" if config.streams else "outside"
-    return {name: found[name] for name in OPTIONS if name != lacking}
+    lacking = {"fetch" if config.streams else "outside"}
+    if config.attention:
+        found["attention"] = lambda: Attention(config)
+    else:
+        lacking.add("attention")
+    return {name: found[name] for name in OPTIONS if name not in lacking}
 
 
 def _same(unit: str, options: dict[str, Any], others: dict[str, Any]) -> bool:

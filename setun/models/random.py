@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from setun.firmware.image.image import Image
-from setun.firmware.models.architecture import HGRN_BIT, Architecture, Tensor
+from setun.firmware.models.architecture import HGRN_BIT, Architecture, Tensor, find
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.models.compiler import compile_checkpoint, outline
 from setun.firmware.models.weight_files import LazyTensors
 
-# (hidden, layers, intermediate, vocabulary) by name: the MatMul-free LM's sizes, whole and cut.
+# (hidden, layers, intermediate, vocabulary) by name: the MatMul-free LM's sizes, whole and cut, and
+# those of a transformer, BitNet 2B4T.
 SHAPES = {
     "random-13m": (512, 4, 1408, 64),
     "random-370m-2l": (1024, 2, 2816, 64),
@@ -22,7 +23,10 @@ SHAPES = {
     "random-1.3b": (2048, 24, 5632, 32_000),
     "random-2.7b-3l": (2560, 3, 6912, 32_000),
     "random-2.7b": (2560, 32, 6912, 32_000),
+    "random-2b4t-2l": (2560, 2, 6912, 8_192),
+    "random-2b4t": (2560, 30, 6912, 128_256),
 }
+TRANSFORMERS = ("random-2b4t-2l", "random-2b4t")
 VOCABULARY = 64
 _SIZES = re.compile(r"random-([1-9]\d{1,3})x([1-9]\d?)")
 
@@ -38,30 +42,37 @@ def shape(name: str) -> tuple[int, int, int, int] | None:
     return SHAPES.get(name)
 
 
+def architecture_of(name: str) -> Architecture:
+    """The architecture of a random model."""
+    return find("bitnet") if name in TRANSFORMERS else HGRN_BIT
+
+
 def random_image(
     model: str | tuple[int, int, int],
     seed: int = 1,
-    architecture: Architecture = HGRN_BIT,
+    architecture: Architecture | None = None,
     packing: str = "2b",
 ) -> Image:
     """The image of a random model: a name that `shape` knows, or (hidden, layers, intermediate)."""
     found = shape(model) if isinstance(model, str) else (*model, VOCABULARY)
     assert found is not None, model
     *sizes, vocabulary = found
-    config = architecture.sized(vocabulary, *sizes)
     name = model if isinstance(model, str) else "random"
-    return compile_checkpoint(random_checkpoint(architecture, config, seed, name), packing)
+    family = architecture or architecture_of(name)
+    config = family.sized(vocabulary, *sizes)
+    return compile_checkpoint(random_checkpoint(family, config, seed, name), packing)
 
 
 def outline_of(
     sizes: tuple[int, int, int, int],
     packing: str = "2b",
-    architecture: Architecture = HGRN_BIT,
+    architecture: Architecture | None = None,
     name: str = "random",
 ) -> Image:
     """The outline of a model of (hidden, layers, intermediate, vocabulary)."""
     *others, vocabulary = sizes
-    return outline(architecture, architecture.sized(vocabulary, *others), name, packing)
+    family = architecture or architecture_of(name)
+    return outline(family, family.sized(vocabulary, *others), name, packing)
 
 
 def random_checkpoint(
