@@ -121,9 +121,9 @@ def test_tables_are_as_narrow_as_the_terminal(
     [
         ("build --board u", {"ulx3s-25f", "ulx3s-45f", "ulx3s-85f"}),
         ("estimate --board ice", {"icebreaker", "icepi-zero"}),
-        ("stream --model shakespeare-", {"shakespeare-small"}),
-        ("run shakesp", {"shakespeare", "shakespeare-small"}),
-        ("load shakespeare-", {"shakespeare-small"}),
+        ("stream --model shakespeare-", {"shakespeare-small", "shakespeare-transformer"}),
+        ("run shakesp", {"shakespeare", "shakespeare-small", "shakespeare-transformer"}),
+        ("load shakespeare-", {"shakespeare-small", "shakespeare-transformer"}),
         ("bench --config onchip-2", {"onchip-256"}),
         ("build --numerics lm", {"lmul"}),
         ("generate --set colu", {"columns="}),

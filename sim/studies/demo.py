@@ -1,4 +1,4 @@
-"""The shipped model and a text for the studies that need them."""
+"""A shipped model and a text for the studies that need them."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -38,7 +38,7 @@ class Demo:
         return np.array(tokenizer.encode(words), np.int64)
 
 
-def shipped() -> Demo:
-    """The model in the package."""
-    checkpoint = load_checkpoint(Path(str(resources.files("setun"))) / "models" / "shakespeare")
+def shipped(name: str = "shakespeare") -> Demo:
+    """A model in the package."""
+    checkpoint = load_checkpoint(Path(str(resources.files("setun"))) / "models" / name)
     return Demo(checkpoint, compile_checkpoint(checkpoint, "2b"))

@@ -1,7 +1,7 @@
-"""`python -m setun.sim.studies.fidelity --text FILE [--tokens N]`: loss of numerics over float.
+"""`python -m setun.sim.studies.fidelity --text FILE`: loss of numerics over float.
 
-The shipped model on the last tenth of a text, in windows of 256 from a zero state, as `setun eval
---held-out` does it. tinyshakespeare gives the figures of docs/numerics.md.
+A shipped model, the demo's or `--model NAME`, on the last tenth of a text, in windows of 256 from a
+zero state, as `setun eval --held-out` does it. tinyshakespeare gives what docs/numerics.md has.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from setun.firmware.image.image import Image
+from setun.firmware.numerics.attention import Attention
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import EXACT, PRESETS, Numerics
 from setun.programs import line, parser, run, step, table
@@ -28,6 +30,7 @@ from setun.sim.texts import TOKENS, WINDOW
 
 FP8, LMUL, STOCHASTIC = PRESETS["fp8"], PRESETS["lmul"], PRESETS["stochastic"]
 NAIVE = "lmul, f*h from f"
+IN_ATTENTION = "lmul in attention alone"
 VARIANTS: dict[str, Numerics] = PRESETS | {
     "(8,7)": Numerics(vector=Format(8, 7)),
     "(6,9)": Numerics(vector=Format(6, 9)),
@@ -39,8 +42,17 @@ VARIANTS: dict[str, Numerics] = PRESETS | {
     "lmul, stochastic": replace(STOCHASTIC, multiplier="lmul"),
     "lmul, fp8": replace(FP8, multiplier="lmul"),
     NAIVE: LMUL,
+    IN_ATTENTION: Numerics(),
 }
 """PRESETS and what tells their options apart."""
+
+
+def applying(image: Image) -> list[str]:
+    """Names of VARIANTS that differ for a model: those of a state need one, and so on."""
+    if image.memory.cache:
+        others = (name for name, numerics in VARIANTS.items() if not numerics.stochastic)
+        return [name for name in others if name not in ("state 7", NAIVE)]
+    return [name for name in VARIANTS if name != IN_ATTENTION]
 
 
 class NaiveModel(GoldenModel):
@@ -49,6 +61,17 @@ class NaiveModel(GoldenModel):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.arithmetic = NaiveLMul(self.numerics)
+
+
+class AttentionModel(GoldenModel):
+    """The golden model with L-Mul for attention's product, and there alone."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.attention = Attention(LMUL)
+
+
+KINDS = {NAIVE: NaiveModel, IN_ATTENTION: AttentionModel}
 
 
 @dataclass(frozen=True)
@@ -64,7 +87,7 @@ class Fidelity:
 
 
 class Text:
-    """The shipped model and `tokens` predictions of a text, scored in float once."""
+    """A model, the demo's unless told, and `tokens` predictions of a text, scored in float once."""
 
     def __init__(self, ids: Ids, tokens: int = TOKENS, demo: Demo | None = None) -> None:
         demo = demo or shipped()
@@ -76,7 +99,7 @@ class Text:
 
     def fidelity(self, name: str) -> Fidelity:
         """Figures of the numerics that VARIANTS has under a name."""
-        kind = NaiveModel if name == NAIVE else GoldenModel
+        kind = KINDS.get(name, GoldenModel)
         score = score_golden(self.image, VARIANTS[name], self.rows, self.counted, kind=kind)
         error = standard_error(score, self.real)
         return Fidelity(score.loss - self.real.loss, error, agreement(self.real, score))
@@ -93,16 +116,17 @@ def main() -> None:
     """Print the table."""
     options = parser(__doc__)
     options.add_argument("--text", type=Path, required=True, metavar="FILE")
+    options.add_argument("--model", default="shakespeare", metavar="NAME")
     options.add_argument("--tokens", type=int, default=TOKENS, metavar="N")
     arguments = options.parse_args()
-    demo = shipped()
+    demo = shipped(arguments.model)
     text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
     print(f"Float: {text.real.loss:.4f} nat a token.\n")
     print(
         table(["numerics", "loss over float", "standard error", "same likeliest token"], ()),
         flush=True,
     )
-    for name, found in measured(text, VARIANTS):
+    for name, found in measured(text, applying(demo.image)):
         loss, agreed = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
         print(line([name, loss, f"{found.error:.4f}", agreed]), flush=True)
 

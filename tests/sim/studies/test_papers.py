@@ -204,6 +204,17 @@ def test_loss_of_presets(text: fidelity.Text, loss: Loss, name: str) -> None:
     assert found.agreement > (0.945 if PRESETS[name].lmul or PRESETS[name].fp8 else 0.98)
 
 
+def test_loss_of_the_transformer() -> None:
+    """The bars of trained models, in the default numerics; other prices are in the docs."""
+    transformer = shipped("shakespeare-transformer")
+    names = fidelity.applying(transformer.image)
+    assert fidelity.IN_ATTENTION in names and "stochastic" not in names
+    text = fidelity.Text(transformer.held_out(TEXT), 5_120, transformer)
+    found = text.fidelity("default")
+    assert abs(found.loss) <= 0.002 and found.agreement >= 0.98
+    assert fidelity.IN_ATTENTION not in fidelity.applying(shipped().image)
+
+
 STOCHASTIC = {
     "stochastic": "state 7",
     "stochastic, state 9": "default",
