@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -n auto
 
 slow: $(VENV)/.dev
-	$(BIN)/pytest -n auto -m slow
+	$(BIN)/pytest -n auto -m 'slow or essential'
 
 lint: $(VENV)/.dev $(TYPES)
 	$(BIN)/ruff check .

@@ -5,7 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.tiers import essential
+
 LEVEL = "SETUN_SIMULATOR_LEVEL"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what tests/essential.txt names, before tests are chosen by their marks."""
+    named = tuple(essential())
+    for item in items:
+        if item.nodeid.startswith(named):
+            item.add_marker(pytest.mark.essential)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.folders import ROOT
+from bench.tiers import essential
 
 TESTS = ROOT / "tests"
 # Folders of `tests/` that stand for the sources, and where those lie; no folder of the tests may
@@ -30,3 +31,12 @@ def test_every_bench_has_its_test() -> None:
 def runner_of(bench: Path) -> Path:
     """The test that runs a bench's coroutines."""
     return bench.with_name(bench.name.replace("bench_", "test_", 1))
+
+
+def test_essential_tests_are_tests() -> None:
+    """Each line of tests/essential.txt begins the name of a test, one only once."""
+    lines = essential()
+    assert len(set(lines)) == len(lines)
+    for line in lines:
+        path, _, rest = line.partition("::")
+        assert f"def {rest.partition('[')[0]}(" in (TESTS.parent / path).read_text("utf-8"), line
