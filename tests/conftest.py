@@ -13,9 +13,9 @@ LEVEL = "SETUN_SIMULATOR_LEVEL"
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what tests/essential.txt names, before tests are chosen by their marks."""
-    named = tuple(essential())
+    named = set(essential())
     for item in items:
-        if item.nodeid.startswith(named):
+        if not named.isdisjoint((item.nodeid, item.nodeid.partition("[")[0])):
             item.add_marker(pytest.mark.essential)
 
 

@@ -34,7 +34,7 @@ def runner_of(bench: Path) -> Path:
 
 
 def test_essential_tests_are_tests() -> None:
-    """Each line of tests/essential.txt begins the name of a test, one only once."""
+    """Each line of tests/essential.txt is the name of a test, once."""
     lines = essential()
     assert len(set(lines)) == len(lines)
     for line in lines:

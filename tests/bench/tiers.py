@@ -6,6 +6,6 @@ ESSENTIAL = Path(__file__).parents[1] / "essential.txt"
 
 
 def essential() -> list[str]:
-    """Beginnings of the names of tests that CI runs and `make test` does not."""
+    """Names of tests, with or without their parameters, that CI runs and `make test` does not."""
     lines = ESSENTIAL.read_text("utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
