@@ -199,8 +199,10 @@ def pack_trits(codes: Codes) -> Bytes:
 
 
 def _bytes_trits(groups: Codes) -> Bytes:
-    # Small whole numbers: a float's matrix product is exact, and fast.
-    values = (groups.astype(np.float32) @ _PLACES).astype(np.int8)
+    # Small whole numbers: a float's matrix product is exact, and fast. What lies behind the arrays
+    # is read too, and may raise flags that say nothing of these numbers.
+    with np.errstate(all="ignore"):
+        values = (groups.astype(np.float32) @ _PLACES).astype(np.int8)
     return _BYTE_OF.take(values.view(np.uint8))
 
 
@@ -230,7 +232,7 @@ def _pairs_of_trits() -> Codes:
 _PLACES = np.array([1, 3, 9, 27, 81], np.float32)
 _CODES_TRITS = np.array([0, 1, -1], np.int8)[TRIT_DECODE]
 _BYTE_OF = np.zeros(256, np.uint8)  # by the sum of code * 3**place, as an unsigned byte
-_BYTE_OF[(_CODES_TRITS @ _PLACES).astype(np.int8).view(np.uint8)] = TRIT_ENCODE[
+_BYTE_OF[(_CODES_TRITS * _PLACES).sum(-1).astype(np.int8).view(np.uint8)] = TRIT_ENCODE[
     tuple(TRIT_DECODE.T)
 ]
 
