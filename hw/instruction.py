@@ -28,15 +28,18 @@ def shape(config: ChipConfig, name: str) -> Shape:
 def layout(config: ChipConfig, of: Iterable[int] = range(WORDS)) -> data.FlexibleLayout:
     """All fields of these words, a word behind the other; those of different operations overlap.
 
+    They are those of the core's own operations.
+
     Fields count in the grain of their places.
     """
     at = {word: WORD_BITS * k for k, word in enumerate(of)}
+    known = {"op", *(field.name for op in config.core.operations for field in op.fields)}
     return data.FlexibleLayout(
         WORD_BITS * len(at),
         {
             name: data.Field(unsigned(place.bits), at[place.word] + place.low)
             for name, place in places(config).items()
-            if place.word in at
+            if place.word in at and name in known
         },
     )
 
