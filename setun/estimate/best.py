@@ -139,18 +139,25 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")
     least: tuple[int, ChipConfig] | None = None
+    refused: SetunError | None = None
     tried = chips(base, board, space, fixed)
     guessed = [(guess.cycles(c), c) for _, c in tried if isinstance(c, ChipConfig)]
     for cycles, config in sorted(guessed, key=lambda each: each[0]):
         if cycles > limit:
             break
-        sized = sized_for(image, config)
+        try:
+            sized = sized_for(image, config)
+        except SetunError as error:  # heads do not divide into its words
+            refused = error
+            continue
         luts = core_estimate(sized).cells(sized, board.fpga)["luts"]
         if not shortage(sized, board):
             limit = min(limit, cycles * WORSE)
             found.append((cycles, luts, sized))
         elif least is None or luts < least[0]:
             least = luts, sized
+    if refused is not None and not (found or least):
+        raise refused
     if not found:
         smallest = estimate(image, least[1], board).short if least else {}
         short = (f"{board.fpga.called(k)} {n:,} of {m:,}" for k, (n, m) in smallest.items())
