@@ -95,7 +95,9 @@ def equipped(image: "Image", config: "ChipConfig") -> "ChipConfig":
     attending = [do for do in image.program if do.op is Op.ATTEND]
     head = min(do.block & -do.block for do in attending)
     group = max(do.group for do in attending)
-    positions = max(2, min(image.memory.positions, MOST_POSITIONS))
+    usual = config.positions == type(config).positions
+    asked = MOST_POSITIONS if usual else config.positions
+    positions = max(2, min(image.memory.positions, asked))
     elements = image.memory.cache_elements
     outer = config.streams and not config.memory_kind.sector
     outer = outer and 8 * elements * positions * config.contexts > INNER_BITS

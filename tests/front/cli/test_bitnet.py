@@ -71,7 +71,8 @@ def test_what_a_core_lacks_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     line = refused(capsys, "estimate", "--board", "icebreaker", "--model", FOLDERS[0])
     assert "the small core has units for; found ROTATE (setun run --backend golden" in line
     args = "estimate", "--board", "ulx3s-85f", "--model", FOLDERS[0], "--set", "positions=128"
-    assert ok(capsys, *args)["config"]["attention"] == 16
+    chip = ok(capsys, *args)["config"]
+    assert (chip["attention"], chip["positions"]) == (16, 128)
     assert not any(tmp_path.iterdir())
 
 
