@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 NAMES = ("attention", "queries", "positions", "outer_cache", "cache_elements", "head_elements")
 MOST_POSITIONS = 1 << 12
-MOST_ELEMENTS = 1 << 16
+MOST_ELEMENTS = 1 << 20
 EXPONENT = 8  # bits of a vector's: a sum over positions is as large as 2**37
+MANTISSA = 3  # bits likewise: a number holds half an increment of RoPE
 USUAL = 32  # codes a cycle
 INNER_BITS = 1 << 20
 """Of a cache that lies in block RAM although there is a memory outside."""
@@ -44,6 +45,9 @@ def check(config: "ChipConfig") -> None:
             raise SetunError(name, rule, getattr(c, name))
     if c.vector.exponent < EXPONENT:
         rule = f"must have {EXPONENT} exponent bits with attention"
+        raise SetunError("vector", rule, str(c.vector), "vector = [8, 9]")
+    if c.vector.mantissa < MANTISSA:
+        rule = f"must have {MANTISSA} mantissa bits with attention"
         raise SetunError("vector", rule, str(c.vector), "vector = [8, 9]")
 
 
@@ -104,7 +108,7 @@ def equipped(image: "Image", config: "ChipConfig") -> "ChipConfig":
     codes = max(config.lanes, min(USUAL, head), config.beat // 8 if outer else 0)
     return config.override(
         attention=codes,
-        queries=min(group, MOST_SHARING) if outer else 1,
+        queries=min(group, MOST_SHARING) if outer and config.queries == 1 else config.queries,
         positions=positions,
         outer_cache=int(outer),
         head_elements=max(codes, head),
@@ -117,6 +121,8 @@ def _check_heads(image: "Image", config: "ChipConfig") -> None:
     words = max(config.attention, 2 * config.lanes)
     for do in image.program:
         if do.op in HEADS and do.block % words:
-            thing = f"heads of {do.note[:60]}".rstrip()
-            fix = f"--set attention={do.block & -do.block}"
+            thing, power = f"heads of {do.note[:60]}".rstrip(), do.block & -do.block
+            fix = f"--set attention={power}"
+            if power < 2 * config.lanes:
+                fix = f"--set lanes={max(1, power // 2)} " + fix
             raise SetunError(thing, f"must be a multiple of {words} elements", do.block, fix)

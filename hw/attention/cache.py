@@ -1,7 +1,5 @@
 """The cache as the unit of attention meets it, and the one in block RAM."""
 
-from typing import Protocol
-
 from amaranth.hdl import Cat, Module, Mux, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -69,12 +67,6 @@ def inner_members(config: ChipConfig) -> dict[str, wiring.Member]:
         "values": In(1),
         "settled": Out(1),
     }
-
-
-class CacheUnit(Protocol):
-    """A component with `inner_members`, and `outer` members towards its memory."""
-
-    outer: dict[str, wiring.Member]
 
 
 class BlockCache(wiring.Component):

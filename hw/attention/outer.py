@@ -1,7 +1,7 @@
 """A cache in the external memory: rows read in sequence, words written one by one."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -9,25 +9,16 @@ from setun.firmware.config import ChipConfig
 from setun.hw.attention.cache import LATENCY, WEIGHING, inner_members
 from setun.hw.attention.sizes import CODE_BITS, parts_of
 from setun.hw.memory.controllers.gearbox import Gearbox
+from setun.hw.memory.spaces import weights_bus
+from setun.hw.memory.stream.row_reader import CACHE_COUNT_BITS, row_command
 from setun.hw.pipeline import delayed
 
 WORD = 4  # bytes of what is written at once
-COUNT_BITS = 24  # of the beats of a row; `ModelReader` has as many
-
-
-def row_layout(config: ChipConfig) -> data.StructLayout:
-    """A row of `beats` beats of the external memory from beat `address` on."""
-    return data.StructLayout({"address": address_bits(config), "beats": COUNT_BITS})
 
 
 def address_bits(config: ChipConfig) -> int:
     """Of a beat's number in the external memory."""
     return (config.external_bytes * 8 // config.beat - 1).bit_length()
-
-
-def access_layout() -> data.StructLayout:
-    """A 32-bit word to read or write."""
-    return data.StructLayout({"write": 1, "address": 32, "data": 32})
 
 
 class OuterCache(wiring.Component):
@@ -39,10 +30,10 @@ class OuterCache(wiring.Component):
 
     Members
     -------
-    row : Out(stream of `row_layout`), beats : In(stream of beats)
+    row : Out(stream of `row_command`), beats : In(stream of beats)
         Rows that are read, and what they hold.
-    access : Out(stream of `access_layout`), answer : In(stream of 32 bits)
-        Words written, and those read to be changed.
+    access, answer
+        Words written, and those read to be changed; see `setun.hw.memory.spaces.weights_bus`.
     claim : Out(1)
         Words are to be written: nothing should be read that is not asked for here.
 
@@ -51,11 +42,12 @@ class OuterCache(wiring.Component):
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
+        row, bus = row_command(address_bits(config), CACHE_COUNT_BITS), weights_bus()
         self.outer = {
-            "row": Out(stream.Signature(row_layout(config))),
+            "row": Out(stream.Signature(row)),
             "beats": In(stream.Signature(config.beat)),
-            "access": Out(stream.Signature(access_layout())),
-            "answer": In(stream.Signature(32)),
+            "access": bus["weights_req"],
+            "answer": bus["weights_rsp"],
             "claim": Out(1),
         }
         super().__init__({**inner_members(config), **self.outer})
@@ -64,7 +56,8 @@ class OuterCache(wiring.Component):
         m = Module()
         c = self.config
         bits = CODE_BITS * c.attention
-        m.submodules.gearbox = gearbox = Gearbox(c.beat, bits)
+        # What a pass that was given up has left there must not come before this one's.
+        m.submodules.gearbox = gearbox = ResetInserter(self.ask)(Gearbox(c.beat, bits))
         wiring.connect(m, wiring.flipped(self.beats), gearbox.i)
         word = gearbox.o
         self._ask(m)
@@ -251,7 +244,6 @@ class OuterCache(wiring.Component):
                 with m.If(self.access.ready):
                     m.next = "ANSWER"
             with m.State("ANSWER"):
-                m.d.comb += self.answer.ready.eq(1)
                 with m.If(self.answer.valid):
                     changed = [
                         Mux(exponents[:2] == k, exponent, self.answer.payload.word_select(k, 8))
@@ -268,5 +260,6 @@ class OuterCache(wiring.Component):
                 ]
                 with m.If(self.access.ready):
                     m.next = "IDLE"
+        m.d.comb += self.answer.ready.eq(1)  # also of who was given up: the memory is free then
         working = ~machine.ongoing("IDLE")
         m.d.comb += [self.claim.eq(working), self.settled.eq(~(self.store | working))]

@@ -135,6 +135,8 @@ def best(image: Image, base: ChipConfig, board: Board, fixed: set[str]) -> Estim
             "",
             "a smaller model, or a larger board",
         )
+    if base.attention and "attention" not in fixed:
+        base = base.override(attention=0, outer_cache=0)  # each chip gets a unit of its own
     guess = Guess(image)
     found: list[tuple[float, int, ChipConfig]] = []
     limit = float("inf")

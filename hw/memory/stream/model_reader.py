@@ -11,12 +11,11 @@ from setun.hw.memory.controllers.dma import WeightDma
 from setun.hw.memory.controllers.gearbox import Gearbox
 from setun.hw.memory.spaces import weights_bus
 from setun.hw.memory.stream.arbiter import ReadArbiter
-from setun.hw.memory.stream.row_reader import RowReader, row_command
+from setun.hw.memory.stream.row_reader import CACHE_COUNT_BITS, RowReader, row_command
 from setun.hw.memory.stream.unit_store import UnitStore
 from setun.hw.memory.stream.unpacker import Semaphore, Unpacker
 
 WORDS = 16  # weight words in front of the array, what distributed RAM holds anyway
-COUNT_BITS = 24  # of the beats of a row of the cache
 ROW_BURST = 8  # beats: twice as many fit distributed RAM
 LOOKAHEAD = 16  # instructions that may wait for the sequencer
 
@@ -105,9 +104,9 @@ class ModelReader(wiring.Component):
         cache_members: dict[str, wiring.Member] = {}
         if cache:
             self.cached = RowReader(
-                beat, self.address_bits, self.burst, max(depth, 2 * self.burst), COUNT_BITS
+                beat, self.address_bits, self.burst, max(depth, 2 * self.burst), CACHE_COUNT_BITS
             )
-            row = row_command(self.address_bits, COUNT_BITS)
+            row = row_command(self.address_bits, CACHE_COUNT_BITS)
             bus = weights_bus()
             cache_members = {
                 "cache_row": In(stream.Signature(row)),

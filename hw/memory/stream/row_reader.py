@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 from setun.hw.memory.controllers.port import read_request
 from setun.hw.memory.controllers.queue import CreditQueue
 
+CACHE_COUNT_BITS = 24  # of the beats of a row of a cache
+
 
 def row_command(address_bits: int, count_bits: int = 16) -> data.StructLayout:
     """A row of `beats` (at least 1, of `count_bits` bits) beats from beat `address` on."""

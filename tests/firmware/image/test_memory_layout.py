@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from bench.folders import DEMO, VECTORS
+from bench.folders import BITNET, DEMO, VECTORS
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import ALIGN, Image, aligned
 from setun.firmware.image.memory_layout import (
     Space,
+    bound_cycles,
     check_fit,
     lay_out,
     requirements,
@@ -170,3 +171,18 @@ def test_chunks_fit_the_array_and_vectors_their_sums() -> None:
         ChipConfig(columns=32, numerics=numerics)
     with pytest.raises(SetunError, match="max_columns: must be at most 30720"):
         ChipConfig(max_columns=30_721)
+
+
+def test_a_bound_counts_keys_and_values() -> None:
+    """A word of the cache a cycle beside the weights, or in the memory's beats among them."""
+    image = compile_checkpoint(load_checkpoint(BITNET / "a_h64_l2_silu"))
+    base = ChipConfig(columns=16, rows=8, lanes=4, attention=16, queries=2)
+    onchip = sized_for(image, base)
+    words = 2 * (2 * 32) // 16  # of both layers, read once for the two queries of a key
+    assert bound_cycles(image, onchip, 100) == bound_cycles(image, onchip) + 100 * words
+    assert bound_cycles(image, onchip.override(queries=1), 100) - bound_cycles(image, onchip) == (
+        200 * words
+    )
+    outside = sized_for(image, base.override(memory="axi4-64", outer_cache=1))
+    more = bound_cycles(image, outside, 100) - bound_cycles(image, outside)
+    assert abs(more - 100 * words * 17 / 8) <= 1

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from serial.tools import list_ports
 
-from bench.folders import VECTORS
+from bench.folders import BITNET, VECTORS
 from setun.cli import cli
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import Space, lay_out
@@ -122,6 +122,20 @@ def test_generate_lists_every_port_of_an_external_memory(tmp_path: Path, memory:
         way, width = re.match(r"(input|output), (\d+) bit:", description).groups()  # type: ignore[union-attr]
         found = re.search(rf"^  {way} (?:\[(\d+):0\] )?{name};", body, re.MULTILINE)
         assert found and int(found[1] or 0) + 1 == int(width), description
+
+
+def test_generate_tells_where_a_cache_lies(tmp_path: Path) -> None:
+    """Behind the model, for whoever keeps the memory: nothing need be there at first."""
+    options = ("--set", "memory=axi4-64", "--set", "lanes=4", "--set", "columns=16", "--json")
+    options += ("--set", "contexts=2")
+    model = BITNET / "a_h64_l2_silu"
+    code, out, error = invoke("generate", "-o", tmp_path, "--model", model, *options)
+    assert code == 0, error
+    config = ChipConfig.from_dict(json.loads(out)["config"])
+    told = json.loads((tmp_path / "ports.json").read_text())["memory"]
+    # Two layers of 32 keys and values a position, 4,096 of them, and an exponent for 16 codes.
+    assert told["cache"]["bytes"] == 2 * (2 * 2 * 32) * 4096 * 17 // 16
+    assert told["cache"]["first_byte"] >= told["bytes"] and config.outer_cache == 1
 
 
 @pytest.mark.parametrize("memory", ["sdram-16", "axi4-256", "qspi"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.folders import BITNET
 from scale.big_checkpoint import write_checkpoint
 from setun import boards
 from setun.cli import cli
@@ -191,3 +192,24 @@ def test_boards_tell_the_models_that_fit() -> None:
     assert load_model("shakespeare").weights < told["ulx3s-85f"]["weights"]["on_chip"]
     assert told["ulx3s-25f"]["weights"]["external"] > 50_000_000
     assert told["generic-axi4"]["weights"]["external"] > 2_700_000_000
+
+
+def test_a_transformer_takes_longer_behind_more_tokens_and_its_cache_has_room() -> None:
+    """Weights and head of 2B4T's size, and a cache of 4,096 positions behind them."""
+    given = ("estimate", "--board", "generic-axi4", "--model", "random-2b4t")
+    given += ("--set", "memory=axi4-512", "--set", "contexts=1", "--set", "lanes=8")
+    told = {n: invoke(*given, "--position", n)[0] for n in ("128", "1024", "4095")}
+    cycles = [each["cycles_per_token"] for each in told.values()]
+    chip = told["128"]["config"]
+    # 30 layers of keys and values of 5 heads, a byte a code, over 64 bytes a cycle.
+    assert cycles[2] - cycles[1] > (4095 - 1024) * 30 * 2 * 5 * 128 / 64
+    assert cycles == sorted(cycles)
+    assert (chip["outer_cache"], chip["positions"], chip["queries"]) == (1, 4096, 4)
+    assert told["128"]["memory_bytes"][0] > chip["memory_bytes"] + 4096 * 38_400
+
+
+def test_a_search_gives_a_transformer_the_cache_that_its_memory_has_room_for() -> None:
+    """4,096 positions are too many for block RAM; the board's SDRAM holds them."""
+    model = str(BITNET / "a_h64_l2_silu")
+    told, _ = invoke("estimate", "--board", "ulx3s-85f", "--model", model)
+    assert told["fits"] and told["config"]["outer_cache"] == 1

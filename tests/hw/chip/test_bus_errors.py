@@ -2,12 +2,14 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.chip.test_attention import MODEL
 from setun.backends import GoldenBackend, Sampling
 from setun.backends.loading import compare
 from setun.backends.simulated import simulated_config
@@ -16,12 +18,16 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image, aligned
 from setun.firmware.image.memory_layout import MemoryLayout, Space, lay_out, sized_for
 from setun.firmware.link import ChipClient, Command, Done, Reason, Status, open_port
+from setun.firmware.models.architecture import find
+from setun.firmware.models.bitnet.config import BitnetConfig
+from setun.firmware.models.compiler import compile_checkpoint
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import TOP
 from setun.hw.memory.controllers.axi4_pins import OKAY
+from setun.hw.memory.kinds import BURST
 from setun.hw.memory.stream.model_reader import ROW_BURST
-from setun.models.random import random_image
+from setun.models.random import random_checkpoint, random_image
 from setun.sim.memories.bulk import bulk_verilog
 from setun.sim.memories.kinds import memory_model
 from setun.sim.memories.system import system_contents
@@ -38,19 +44,19 @@ BAD_BEAT = 3  # of the row's second burst
 
 
 class DamagedSystem(wiring.Component):
-    """A chip whose memory answers one beat of one row with an error, the first `ERRORS` times.
+    """A chip whose memory answers one beat of one burst with an error, the first `ERRORS` times.
 
     Parameters
     ----------
-    row
-        Beat of the memory at which the row's second burst begins.
+    row, beats
+        Beat of the memory at which the burst begins, and its beats.
     """
 
     rx: In(1, init=1)
     tx: Out(1, init=1)
 
-    def __init__(self, config: ChipConfig, row: int) -> None:
-        self.config, self.row = config, row
+    def __init__(self, config: ChipConfig, row: int, beats: int) -> None:
+        self.config, self.row, self.beats = config, row, beats
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
@@ -65,7 +71,7 @@ class DamagedSystem(wiring.Component):
         m.d.comb += [
             marks.w_en.eq(axi.arvalid & axi.arready),
             marks.w_data.eq(
-                (axi.araddr == self.row * self.config.beat // 8) & (axi.arlen == ROW_BURST - 1)
+                (axi.araddr == self.row * self.config.beat // 8) & (axi.arlen == self.beats - 1)
             ),
             marks.r_en.eq(answered & axi.rlast),
             axi.rresp.eq(OKAY),
@@ -94,11 +100,19 @@ def layout(image: Image) -> MemoryLayout:
 
 @pytest.fixture(scope="module")
 def client(layout: MemoryLayout) -> Iterator[ChipClient]:
-    assert layout.external is not None
-    config, model = layout.external.config, layout.external
+    model = layout.external
+    assert model is not None
     row = model.first_row() + ROW * model.row_beats
-    row = aligned(row + 1, ROW_BURST)  # bursts end there
-    verilog = to_verilog(DamagedSystem(config, row), TOP) + dot_verilog(config.columns)
+    with damaged(layout, aligned(row + 1, ROW_BURST)) as found:  # bursts end there
+        yield found
+
+
+@contextmanager
+def damaged(layout: MemoryLayout, row: int, beats: int = ROW_BURST) -> Iterator[ChipClient]:
+    """A chip with a memory of which the burst of `beats` from beat `row` on is damaged."""
+    assert layout.external is not None
+    config = layout.external.config
+    verilog = to_verilog(DamagedSystem(config, row, beats), TOP) + dot_verilog(config.columns)
     verilog += bulk_verilog(*memory_model(config).words(config))
     contents = system_contents(config, layout).items()
     files = {name: memory_file(c.words, c.width) for name, c in contents}
@@ -107,11 +121,11 @@ def client(layout: MemoryLayout) -> Iterator[ChipClient]:
         yield ChipClient(port)
 
 
-def damaged_generation(client: ChipClient) -> Done:
-    """End of a generation whose prompt has the damaged row; the link answers beside it."""
+def damaged_generation(client: ChipClient, prompt: list[int]) -> Done:
+    """End of a generation whose prompt reads the damaged burst; the link answers beside it."""
     request = struct.pack("<HBII", COUNT, 1, 0, 1)
     frames = [
-        (Command.PROMPT, struct.pack(f"<{len(PROMPT)}H", *PROMPT)),
+        (Command.PROMPT, struct.pack(f"<{len(prompt)}H", *prompt)),
         (Command.GENERATE, request),
         *[(Command.INFO, b"")] * 3,
     ]
@@ -136,12 +150,37 @@ def test_errors_in_the_middle_of_an_embedding_row(
     )
     for _ in range(ERRORS):
         client.reset()
-        assert damaged_generation(client).reason == Reason.FAULT
+        assert damaged_generation(client, PROMPT).reason == Reason.FAULT
     for _ in range(3):
         client.reset()
         client.prompt(PROMPT)
         assert list(client.generate(COUNT, True, 0, 1)) == expected
         assert client.last_done is not None and client.last_done.reason == Reason.COUNT
+
+
+def test_errors_in_the_middle_of_cached_keys() -> None:
+    """Half a word of the cache is left over: the next conversation knows nothing of it."""
+    fields = vars(MODEL) | {"num_hidden_layers": 1, "num_key_value_heads": 1}
+    transformer = compile_checkpoint(
+        random_checkpoint(find("bitnet"), BitnetConfig(**fields), seed=3)
+    )
+    # A burst is eight keys of two words; others are on their way when units start over.
+    prompt = [k % transformer.vocab_size for k in range(3, 20)]
+    options = {"columns": 16, "rows": 8, "lanes": 4, "attention": 16, "outer_cache": 1}
+    options |= {"packing": "1.6b", "memory": "axi4-64", "terminal": 0}
+    config = simulated_config(sized_for(transformer, ChipConfig(**options)))
+    keys = config.cache_base + config.cache_words * config.outer_positions
+    backend = GoldenBackend(transformer, config.numerics)
+    expected = list(backend.generate(prompt, COUNT, Sampling()))
+    row = aligned(keys * 8 // config.beat, BURST)
+    with damaged(lay_out(transformer, config), row, BURST) as client:
+        for _ in range(ERRORS):
+            client.reset()
+            assert damaged_generation(client, prompt).reason == Reason.FAULT
+        for _ in range(2):
+            client.reset()
+            client.prompt(prompt)
+            assert list(client.generate(COUNT, True, 0, 1)) == expected
 
 
 def test_the_chip_is_asked_for_the_memorys_checksum(
