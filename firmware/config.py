@@ -45,9 +45,10 @@ class ChipConfig:
         Weights in memory: "2b", or "1.6b" (five trits a byte).
     memory
         Where the weights lie: "onchip" (block RAM), "sdram-16" or "sdram-32" (one SDR SDRAM with
-        so many data pins), "axi4-64" to "axi4-512" (a bus of so many bits), "qspi" (quad SPI
-        flash), "spram" (single-port RAM of an iCE40 UltraPlus), "spram-16" (the same RAM, which
-        then holds the constants too: a small chip, see `setun.hw.small`).
+        so many data pins), "sdram-16x2" (the same at twice the chip's clock), "axi4-64" to
+        "axi4-512" (a bus of so many bits), "qspi" (quad SPI flash), "spram" (single-port RAM of an
+        iCE40 UltraPlus), "spram-16" (the same RAM, which then holds the constants too: a small
+        chip, see `setun.hw.small`).
     part
         The SDRAM's or flash's name; "" for the usual one.
     flash_base
@@ -289,6 +290,11 @@ class ChipConfig:
     def beat(self) -> int:
         """Bits that memory delivers at a time."""
         return self.memory_kind.beat or self.weight_bits
+
+    @property
+    def fast(self) -> int:
+        """How many times the chip's clock the domain `fast` runs at; 1 if there is none."""
+        return max(self.pump, self.memory_kind.gear)
 
     @property
     def weight_port(self) -> int:

@@ -42,6 +42,10 @@ class MemoryKind:
         Bytes that writing the first of them erases; 0 for RAM.
     parts
         Whether `ChipConfig.part` names the part.
+    gear
+        How many times the chip's clock the part's is, and its beats in one of `beat`.
+    slow
+        Name of the kind whose parts these are too, on the chip's clock; "" if it is this one.
     loading
         How a model gets there.
     """
@@ -53,6 +57,8 @@ class MemoryKind:
     beat_cycles: int = 1
     sector: int = 0
     parts: bool = False
+    gear: int = 1
+    slow: str = ""
     loading: Loading = Loading.LINK
 
     @property
@@ -70,8 +76,17 @@ class MemoryKind:
         return self.external
 
 
-def _sdram(pins: int) -> MemoryKind:
-    return MemoryKind(name=f"sdram-{pins}", place="the SDRAM", beat=pins, parts=True)
+def _sdram(pins: int, gear: int = 1) -> MemoryKind:
+    slow = f"sdram-{pins}"
+    name = slow if gear == 1 else f"{slow}x{gear}"
+    return MemoryKind(
+        name=name,
+        place="the SDRAM",
+        beat=gear * pins,
+        parts=True,
+        gear=gear,
+        slow="" if gear == 1 else slow,
+    )
 
 
 def _axi4(bits: int) -> MemoryKind:
@@ -99,5 +114,6 @@ _LIST = (
     ),
     MemoryKind(name="spram", place="single-port RAM", beat=64),
     MemoryKind(name="spram-16", place="single-port RAM", beat=16, core=SMALL),
+    _sdram(16, gear=2),
 )
 KINDS: dict[str, MemoryKind] = {kind.name: kind for kind in _LIST}

@@ -54,6 +54,8 @@ class Chip(wiring.Component):
         no use for one.
     pads
         Name of the board's pins that `memory` is wired to; "" for none.
+    gear
+        Above 1 these pins are of the domain `fast`, so many times as fast.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Chip(wiring.Component):
         )
         self.beats: Signal | None = self.core.beats
         self.pads = memory_gateware(config).pads
+        self.gear = config.memory_kind.gear
         self.working = Signal()
         members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         if config.external:

@@ -56,6 +56,7 @@ REPORTED = [
     "qspi",
     "spram",
     "spram-16",
+    "sdram-16x2",
 ]
 # INFO records of chips that were built before kinds were objects.
 RECORDS = {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.fpga.flow.bit_map import Block
 from setun.hw.memory.blocks import SHAPES
@@ -116,9 +117,6 @@ class Family:
         Cells in Verilog for it.
     flow_technology
         Cells in a design for its own tools.
-    round_trip
-        Edges that its pads add on the way to an SDRAM and back, see
-        `setun.hw.memory.controllers.sdram.SdramController`.
     tools
         None where there are none.
     resources
@@ -138,7 +136,6 @@ class Family:
     name = "generic"
     technology: Technology = GENERIC
     flow_technology: Technology = GENERIC
-    round_trip = 1
     tools: Tools | None = None
     resources: Mapping[str, str] = {}
     costs: Mapping[str, Mapping[str, int]] = {}
@@ -156,6 +153,13 @@ class Family:
     def device_options(self, device: Device) -> list[str]:
         """Options by which nextpnr knows a device; SetunError for an unknown one."""
         raise SetunError("FPGA", "must be of a family that has tools here", device.device)
+
+    def round_trip(self, config: ChipConfig) -> int:
+        """Edges that its pads add on the way to an SDRAM and back.
+
+        See `setun.hw.memory.controllers.sdram.SdramController`.
+        """
+        return 1
 
     def check_clock(self, input_mhz: float, clock_mhz: float, pump: int) -> None:
         """SetunError when the PLL does not make `pump` times the clock of the chip."""

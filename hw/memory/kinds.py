@@ -13,6 +13,7 @@ from setun.hw.memory.contents import Contents, weight_contents
 from setun.hw.memory.controllers import qspi_parts, sdram_timing, spram
 from setun.hw.memory.controllers.axi4 import BOUNDARY, Axi4Reader
 from setun.hw.memory.controllers.axi4_pins import axi4
+from setun.hw.memory.controllers.geared import GearedController
 from setun.hw.memory.controllers.qspi import QspiFlash
 from setun.hw.memory.controllers.sdram import SdramController
 from setun.hw.small.addresses import first_text
@@ -107,16 +108,16 @@ class PartMemory(MemoryGateware):
 
 
 class Sdram(PartMemory):
-    """An SDR SDRAM."""
+    """An SDR SDRAM, on the chip's clock or on the domain `fast`."""
 
     pads = "sdram"
     parts = sdram_timing.PARTS
 
     def fits(self, config: ChipConfig, part: Any) -> bool:
-        return bool(part.dq == config.beat)
+        return bool(part.dq * config.memory_kind.gear == config.beat)
 
     def which(self, config: ChipConfig) -> str:
-        return f"with {config.beat} data pins"
+        return f"with {config.beat // config.memory_kind.gear} data pins"
 
     def capacity(self, config: ChipConfig) -> int:
         return self.part(config).capacity
@@ -125,7 +126,10 @@ class Sdram(PartMemory):
         return sdram_timing.sdram_pins(self.part(config))
 
     def controller(self, config: ChipConfig, technology: Technology, round_trip: int) -> Any:
-        return SdramController(self.part(config), config.clock_hz, round_trip=round_trip)
+        gear = config.memory_kind.gear
+        part, clock_hz = self.part(config), gear * config.clock_hz
+        controller = SdramController(part, clock_hz, round_trip=round_trip)
+        return controller if gear == 1 else GearedController(controller, gear)
 
 
 class Qspi(PartMemory):
@@ -209,6 +213,7 @@ GATEWARE: dict[str, MemoryGateware] = {
     "qspi": Qspi("W25Q128JV"),
     "spram": Spram(),
     "spram-16": SmallWeights(),
+    "sdram-16x2": Sdram("AS4C32M16SB-7"),
 }
 
 

@@ -117,11 +117,16 @@ class Board:
 
     def has_memory(self, memory: str) -> bool:
         """Whether `ChipConfig.memory` names a memory chip on the board."""
-        return memory in [m.name for m in self.memory]
+        return self._wired(memory) in [m.name for m in self.memory]
 
     def part(self, memory: str) -> str:
         """`ChipConfig.part` of the memory chip of that name; "" if there is none."""
-        return next((m.part for m in self.memory if m.name == memory), "")
+        return next((m.part for m in self.memory if m.name == self._wired(memory)), "")
+
+    @staticmethod
+    def _wired(memory: str) -> str:
+        """What a memory is called by its pins."""
+        return (KINDS[memory].slow if memory in KINDS else "") or memory
 
     def usual(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the chip that suits the board, beside those that are `chosen`."""

@@ -59,7 +59,9 @@ def parts(image: Image, config: ChipConfig, board: Board) -> Parts:
     contents = lay_out(image, config)
     layout = contents if in_bitstream(config) else None
     kind = board.fpga
-    make = partial(Chip, config, technology=kind.flow_technology, round_trip=kind.round_trip)
+    make = partial(
+        Chip, config, technology=kind.flow_technology, round_trip=kind.round_trip(config)
+    )
     model = None
     if in_bitstream(config) and kind.patching is not None:
         model = Model(chip=make, config=config, layout=contents, work=work_hash(image))

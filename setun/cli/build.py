@@ -112,12 +112,12 @@ def command(
     if not target.has_fpga:
         _write_verilog(target, out, model, image, config, expected, dry_run, as_json)
         return
-    target.fpga.check_clock(target.clock_mhz, mhz, config.pump)
+    target.fpga.check_clock(target.clock_mhz, mhz, config.fast)
     made = parts(image, config, target)
     weights = weights_for_flash(made.contents, config)
     config_text = config.to_toml().encode()
     if dry_run:
-        design = design_for(made.chip, target, name="setun", clock_mhz=mhz, pump=config.pump)
+        design = design_for(made.chip, target, name="setun", clock_mhz=mhz, pump=config.fast)
         make_folder(out)
         write_output(out / "setun.il", design.rtlil.encode())
         pins = f"setun.{target.fpga.flow().constraints}"
@@ -142,7 +142,7 @@ def command(
             name="setun",
             out=out,
             clock_mhz=mhz,
-            pump=config.pump,
+            pump=config.fast,
             seed=seed,
             seeds=seeds,
             progress=start,

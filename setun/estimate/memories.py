@@ -66,7 +66,8 @@ class Sdram(MemoryEstimate):
     """An SDRAM, which is refreshed in the other cycles."""
 
     def efficiency(self, config: ChipConfig) -> float:
-        timing = sdram_timing(memory_gateware(config).part(config), config.clock_hz)
+        clock_hz = config.memory_kind.gear * config.clock_hz
+        timing = sdram_timing(memory_gateware(config).part(config), clock_hz)
         return 1 - (timing.rp + timing.rfc + 1) / timing.refresh_interval
 
 
@@ -83,6 +84,7 @@ ESTIMATES: dict[str, MemoryEstimate] = {
     "qspi": MemoryEstimate("qspi", 40),
     "spram": _SPRAM,
     "spram-16": _SPRAM,
+    "sdram-16x2": Sdram("sdram"),
 }
 TERMS = tuple(dict.fromkeys(each.term for each in ESTIMATES.values() if each.term))
 

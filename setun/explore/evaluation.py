@@ -67,7 +67,7 @@ def _place(inputs: dict[str, Any], image: Image, limit_s: float) -> dict[str, An
             name="setun",
             out=Path(folder),
             clock_mhz=inputs["clock_mhz"],
-            pump=config.pump,
+            pump=config.fast,
             seed=inputs["seed"],
             allow_timing_fail=True,
             model=made.model,

@@ -142,7 +142,7 @@ def at_clock(config: ChipConfig, clock_mhz: float, board: Board) -> ChipConfig:
     SetunError
         The board's PLL does not make it, or the UART's rate does not go with it.
     """
-    board.fpga.check_clock(board.clock_mhz, clock_mhz, config.pump)
+    board.fpga.check_clock(board.clock_mhz, clock_mhz, config.fast)
     return config.override(clock_hz=round(clock_mhz * 1e6))
 
 

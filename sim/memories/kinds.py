@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Assert, Format, Module
+from amaranth.hdl import Assert, DomainRenamer, Format, Module
 from amaranth.lib import wiring
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.memory_kinds import SECTOR
+from setun.hw.array.rows import FAST
 from setun.hw.memory.kinds import memory_gateware
 from setun.sim.memories.axi4 import Axi4Memory
 from setun.sim.memories.flash import FlashModel
@@ -33,18 +34,26 @@ class MemoryModel:
         wiring.connect(m, pins, memory.pins)
         v = memory.violation
         what = Format(f"{config.memory} rule {{}} broken in cycle {{}}", v.code, v.cycle)
-        m.d.sync += Assert(v.code == 0, what)
+        m.d[self.domain(config)] += Assert(v.code == 0, what)
+
+    def domain(self, config: ChipConfig) -> str:
+        """The part's."""
+        return FAST if config.memory_kind.gear > 1 else "sync"
 
 
 class Sdram(MemoryModel):
     """An SDR SDRAM as large as the chip needs it."""
 
     def words(self, config: ChipConfig) -> tuple[int, int]:
-        return config.beat, config.external_bytes * 8 // config.beat
+        width = config.beat // config.memory_kind.gear
+        return width, config.external_bytes * 8 // width
 
-    def component(self, config: ChipConfig) -> SdramModel:
+    def component(self, config: ChipConfig) -> Any:
         part, (_, depth) = memory_gateware(config).part(config), self.words(config)
-        return SdramModel(part, config.clock_hz, depth=depth, bulk=True)
+        clock_hz = config.memory_kind.gear * config.clock_hz
+        model = SdramModel(part, clock_hz, depth=depth, bulk=True)
+        domain = self.domain(config)
+        return model if domain == "sync" else DomainRenamer(domain)(model)
 
 
 class Qspi(MemoryModel):
@@ -91,6 +100,7 @@ MODELS: dict[str, MemoryModel] = {
     "qspi": Qspi(),
     "spram": _INSIDE,
     "spram-16": _INSIDE,
+    "sdram-16x2": _SDRAM,
 }
 
 

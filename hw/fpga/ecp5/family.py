@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.hw.fpga.board import Board
 from setun.hw.fpga.ecp5.block_ram import Ecp5Patching
@@ -10,7 +11,7 @@ from setun.hw.fpga.ecp5.carries import release_carries
 from setun.hw.fpga.ecp5.cells import Ecp5Cells
 from setun.hw.fpga.ecp5.output_registers import absorb_registers
 from setun.hw.fpga.ecp5.pll import pll_settings
-from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIP
+from setun.hw.fpga.ecp5.sdram_pads import ROUND_TRIPS
 from setun.hw.fpga.ecp5.top import Ecp5Top
 from setun.hw.fpga.family import Device, Family, Spec, Tools
 from setun.hw.memory.blocks import SHAPES
@@ -47,7 +48,6 @@ class Ecp5(Family):
     technology = Ecp5Cells()
     # nextpnr does not end to route a whole chip with carry cells asked for (docs/decisions.md).
     flow_technology = GENERIC
-    round_trip = ROUND_TRIP
     tools = Tools(
         synthesis=_SYNTHESIS,
         placer=Spec(
@@ -92,6 +92,10 @@ class Ecp5(Family):
             raise SetunError("FPGA", "must be an ECP5", f"{device.device} in {device.package}")
         option = f"--{_KINDS[kind]}{size[:-1]}k"
         return [option, "--package", _PACKAGES[device.package], "--speed", device.speed]
+
+    def round_trip(self, config: ChipConfig) -> int:
+        """What `SdramPads` add."""
+        return ROUND_TRIPS[config.memory_kind.gear]
 
     def check_clock(self, input_mhz: float, clock_mhz: float, pump: int) -> None:
         """SetunError when the PLL does not make `pump` times the clock of the chip."""

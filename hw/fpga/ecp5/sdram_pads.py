@@ -5,19 +5,21 @@ from typing import Any
 from amaranth import Cat, Elaboratable, Module
 from amaranth.lib import io
 
-PHASE = 45.0  # degrees that the SDRAM's clock comes after the chip's
 LATE = "memory"  # domain of the SDRAM's clock
+# By gear. Degrees that the SDRAM's clock comes after that of the pads' registers: late enough to
+# hold commands, early enough for its data to be back in time.
+PHASES = {1: 45.0, 2: 180.0}
 # Edges between the controller's registers and the part beyond the CAS latency: a register in the
-# pads on the way out and one on the way back. The part's clock comes late enough to hold commands
-# and early enough for its data to be back before the chip's next edge but `CAS latency`.
-ROUND_TRIP = 2
+# pads on the way out and one on the way back, and above 56 MHz the pads' own delays.
+ROUND_TRIPS = {1: 2, 2: 3}
 
 
 class SdramPads(Elaboratable):
     """Pins of `setun.hw.memory.controllers.sdram_timing.sdram_pins` on a board's resource "sdram".
 
-    Every signal has a register in its pad, clocked by `sync`. The part's clock is a copy of the
-    domain `LATE`, in step with `sync` and `PHASE` behind it.
+    Every signal has a register in its pad, clocked by `sync`, which is renamed for a part on a
+    clock of its own. The part's clock is a copy of the domain `LATE`, in step with that clock and
+    `PHASES` behind it.
 
     Parameters
     ----------
@@ -27,10 +29,10 @@ class SdramPads(Elaboratable):
     Attributes
     ----------
     phase
-        Degrees that `LATE` comes after `sync`.
+        Degrees that `LATE` comes after the registers' clock, by the part's gear.
     """
 
-    phase = PHASE
+    phase = PHASES.__getitem__
 
     def __init__(self, pins: Any) -> None:
         self.pins = pins

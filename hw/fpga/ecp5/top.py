@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth import (
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Elaboratable,
+    Instance,
+    Module,
+    Signal,
+)
 from amaranth.build import ResourceError
 from amaranth.lib import io
 
@@ -59,13 +67,16 @@ class Ecp5Top(Elaboratable):
         more: dict[str, Any] = {}
         pads = PADS[getattr(self.chip, "pads", "")]
         if pads is not None:
-            m.submodules.pads = pads(self.chip.memory)
+            gear = getattr(self.chip, "gear", 1)
+            own = pads(self.chip.memory)
+            m.submodules.pads = own if gear == 1 else DomainRenamer(FAST)(own)
             if pads.phase is not None:
                 m.domains += ClockDomain(LATE, reset_less=True)
-                more |= self._second("CLKOS", ClockSignal(LATE), pads.phase)
+                slower = self.pump // gear
+                more |= self._second("CLKOS", ClockSignal(LATE), pads.phase(gear), slower)
         if self.pump > 1:
             m.domains += ClockDomain(FAST, reset_less=True)
-            more |= self._second("CLKOS2", ClockSignal(), 0)
+            more |= self._second("CLKOS2", ClockSignal(), 0, self.pump)
         fastest = ClockSignal(FAST if self.pump > 1 else "sync")
         if self.pll.output_mhz == self.board.clock_mhz and not more:
             m.d.comb += [fastest.eq(clock_pin.i), locked.eq(1)]
@@ -90,12 +101,12 @@ class Ecp5Top(Elaboratable):
             m.d.comb += heartbeat.working.eq(working)
         return m
 
-    def _second(self, pin: str, output: Any, phase: float) -> dict[str, Any]:
-        """The PLL's ports for `output` at the chip's clock, `phase` degrees behind it."""
-        divider = self.pll.post * self.pump
+    def _second(self, pin: str, output: Any, phase: float, slower: int) -> dict[str, Any]:
+        """The PLL's ports for `output`, the fastest clock over `slower`, `phase` degrees late."""
+        divider = self.pll.post * slower
         whole, eighths = shifted(divider, phase)
         return {
-            f"a_FREQUENCY_PIN_{pin}": f"{self.pll.output_mhz / self.pump:g}",
+            f"a_FREQUENCY_PIN_{pin}": f"{self.pll.output_mhz / slower:g}",
             f"p_{pin}_ENABLE": "ENABLED",
             f"p_{pin}_DIV": divider,
             f"p_{pin}_CPHASE": whole,

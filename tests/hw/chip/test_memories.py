@@ -31,6 +31,7 @@ IMAGES = [random_image(SHAPE, seed) for seed in (1, 2)]
 CHIPS: dict[str, dict[str, Any]] = {
     "qspi": {"memory": "qspi", "packing": "1.6b", "part": "IS25LP128F", "flash_base": 1 << 20},
     "spram": {"memory": "spram"},
+    "sdram-16x2": {"memory": "sdram-16x2", "packing": "1.6b", "clock_hz": 60_000_000},
     "spram-1.6b": {"memory": "spram", "packing": "1.6b"},
 }
 SLOW = {"spram-1.6b"}
@@ -100,7 +101,7 @@ def test_a_damaged_model_is_a_fault(chip: SimulatedBackend) -> None:
     board, _ = connect(chip, IMAGES[0])
     layout = lay_out(IMAGES[0], chip.config)
     grain = layout.sector or 64
-    start = len(layout.spaces[Space.WEIGHTS]) // 2 // grain * grain
+    start = len(layout.spaces[Space.WEIGHTS]) // 3 // grain * grain  # before embedding and head
     blank = np.zeros(max(layout.sector, 512), np.uint32)
     board.client.write(Space.WEIGHTS, start, blank, sector=layout.sector)
     for _ in range(2):
