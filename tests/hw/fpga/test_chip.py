@@ -27,6 +27,13 @@ def test_dry_run_writes_the_design(tmp_path: Path) -> None:
     assert "module \\setun" in (tmp_path / "out" / "setun.il").read_text()
 
 
+def settings(text: str) -> dict[str, str]:
+    """Parameters and connections of the PLL in RTLIL."""
+    pll = text[text.index("cell \\EHXPLLL") :]
+    pll = pll[: pll.index("\n  end")]
+    return dict(re.findall(r"(?:parameter|connect) \\(\w+) (.*)", pll))
+
+
 def test_pumped_chip_gets_both_clocks(tmp_path: Path) -> None:
     """The PLL's loop is closed over the fast clock; the chip's own divides the same oscillator."""
     code, _, error = invoke(
@@ -47,9 +54,7 @@ def test_pumped_chip_gets_both_clocks(tmp_path: Path) -> None:
     )
     assert code == 0, error
     text = (tmp_path / "setun.il").read_text()
-    pll = text[text.index("cell \\EHXPLLL") :]
-    pll = pll[: pll.index("\n  end")]
-    given = dict(re.findall(r"(?:parameter|connect) \\(\w+) (.*)", pll))
+    given = settings(text)
     assert re.search(r'attribute \\FREQUENCY_PIN_CLKOP "115"', text)
     assert re.search(r'attribute \\FREQUENCY_PIN_CLKOS2 "57.5"', text)
     assert given["CLKFB"].split()[0] == given["CLKOP"].split()[0] != given["CLKOS2"].split()[0]
@@ -58,7 +63,8 @@ def test_pumped_chip_gets_both_clocks(tmp_path: Path) -> None:
     assert int(given["CLKOP_CPHASE"]) == int(given["CLKOP_DIV"]) - 1
 
 
-def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("memory", "gear"), [("sdram-16", 1), ("sdram-16x2", 2)])
+def test_dry_run_connects_the_boards_sdram(tmp_path: Path, memory: str, gear: int) -> None:
     """Weights in the board's SDRAM: its pins are located, and the chip comes blank."""
     out = tmp_path / "out"
     code, text, error = invoke(
@@ -72,14 +78,23 @@ def test_dry_run_connects_the_boards_sdram(tmp_path: Path) -> None:
         "--dry-run",
         "--json",
         "--set",
-        "memory=sdram-16",
+        f"memory={memory}",
         "--set",
         "columns=16",
         "--set",
         "rows=4",
+        "--set",
+        "pump=1",
     )
     assert code == 0, error
     assert json.loads(text)["block_ram"][0]
+    # The part's clock is `gear` times the chip's, late by an eighth of a period or by half of one.
+    given = settings((out / "setun.il").read_text())
+    chips = "CLKOS2_DIV" if gear > 1 else "CLKOP_DIV"
+    period = int(given["CLKOS_DIV"])
+    assert int(given[chips]) == gear * period
+    late = 8 * (int(given["CLKOS_CPHASE"]) - period + 1) + int(given["CLKOS_FPHASE"])
+    assert late == {1: period, 2: 4 * period}[gear]
     constraints = (out / "setun.lpf").read_text()
     assert constraints.count("LOCATE") > 39  # an SDRAM of 16 bits has 39 pins
     assert "sdram" in constraints
