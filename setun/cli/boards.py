@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from setun import boards
+from setun import boards, recipes
 from setun.boards import Board
 from setun.cli.common import emit, json_option, table
 
@@ -70,7 +70,8 @@ def command(as_json: bool) -> None:
 
     Status: "builds" means that bitstreams for it meet timing, "runs" that they were also tried on
     the board, "untried" that none has been built, "verilog" that there is none: cells are then the
-    most that an FPGA is known to have.
+    most that an FPGA is known to have. The line below the table has boards with a recipe for
+    Vivado, "assembled, not run": what can be checked without Vivado is, nothing more.
 
     \b
     setun boards
@@ -96,4 +97,12 @@ def command(as_json: bool) -> None:
         ]
 
     rows = [_row(board, found) for board, found in known]
-    emit(described(), as_json, lambda: table(rows, list(rows[0])))
+    others = ", ".join(recipes.names())
+    emit(
+        described(),
+        as_json,
+        lambda: (
+            f"{table(rows, list(rows[0]))}\n\n"
+            f"assembled, not run (setun generate --recipe vivado --board NAME): {others}"
+        ),
+    )

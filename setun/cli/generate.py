@@ -80,6 +80,7 @@ ANY = "generic-axi4"  # the board whose FPGA may be any
 @click.command()
 @click.option("-o", "out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--board", metavar="NAME", help="Take clock and baud rate from this board.")
+@click.option("--recipe", metavar="TOOL", help="Leave a block design for TOOL: vivado.")
 @click.option("--model", metavar="M", help="Size the memories for this model and put it in them.")
 @click.option(
     "--technology",
@@ -93,6 +94,7 @@ ANY = "generic-axi4"  # the board whose FPGA may be any
 def command(
     out: Path,
     board: str | None,
+    recipe: str | None,
     model: str | None,
     technology: str,
     config_file: Path | None,
@@ -106,19 +108,23 @@ def command(
     takes. Without a model the chip starts blank and is loaded over its link. With one, weights
     outside block RAM are in weights.bin, the whole memory's contents, and ports.json has its map
     and CRC. What the chip takes of an FPGA is told, and one that no
-    FPGA holds, or none of the board's family, is refused.
+    FPGA holds, or none of the board's family, is refused. With --recipe vivado the board is one of
+    kv260, arty-a7-100t, zybo-z7-20 and u250, and component.xml, Tcl for block design, bitstream and
+    JTAG, address map and README are beside the Verilog; nobody has run them yet.
 
     \b
     setun generate -o out --model shakespeare
     setun generate -o out --set rows=16 --set packing=1.6b
     setun generate -o out --set memory=qspi --set flash_base=1048576
+    setun generate -o out --recipe vivado --board kv260 --model shakespeare
     setun generate -o out --technology ice40 --set memory=spram --set columns=8 --set rows=4
     """
-    from setun import boards
+    from setun import boards, recipes
     from setun.estimate.room import check_cells, check_room, parts, told
     from setun.firmware.config import ChipConfig
+    from setun.firmware.errors import SetunError
     from setun.firmware.image.memory_layout import lay_out
-    from setun.firmware.outputs import check_folder
+    from setun.firmware.outputs import check_folder, write_output
     from setun.hw.emit.verilog import TOP
     from setun.models.load import open_outline, whole_image
 
@@ -130,7 +136,11 @@ def command(
         opened = open_outline(model)
         image = opened.image
         defaults = {"packing": image.packing, **usual_numerics(opened, options)}
-    target = boards.get(ANY if board is None else board)
+    if recipe is not None and technology != GENERIC.name:
+        rule = f"must be {GENERIC.name} with --recipe"
+        raise SetunError("technology", rule, technology, "leave it out")
+    chosen = None if recipe is None else recipes.get(recipe, board)
+    target = boards.get(board or ANY) if chosen is None else chosen.board()
     if board is not None:
         defaults |= {"clock_hz": round(target.chip_clock_mhz * 1e6), "baud": target.baud}
         defaults |= target.usual(options)
@@ -139,12 +149,17 @@ def command(
         check_room(image, base, target, set(options))
     config = chip_for(image, options, **defaults)
     needs, fpgas = check_cells(config, target), parts(config, target)
+    if chosen is not None:
+        chosen.check(config, fpgas)
     if opened is not None and model is not None:
         image = whole_image(opened, model)
     layout = None if image is None else lay_out(image, config)
     with stages() as start:
         start("generate Verilog")
         ports, lines = write_chip(out, config, layout, FAMILIES[technology].technology)
+        if chosen is not None:
+            for name, text in recipes.files(chosen, config, ports).items():
+                write_output(out / name, text.encode())
     result = {
         "top": TOP,
         "verilog": str(out / "setun.v"),
