@@ -18,7 +18,7 @@ USUAL = 32  # codes a cycle
 INNER_BITS = 1 << 20
 """Of a cache that lies in block RAM although there is a memory outside."""
 MOST_SHARING = 4  # heads of queries for which a key is read once, unless told
-HEADS = (Op.ROTATE, Op.CACHE, Op.ATTEND)
+HEADS = (Op.ROTATE, Op.CACHE, Op.ATTEND, Op.NORM)
 
 
 def check(config: "ChipConfig") -> None:
@@ -33,6 +33,8 @@ def check(config: "ChipConfig") -> None:
         raise SetunError("queries", "must be from 1 to 16", c.queries)
     if not 2 <= c.positions <= MOST_POSITIONS:
         raise SetunError("positions", f"must be from 2 to {MOST_POSITIONS}", c.positions)
+    if c.head_norms not in (0, 1):
+        raise SetunError("head_norms", "must be 0 or 1", c.head_norms)
     if c.outer_cache not in (0, 1) or (c.outer_cache and (not c.streams or c.memory_kind.sector)):
         rule = "must be 0, or 1 with the model in an external RAM"
         raise SetunError("outer_cache", rule, c.outer_cache, "--set outer_cache=0")
@@ -56,6 +58,11 @@ def attends(image: "Image") -> bool:
     return any(do.op is Op.ATTEND for do in image.program)
 
 
+def norms(image: "Image") -> bool:
+    """Whether heads are normed."""
+    return any(do.op is Op.NORM for do in image.program)
+
+
 def needed(image: "Image", config: "ChipConfig") -> dict[str, int]:
     """What a model's attention needs of a chip, by option name; nothing if it has none.
 
@@ -67,6 +74,7 @@ def needed(image: "Image", config: "ChipConfig") -> dict[str, int]:
     memory = image.memory
     return {
         "attention": config.attention,
+        "head_norms": int(norms(image)),
         "cache_elements": max(memory.cache_elements, config.attention),
         "head_elements": max(do.block for do in image.program if do.op in HEADS),
         "positions": min(memory.positions, config.positions),
@@ -93,8 +101,11 @@ def check_positions(image: "Image", config: "ChipConfig") -> None:
 
 def equipped(image: "Image", config: "ChipConfig") -> "ChipConfig":
     """`config` with a unit for a model that attends, if it has none and its core may have one."""
-    may = config.core.equipped(attends=True).has(Op.ATTEND)
-    if config.attention or not may or not attends(image):
+    may = config.core.equipped(attends=True, norms=True).has(Op.ATTEND)
+    if not may or not attends(image):
+        return config
+    config = config.override(head_norms=int(norms(image)))
+    if config.attention:
         return config
     attending = [do for do in image.program if do.op is Op.ATTEND]
     head = min(do.block & -do.block for do in attending)

@@ -80,6 +80,8 @@ class ChipConfig:
         G, heads of queries for which it takes them at once.
     positions
         Tokens that a conversation may have.
+    head_norms
+        1: the unit of attention norms heads of queries and keys too.
     outer_cache
         1: keys and values lie in the external memory, behind the model.
     cache_elements
@@ -116,6 +118,7 @@ class ChipConfig:
     attention: int = 0
     queries: int = 1
     positions: int = 256
+    head_norms: int = 0
     outer_cache: int = 0
     cache_elements: int = 512
     head_elements: int = 64
@@ -201,7 +204,7 @@ class ChipConfig:
     @property
     def core(self) -> CoreKind:
         """The core that reads them."""
-        return self.memory_kind.core.equipped(attends=self.attention > 0)
+        return self.memory_kind.core.equipped(attends=self.attention > 0, norms=self.head_norms > 0)
 
     @property
     def vector(self) -> Format:
@@ -336,7 +339,7 @@ class ChipConfig:
         if self.streams:
             lacking = "weight_words", "instructions"
         if not self.attention:
-            lacking += attention_options.NAMES
+            lacking += (*attention_options.NAMES, "head_norms")
         own = {name: getattr(self, name) for name in _OWN if name not in lacking}
         return own | self.numerics.to_dict()
 
@@ -377,8 +380,9 @@ class ChipConfig:
             del options["terminal"]  # as chips were before there was one
         if self.token_bits == 16:
             del options["token_bits"]  # likewise
-        if not self.five_trits:
-            del options["five_trits"]
+        for name in ("five_trits", "head_norms"):
+            if not options.get(name):
+                options.pop(name, None)
         text = json.dumps(options, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
 

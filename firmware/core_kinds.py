@@ -49,8 +49,11 @@ class CoreKind:
         MeanSquare.UNIT,
     )
 
-    def equipped(self, *, attends: bool) -> "CoreKind":
-        """The core with or without its unit of attention; itself where there is none to have."""
+    def equipped(self, *, attends: bool, norms: bool) -> "CoreKind":
+        """The core with or without a unit of attention, and one that norms heads too.
+
+        Itself where there is none to have.
+        """
         return self
 
     def has(self, thing: Op | Kernel | MeanSquare) -> bool:
@@ -106,16 +109,18 @@ class ParallelKind(CoreKind):
     ends = 4
     streams = True
 
-    def __init__(self, *, attends: bool = False) -> None:
-        self.attends = attends
+    def __init__(self, *, attends: bool = False, norms: bool = False) -> None:
+        self.units = attends, attends and norms
         if attends:
-            self.without = (Op.NORM,)
+            self.without = () if norms else (Op.NORM,)
 
-    def equipped(self, *, attends: bool) -> CoreKind:
-        """Whether programs may attend is an option of the chip."""
-        if attends == self.attends:
+    def equipped(self, *, attends: bool, norms: bool) -> CoreKind:
+        """Whether programs may attend, and norm heads, are options of the chip."""
+        if self.units == (attends, attends and norms):
             return self
-        return ATTENDING if attends else PARALLEL
+        if not attends:
+            return PARALLEL
+        return NORMING if norms else ATTENDING
 
     def check(self, config: "ChipConfig") -> None:
         """Refuse sizes that are no powers of two."""
@@ -170,4 +175,6 @@ class SmallKind(CoreKind):
 
 
 PARALLEL, ATTENDING, SMALL = ParallelKind(), ParallelKind(attends=True), SmallKind()
+NORMING = ParallelKind(attends=True, norms=True)
+"""The parallel core with every unit that it may have."""
 CORES: dict[str, CoreKind] = {core.name: core for core in (PARALLEL, SMALL)}

@@ -77,11 +77,11 @@ def sink_command(config: ChipConfig) -> data.StructLayout:
 
 
 def attention_command(config: ChipConfig) -> data.StructLayout:
-    """ROTATE, CACHE or ATTEND of `words` vector words from `source` on, whose heads have `head`.
+    """An operation on heads of `words` vector words from `source` on, each of which has `head`.
 
     A head has `parts` words of the cache. `keys` and `values` are the first words of regions of the
-    cache, `keys` that which is written, with keys or `of_values`; `turns` is where the increments
-    of RoPE lie. `group` heads of queries share a head of keys.
+    cache, `keys` that which is written, with keys or `of_values`; `constants` is where
+    the increments of RoPE lie, or a norm's gains. `group` heads of queries share a head of keys.
     """
     word = number(config.cache_words)
     return data.StructLayout(
@@ -95,6 +95,6 @@ def attention_command(config: ChipConfig) -> data.StructLayout:
             "of_values": 1,
             "keys": word,
             "values": word,
-            "turns": CONSTANT_WORDS,
+            "constants": CONSTANT_WORDS,
         }
     )

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import MemoryLayout
+from setun.firmware.program.isa import Op
 from setun.hw.array.array import TernaryArray
 from setun.hw.array.weights import LEAD, WeightReader, lead
 from setun.hw.attention.cache import LATENCY
@@ -281,6 +282,8 @@ class Core(wiring.Component):
             memories.attend_address.eq(unit.vector_write),
             memories.attend_data.eq(unit.write_data),
         ]
+        if self.config.head_norms:
+            m.d.comb += unit.eps.eq(sequencer.eps_outer)
         with m.If(unit.busy):
             m.d.comb += memories.vector_quantiser.read_address.eq(unit.vector_address)
             if self.outside:
@@ -319,7 +322,10 @@ class Core(wiring.Component):
             sequencer.gates_ready.eq(outside.gates.ready),
             outside.gains.begun.eq(sequencer.gains_begun),
             outside.gates.begun.eq(sequencer.gates_begun),
-            outside.gains.freed.eq(quantiser.command.valid & quantiser.command.ready),
+            outside.gains.freed.eq(
+                quantiser.command.valid & quantiser.command.ready
+                | (sequencer.gains_freed if self.config.core.has(Op.NORM) else 0)
+            ),
             outside.gates.freed.eq(sink.gates_freed),
             outside.gains.address.eq(quantiser.constant_address),
             quantiser.constant_data.eq(outside.gains.data),

@@ -74,5 +74,6 @@ class ParallelGateware:
         found["products"] = [Ram(*products_shape(config))]
         found["sigmoid"] = config.lanes * [BLOCK]
         reciprocals = not (config.numerics.fp8 or config.numerics.lmul)
-        found["tables and link"] = (FIXED_BLOCKS + reciprocals) * [BLOCK]
+        roots = config.head_norms if config.attention else 0
+        found["tables and link"] = (FIXED_BLOCKS + reciprocals + roots) * [BLOCK]
         return found

@@ -34,7 +34,7 @@ from setun.firmware.image.records import (
     unit_bits,
     units_of,
 )
-from setun.firmware.image.stream_order import AHEAD, Item, Piece, stream_order
+from setun.firmware.image.stream_order import AHEAD, GAINED, Item, Piece, stream_order
 from setun.firmware.image.turns import turn_words
 from setun.firmware.program.isa import WIDE, Instruction, Op, Table
 from setun.firmware.program.kernels import Port
@@ -115,9 +115,9 @@ class ExternalModel:
     def gains(self) -> Blocks:
         """Blocks of pairs; a word is V outer gains and V gains."""
         sizes = {
-            k: 2 * self._padded(i.n)
+            k: 2 * self._padded(_gained(i))
             for k, i in enumerate(self.image.program)
-            if i.op is Op.QUANTISE
+            if i.op in GAINED
         }
         return _blocks(sizes, 2 * self.config.lanes, self.unit, RESIDENT_PAIRS // self.config.lanes)
 
@@ -167,7 +167,8 @@ class ExternalModel:
         parts = [Region("model", 0, self.beginning)]
         for kind, blocks, numbers in (("gains", self.gains(), 2), ("gates", self.gates(), 1)):
             if blocks.kept:
-                sizes = (numbers * self._padded(self.image.program[k].n) for k in blocks.users)
+                users = (self.image.program[k] for k in blocks.users)
+                sizes = (numbers * self._padded(_gained(i)) for i in users)
                 units = sum(1 + units_of(n * CONTAINER, self.unit) for n in sizes)
                 parts.append(Region(kind, parts[-1].end, units * self.unit // 8))
         if turns := self.turns().size:
@@ -231,7 +232,9 @@ class ExternalModel:
             elif item.piece is Piece.WEIGHTS:
                 ends += matrix_words(next(matrices), self.config) * self.config.weight_bits // 8
             else:
-                n = self._padded(program[item.first].n) * (2 if item.piece is Piece.GAINS else 1)
+                n = self._padded(_gained(program[item.first])) * (
+                    2 if item.piece is Piece.GAINS else 1
+                )
                 units += units_of(n * CONTAINER, self.unit)
         units += -(-ends // size)
         return (front + units * size) * 8 // self.config.beat
@@ -288,6 +291,8 @@ class ExternalModel:
             elif i.op is Op.QUANTISE:
                 # Pairs: the chip turns them into words of its lanes.
                 i = replace(i, constants=gains.users[k] * self.config.lanes)
+            elif i.op is Op.NORM:
+                i = replace(i, immediate=gains.users[k] * self.config.lanes)
             elif i.op is Op.MATVEC:
                 at = gates.users[k] * self.config.lanes if k in gates.users else 0
                 i = replace(i, block=at)
@@ -311,9 +316,9 @@ class ExternalModel:
         """A record of the gains or gates of instruction `user`."""
         i, v = self.image.program[user], self.config.lanes
         if kind is Kind.GAINS:
-            pairs = np.zeros((self._padded(i.n), 2), np.float32)
-            start = int(i.constants)
-            pairs[: i.n] = self.image.tables[Table.CONSTANTS][start : start + i.n]
+            count, start = _gained(i), int(i.immediate if i.op is Op.NORM else i.constants)
+            pairs = np.zeros((self._padded(count), 2), np.float32)
+            pairs[:count] = self.image.tables[Table.CONSTANTS][start : start + count]
             numbers = pairs.reshape(-1, v, 2).transpose(0, 2, 1).ravel()
         else:
             numbers = np.zeros(self._padded(i.n), np.float32)
@@ -326,6 +331,11 @@ class ExternalModel:
         payload = numbers.astype("<u4").view(np.uint8)
         head = header(kind, units_of(payload.size, self.unit), first * CONTAINER * 8 // self.unit)
         return record(head, payload, self.unit)
+
+
+def _gained(i: Instruction) -> int:
+    """Gains, or gates, that an instruction takes: all heads have the same gains."""
+    return i.block if i.op is Op.NORM else i.n
 
 
 class _Weights:

@@ -17,6 +17,8 @@ LOOKAHEAD = 16
 """Instructions that wait in front of the sequencer at most."""
 AHEAD = 2
 """Blocks that a store holds: the one in use and the next."""
+GAINED = (Op.QUANTISE, Op.NORM)
+"""Operations that have a block of gains."""
 BATCH = 8
 """Instructions that come together, if so many may."""
 
@@ -51,7 +53,7 @@ def stream_order(
     """
     matvecs = [k for k, i in enumerate(program) if i.op is Op.MATVEC]
     blocks = {
-        Piece.GAINS: [k for k, i in enumerate(program) if i.op is Op.QUANTISE and gains],
+        Piece.GAINS: [k for k, i in enumerate(program) if i.op in GAINED and gains],
         Piece.GATES: [
             k
             for k, i in enumerate(program)

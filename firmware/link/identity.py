@@ -10,11 +10,13 @@ from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import CHOICES, Numerics
 
 # What a chip has beside the record's fields, it says by the record's version.
-_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS, _ATTENTION = 1, 2, 4, 8, 16  # on top of
+_WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS, _ATTENTION = 1, 2, 4, 8, 16
+_HEAD_NORMS = 32  # on top of
 _FIRST = 5
 INSTRUCTION_SETS = {
     version + more: instructions
-    for more in (0, _FIVE_TRITS, _ATTENTION, _ATTENTION + _FIVE_TRITS)
+    for attention in (0, _ATTENTION, _ATTENTION + _HEAD_NORMS)
+    for more in (attention, attention + _FIVE_TRITS)
     for version, instructions in {5: 1, 6: 1, 7: 2, 8: 2, 9: 1, 11: 2}.items()
 }
 """What chips with a record of each version run: `setun.firmware.program.isa.VERSION`."""
@@ -40,7 +42,7 @@ def encode(config: ChipConfig) -> bytes:
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
     version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
     version += _WIDE_TOKENS * (c.token_bits == 18) + _FIVE_TRITS * c.five_trits
-    version += _ATTENTION * bool(c.attention)
+    version += (_ATTENTION + _HEAD_NORMS * c.head_norms) * bool(c.attention)
     record, sizes = _record(version)
     more = (getattr(c, name) for name in attention_options.NAMES)
     behind = _ATTENDING.pack(*more) if c.attention else b""
@@ -152,6 +154,7 @@ def decode(record: bytes) -> ChipConfig:
         clock_hz=clock,
         baud=baud,
         flash_base=base,
+        head_norms=int(bool((version - _FIRST) & _HEAD_NORMS)),
         five_trits=int(bool((version - _FIRST) & _FIVE_TRITS)),
         token_bits=18 if (version - _FIRST) & _WIDE_TOKENS else 16,
         terminal=(version - _FIRST) & _WITH_TERMINAL,

@@ -288,22 +288,21 @@ class _Walk(machine.Visitor):
         self.statistic |= kernel.summed
 
     def heads(self) -> None:
-        """What operations on heads of a vector have in common; each waits for what flies."""
+        """What operations on heads of a vector have in common; each waits for what flies.
+
+        They read vectors where the quantiser reads them: it must have nothing to do.
+        """
         do = self.do
+        self.need(not self.slots, "no quantised vector waits for the array", len(self.slots))
         self.need(self.ends == 0, "must be in the body")
         self.flying.clear()
         self.read(do.src)
         whole = 1 <= do.block <= WIDEST_HEAD and do.block % 2 == 0 and do.n % do.block == 0
         self.need(whole, f"heads have an even width that {do.n} is a multiple of", do.block)
 
-    def changed(self) -> None:
-        waiting = [source for _, source in self.slots]
-        self.need(self.do.src not in waiting, f"v[{self.do.src}] may not be quantised yet")
-
     def norm(self, step: Step) -> None:
         self.need(self.epsilons, "SCALARS come first")
         self.heads()
-        self.changed()
         first = self.do.immediate
         within = first % (ALIGN // 2) == 0 and first + self.do.block <= self.pairs
         rule = f"gains lie within {self.pairs} pairs at multiples of 32"
@@ -312,7 +311,6 @@ class _Walk(machine.Visitor):
     def rotate(self, step: Step) -> None:
         self.need(self.image.memory.positions > 0, "needs positions")
         self.heads()
-        self.changed()
         turns = len(self.image.tables[Table.ROPE])
         within = self.do.immediate + self.do.block // 2 <= turns
         self.need(within, f"phases lie within {turns}", self.do.immediate)
@@ -329,7 +327,6 @@ class _Walk(machine.Visitor):
     def attend(self, step: Step) -> None:
         do = self.do
         self.heads()
-        self.changed()
         sizes = []
         keys = int(do.immediate)
         for start, thing in ((keys, "keys"), (keys + do.apart, "values")):

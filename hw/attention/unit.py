@@ -1,9 +1,9 @@
-"""The unit of attention: ROTATE, CACHE and ATTEND, one command and one seat after the other."""
+"""The unit of attention: heads normed, turned, cached, attended to, one command after the other."""
 
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -12,9 +12,11 @@ from setun.firmware.program.isa import Op
 from setun.hw.attention.cache import LATENCY, WEIGHING, BlockCache
 from setun.hw.attention.coder import HeadCoder
 from setun.hw.attention.dots import Dots
+from setun.hw.attention.norm import HeadNorm
 from setun.hw.attention.outer import OuterCache
 from setun.hw.attention.outputs import Outputs
 from setun.hw.attention.positions import Positions
+from setun.hw.attention.queries import coded_queries
 from setun.hw.attention.rotator import Rotator
 from setun.hw.attention.sizes import parts_of
 from setun.hw.attention.softmax import Softmax
@@ -28,7 +30,7 @@ READ = 2  # cycles from an address of vector memory to the word in a register
 
 
 class Attention(wiring.Component):
-    """Heads of vectors turned, stored as codes, and attended to, all in place.
+    """Heads of vectors normed, turned, stored as codes, and attended to, all in place.
 
     Members
     -------
@@ -40,6 +42,8 @@ class Attention(wiring.Component):
         Who sits where; see `setun.hw.seats.pass_layout`.
     vector_address : Out, vector_data : In, constant_address : Out, constant_data : In
         Read ports, data one cycle later.
+    eps : In(fmt.width)
+        With `config.head_norms` alone: the norms' epsilon.
     write : Out(1), vector_write : Out, write_data : Out
         Write port of vector memory.
     busy : Out(1)
@@ -47,8 +51,9 @@ class Attention(wiring.Component):
     The others are the cache's, towards its memory: `BlockCache`, `OuterCache`.
 
     A command takes for each seat: ROTATE n/V cycles, the first of a pass d more for the turns;
-    CACHE for each head 2 * d/V and about 10; ATTEND for each of the queries' groups of G that and,
-    at T positions with d/C words a head, 2 * T * d/C and about 40.
+    CACHE for each head 2 * d/V and about 10; NORM 3 * d/V and about 15; ATTEND for each of the
+    queries' groups of G what CACHE takes and, at T positions with d/C words a head, 2 * T * d/C
+    and about 40.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -68,6 +73,7 @@ class Attention(wiring.Component):
                 "vector_write": Out(shape(config, "src")),
                 "write_data": Out(data.ArrayLayout(w, v)),
                 "busy": Out(1),
+                **({"eps": In(w)} if config.head_norms else {}),
                 **self.cache.outer,
             }
         )
@@ -100,9 +106,8 @@ class Attention(wiring.Component):
         out_query, out_word = Signal.like(query), Signal(range(max(2, c.attention // v)))
         head = Signal(shape(c, "n"))  # vector word of a query that is put out
         wait, turned, attends = Signal(range(64)), Signal(), Signal()
-        look, make, rotate, score, weigh, emit = (
-            Signal(name=name) for name in ("look", "make", "rotate", "score", "weigh", "emit")
-        )
+        names = ("look", "make", "rotate", "score", "weigh", "emit", "gain", "scale")
+        look, make, rotate, score, weigh, emit, gain, scale = (Signal(name=n) for n in names)
         seats_left = seat != last
         for name, member in cache.outer.items():
             mine, theirs = getattr(self, name), getattr(cache, name)
@@ -113,11 +118,8 @@ class Attention(wiring.Component):
         last_word = word == command.head - 1
         last_position, last_part = position == own, part == command.parts - 1
         next_base = Signal.like(base)
-        m.d.comb += [
-            next_base.eq(base + command.head),
-            attends.eq(command.op == Op.ATTEND),
-            self.busy.eq(self.command.valid),
-        ]
+        m.d.comb += [next_base.eq(base + command.head), attends.eq(command.op == Op.ATTEND)]
+        m.d.comb += self.busy.eq(self.command.valid)
         heads_left = next_base != command.words
         with m.If(self.begin):
             m.d.sync += turned.eq(0)
@@ -131,7 +133,7 @@ class Attention(wiring.Component):
             m.d.sync += seat.eq(seat + 1)
             m.next = then
             with m.If(~seats_left):
-                m.d.sync += wait.eq(1 + outputs.latency)
+                m.d.sync += wait.eq(outputs.latency)
                 m.next = "DRAIN"
 
         with m.FSM():
@@ -170,6 +172,30 @@ class Attention(wiring.Component):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 1):
                     m.next = "MAKE"
+                    if c.head_norms:
+                        with m.If(command.op == Op.NORM):
+                            m.next = "GAIN"
+            if c.head_norms:
+                m.submodules.norm = norm = HeadNorm(c)
+                # Squares and products with the gains; then those products times the root.
+                with m.State("GAIN"):
+                    m.d.comb += gain.eq(1)
+                    m.d.sync += word.eq(word + 1)
+                    with m.If(last_word):
+                        m.d.sync += [word.eq(0), wait.eq(norm.latency - 1)]
+                        m.next = "ROOT"
+                with m.State("ROOT"):
+                    m.d.sync += wait.eq(wait - 1)
+                    with m.If(wait == 1):
+                        m.next = "SCALE"
+                with m.State("SCALE"):
+                    m.d.comb += scale.eq(1)
+                    m.d.sync += word.eq(word + 1)
+                    with m.If(last_word):
+                        m.d.sync += [word.eq(0), base.eq(next_base)]
+                        m.next = "LOOK"
+                        with m.If(~heads_left):
+                            seat_ends("LOOK")
             with m.State("MAKE"):
                 m.d.comb += make.eq(1)
                 m.d.sync += word.eq(word + 1)
@@ -244,16 +270,15 @@ class Attention(wiring.Component):
 
         # Vector memory's words to the rotator and the coder.
         local = Signal(shape(c, "n"))
-        halfway = Mux(half, command.head >> 1, 0)
         m.d.comb += [
-            local.eq(base + word + Mux(rotate, halfway, 0)),
             self.vector_address.eq(self._address(local, who.workspace)),
+            local.eq(base + word + Mux(rotate & half, command.head >> 1, 0)),
             turns.word.eq(word),
             turns.seat.eq(seat),
             turns.seating.eq(self.seating),
-            turns.first.eq(command.turns),
+            turns.first.eq(command.constants),
             turns.pairs.eq((command.head >> 1) << ceil_log2(v)),
-            self.constant_address.eq(turns.constant_address),
+            self.constant_address.eq(Mux(gain, command.constants + word, turns.constant_address)),
             turns.constant_data.eq(self.constant_data),
             positions.begin.eq(self.begin),
             positions.seating.eq(self.seating),
@@ -296,10 +321,9 @@ class Attention(wiring.Component):
             cache.part.eq(part),
             cache.position.eq(position),
             softmax.query_exponents.as_value().eq(Cat(*of_queries)),
-            dots.queries.as_value().eq(
-                self._queries(m, coder.done & attends, query, made, coder.codes.as_value(), part)
-            ),
         ]
+        kept = coded_queries(m, c, coder.done & attends, query, made, coder.codes.as_value(), part)
+        m.d.comb += dots.queries.as_value().eq(kept)
 
         # Scores.
         scored = LATENCY + dots.latency
@@ -328,54 +352,49 @@ class Attention(wiring.Component):
         ]
 
         # Outputs.
-        words = c.attention // v
-        at = Cat(out_word[: ceil_log2(words)], out_query)
-        chosen, total, unit = (
-            Signal.like(each) for each in (outputs.sums, outputs.total, outputs.unit)
-        )
-        m.d.sync += [
-            chosen.as_value().eq(dots.sums.as_value().word_select(at, len(chosen.as_value()))),
-            total.eq(softmax.totals[out_query]),
-            unit.eq(softmax.units[out_query]),
+        m.d.comb += [
+            outputs.sums.eq(dots.sums),
+            outputs.totals.eq(softmax.totals),
+            outputs.units.eq(softmax.units),
+            outputs.query.eq(out_query),
+            outputs.word.eq(out_word),
         ]
-        m.d.comb += [outputs.sums.eq(chosen), outputs.total.eq(total), outputs.unit.eq(unit)]
         local_out = Signal(shape(c, "n"))
-        m.d.comb += local_out.eq(head + part * words + out_word)
-        put = delayed(m, self._address(local_out, who.workspace), 1 + outputs.latency, "put")
+        m.d.comb += local_out.eq(head + part * (c.attention // v) + out_word)
+        put = delayed(m, self._address(local_out, who.workspace), outputs.latency, "put")
         turned_at = delayed(m, self.vector_address, READ + rotator.latency, "turned_at")
-        emitted = delayed(m, emit, 1 + outputs.latency, "emitted", reset=True)
+        emitted = delayed(m, emit, outputs.latency, "emitted", reset=True)
         rotated = delayed(m, turning, rotator.latency, "rotated", reset=True)
         m.d.comb += [
             self.write.eq(emitted | rotated),
             self.vector_write.eq(Mux(emitted, put, turned_at)),
             self.write_data.as_value().eq(Mux(emitted, outputs.o.as_value(), rotator.o.as_value())),
         ]
+        if c.head_norms:
+            gaining, scaling = delayed(m, Cat(gain, scale), READ, "normed", reset=True)
+            behind = READ + outputs.direct_latency
+            normed = delayed(m, gain | scale, behind, "scaled", reset=True)
+            scaled_at = delayed(m, self.vector_address, behind, "scaled_at")
+            gains = delayed(m, Cat(self.constant_data[k] for k in range(v, 2 * v)), 1, "gains")
+            m.d.comb += [
+                norm.x.as_value().eq(x),
+                norm.valid.eq(gaining),
+                norm.opens.eq(opens),
+                norm.exponent.eq(coder.exponent),
+                norm.eps.eq(self.eps),
+                outputs.direct.eq(gaining | scaling),
+                outputs.x.as_value().eq(x),
+                outputs.factors.as_value().eq(Mux(scaling, norm.root.replicate(v), gains)),
+            ]
+            with m.If(normed):
+                m.d.comb += [
+                    self.write.eq(1),
+                    self.vector_write.eq(scaled_at),
+                    self.write_data.eq(outputs.o),
+                ]
         return m
 
     def _address(self, word: Value, workspace: Value) -> Value:
         """Of a word of the command's vector in vector memory."""
         c, command = self.config, self.command.payload
         return within(command.source + word, c.vector_words, workspace, workspaces(c))
-
-    def _queries(
-        self, m: Module, write: Value, query: Value, word: Value, codes: Value, part: Value
-    ) -> Value:
-        """Words `part` of all queries, when the cache's are there; one is written."""
-        found = []
-        parts = parts_of(self.config)
-        for g in range(self.config.queries):
-            mine = write & (query == g)
-            if parts == 1:
-                kept = Signal(len(codes), name=f"query{g}")
-                with m.If(mine):
-                    m.d.sync += kept.eq(codes)
-                found.append(kept)
-                continue
-            m.submodules[f"queries{g}"] = store = memory.Memory(
-                shape=len(codes), depth=parts, init=[]
-            )
-            put, get = store.write_port(), store.read_port()
-            m.d.comb += [put.en.eq(mine), put.addr.eq(word), put.data.eq(codes)]
-            m.d.comb += get.addr.eq(part)
-            found.append(delayed(m, get.data, LATENCY - 1, f"query{g}"))
-        return Cat(*found)

@@ -74,6 +74,8 @@ class Sequencer(wiring.Component):
         Commands of the units; `weights`, the words of a matvec, for their reader.
     attention : Out(stream of `attention_command`)
         Of a chip with that unit alone; accepted when the command is done.
+    gains_freed : Out(1)
+        Of a streamed model on a chip that norms heads alone. Strobe: a NORM's gains have been read.
     stored : In(1)
         Strobe: a matvec is complete.
     sample_start : Out(1), sample_count : Out
@@ -90,10 +92,12 @@ class Sequencer(wiring.Component):
         blocks = {"gains_ready": In(1), "gates_ready": In(1), "broken": In(1)}
         blocks |= {"gains_begun": Out(1), "gates_begun": Out(1)}
         attention = {"attention": Out(stream.Signature(attention_command(config)))}
+        norms = {"gains_freed": Out(1)} if config.streams else {}
         super().__init__(
             {
                 **(blocks if config.streams else {}),
                 **(attention if config.attention else {}),
+                **(norms if config.core.has(Op.NORM) else {}),
                 "run_body": In(1),
                 "run_head": In(1),
                 "idle": Out(1),
@@ -248,7 +252,7 @@ class Sequencer(wiring.Component):
             command.of_values.eq(i.of_values),
             command.keys.eq(i.immediate >> code_bits),
             command.values.eq((i.immediate + i.apart) >> code_bits),
-            command.turns.eq(i.immediate >> lane_bits),
+            command.constants.eq(i.immediate >> lane_bits),
         ]
 
 
@@ -323,3 +327,16 @@ def _attend(sequencer: Sequencer, m: Module, work: _Work) -> None:
 
 for _op in (Op.ROTATE, Op.CACHE, Op.ATTEND):
     EXECUTES[_op] = _attend
+
+
+@EXECUTES(Op.NORM)
+def _norm(sequencer: Sequencer, m: Module, work: _Work) -> None:
+    command = sequencer.attention
+    may = work.outstanding == 0
+    if sequencer.config.streams:
+        may = may & sequencer.gains_ready
+        done = command.valid & command.ready
+        m.d.comb += [sequencer.gains_begun.eq(done), sequencer.gains_freed.eq(done)]
+    m.d.comb += command.valid.eq(may)
+    with m.If(command.valid & command.ready):
+        m.next = "FETCH"

@@ -6,6 +6,7 @@ from setun.firmware.program.isa import Instruction
 from setun.hw.attention.cache import LATENCY
 from setun.hw.attention.coder import HeadCoder
 from setun.hw.attention.dots import Dots
+from setun.hw.attention.norm import HeadNorm
 from setun.hw.attention.outer import WORD
 from setun.hw.attention.outputs import Outputs
 from setun.hw.attention.softmax import Softmax
@@ -13,7 +14,7 @@ from setun.hw.attention.turns import Turns
 from setun.hw.attention.unit import READ
 from setun.hw.pipeline import tree_latency
 
-ENDS = 2 + Outputs.latency  # its first cycle, and those in which the last words are written
+ENDS = 1 + Outputs.latency  # its first cycle, and those in which the last words are written
 
 STORES = 8  # cycles of a head's places, and from one of its words to the next
 
@@ -28,6 +29,12 @@ def coded_cycles(config: ChipConfig, i: Instruction) -> int:
     """Codes of one head."""
     look = 1 + tree_latency(config.lanes)
     return 2 * (i.block // config.lanes) + look + READ + HeadCoder.latency
+
+
+def norm_cycles(config: ChipConfig, i: Instruction, seats: int) -> int:
+    """NORM: each head is read three times, behind its largest exponent and its sum of squares."""
+    look, root = 1 + tree_latency(config.lanes), HeadNorm(config).latency - 1
+    return ENDS + seats * (i.n // i.block) * (3 * (i.block // config.lanes) + look + root)
 
 
 def cache_cycles(config: ChipConfig, i: Instruction, seats: int) -> int:

@@ -118,6 +118,8 @@ def _attention(c: ChipConfig) -> Terms:
         "product": c.attention * c.queries * has,
         "seat": has * (c.contexts - 1),
         "cache outside": c.outer_cache * has,
+        "norms": c.head_norms * has,
+        "lane with norms": c.head_norms * has * c.lanes,
     }
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from setun.estimate.attention import attend_cycles, cache_cycles, rotate_cycles
+from setun.estimate.attention import attend_cycles, cache_cycles, norm_cycles, rotate_cycles
 from setun.estimate.memories import memory_estimate
 from setun.estimate.supply import Supply
 from setun.firmware.config import SLOTS, ChipConfig
@@ -150,6 +150,9 @@ class Schedule(machine.Visitor):
             done += 3
         self._next(done)
 
+    def norm(self, step: Step) -> None:
+        self._alone(step, norm_cycles(self.config, step.do, self.seats))
+
     def rotate(self, step: Step) -> None:
         first, self.turned = not self.turned, True
         self._alone(step, rotate_cycles(self.config, step.do, self.seats, first=first))
@@ -166,8 +169,6 @@ class Schedule(machine.Visitor):
         accepted = start + cycles - 1
         self.spans.append(Span("attention", step.do.note, 0, start, accepted))
         self._next(accepted)
-
-    norm = machine.refused
 
     def end(self, step: Step) -> None:
         """Wait until everything is stored."""

@@ -42,6 +42,8 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "attention, codes": {"attention": 16},
     "attention, both": {"attention": 16, "queries": 2},
     "attention, contexts": {"attention": 32, "contexts": 4},
+    "attention, norms": {"attention": 32, "head_norms": 1},
+    "attention, lanes, norms": {"attention": 32, "lanes": 8, "head_norms": 1},
     "attention, outside": {**SDRAM, "attention": 32, "outer_cache": 1},
 }
 # These are measured for one unit only.
@@ -78,7 +80,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "link": ("contexts", "terminal"),
     "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding", "terminal"),
     "outside": ("columns", "rows", "packing", "lanes", *SEATS),
-    "attention": ("attention", "queries", "outer_cache", "lanes", *SEATS),
+    "attention": ("attention", "queries", "outer_cache", "head_norms", "lanes", *SEATS),
 }
 
 

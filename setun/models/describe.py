@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from setun.firmware.core_kinds import ATTENDING
+from setun.firmware.core_kinds import NORMING
 from setun.firmware.errors import SetunError
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.firmware.models.compiler import outline
@@ -67,7 +67,7 @@ def _lacking(checkpoint: Checkpoint) -> str:
     """What the model needs and no core has; "" for one that runs on a chip."""
     try:
         drawn = outline(checkpoint.architecture, checkpoint.config, checkpoint.name)
-        ATTENDING.check_program(drawn.program)
+        NORMING.check_program(drawn.program)
     except SetunError as error:
         return str(error.value)
     return ""

@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from setun.estimate import cycles, small
 from setun.firmware.config import ChipConfig
-from setun.firmware.core_kinds import ATTENDING
+from setun.firmware.core_kinds import NORMING
 from setun.firmware.core_kinds import SMALL as SMALL_CORE
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file
@@ -44,7 +44,7 @@ OPERATIONS: dict[str, Registry[Op, Any]] = {
     "the core": sequencer.EXECUTES,
     "the small core": control.DECODES,
 }
-CORES = {"the core": ATTENDING, "the small core": SMALL_CORE}
+CORES = {"the core": NORMING, "the small core": SMALL_CORE}
 LAYERS: dict[str, Registry[Kernel, Any]] = {
     "the core's lanes": lane.ROUTES,
     "the small core's microprogram": microcode.ROWS,
@@ -108,7 +108,7 @@ def _gate_words(a: microcode._Assembler, again: dict[str, Any]) -> None:
 def lacking() -> list[str]:
     """What a layer lacks of the kernels: "layer: kernel"."""
     every = {
-        "the core's lanes": [kernel for kernel in ATTENDING.kernels if kernel.stores],
+        "the core's lanes": [kernel for kernel in NORMING.kernels if kernel.stores],
         "the small core's microprogram": SMALL_CORE.kernels,
     }
     return [f"{name}: {each}" for name in LAYERS for each in LAYERS[name].lacks(every[name])]
@@ -126,7 +126,7 @@ def test_what_a_core_is_without_has_no_unit() -> None:
         assert missing == set(OPERATIONS[name].lacks(Op))
     rows = {kernel.name for kernel in kernels.KERNELS if not SMALL_CORE.has(kernel)}
     assert rows == set(microcode.ROWS.lacks(kernels.KERNELS))
-    routes = {kernel.name for kernel in kernels.KERNELS if not ATTENDING.has(kernel)}
+    routes = {kernel.name for kernel in kernels.KERNELS if not NORMING.has(kernel)}
     assert routes == set(lane.ROUTES.lacks([k for k in kernels.KERNELS if k.stores]))
 
 

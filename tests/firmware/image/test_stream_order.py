@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setun.firmware.image.stream_order import AHEAD, LOOKAHEAD, Item, Piece, stream_order
+from setun.firmware.image.stream_order import (
+    AHEAD,
+    GAINED,
+    LOOKAHEAD,
+    Item,
+    Piece,
+    stream_order,
+)
 from setun.firmware.program.isa import Instruction, Op
 from setun.firmware.program.kernels import ADD, COPY, MLGRU
 from setun.models.random import random_image
@@ -14,10 +21,15 @@ from setun.models.random import random_image
 
 @st.composite
 def programs(draw: st.DrawFn) -> list[Instruction]:
-    """Quantises in front of their matvecs, some of which feed the quantise behind them."""
+    """Quantises in front of their matvecs, some of which feed the quantise behind them.
+
+    Norms of heads stand between, behind what does not feed.
+    """
     program = [Instruction(op=Op.SCALARS), Instruction(op=Op.EMBED)]
     feeds = False
     for _ in range(draw(st.integers(1, 25))):
+        for _ in range(0 if feeds else draw(st.integers(0, 2))):
+            program.append(Instruction(op=Op.NORM, block=16))
         many = draw(st.integers(1, 3))
         for k in range(many):
             program.append(Instruction(op=Op.QUANTISE, stream=feeds and k == 0))
@@ -83,7 +95,7 @@ class Chip:
         op = self.program[at]
         if self.busy and not (op.op is Op.QUANTISE and op.stream and self.busy == [at - 1]):
             return False
-        if op.op is Op.QUANTISE:
+        if op.op in GAINED:
             if not self._block(Piece.GAINS, at):
                 return False
             if not self.kept[Piece.GAINS]:

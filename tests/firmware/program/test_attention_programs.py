@@ -146,9 +146,13 @@ def test_chips_without_attention_refuse_it(chip: str) -> None:
         )
 
 
-def test_norms_of_heads_have_no_unit() -> None:
+def test_norms_of_heads_have_a_unit_where_they_are_needed() -> None:
     program = [
         replace(do, op=Op.NORM, immediate=0) if do.op is Op.ROTATE else do for do in image().program
     ]
+    normed = replace(image(), program=tuple(program))
+    config = sized_for(normed, CHIPS["parallel"])
+    assert config.head_norms == 1
+    assert sized_for(image(), CHIPS["parallel"]).head_norms == 0
     with pytest.raises(SetunError, match=r"must be one that .* has units for; found NORM"):
-        sized_for(replace(image(), program=tuple(program)), CHIPS["external"])
+        lay_out(normed, config.override(head_norms=0))

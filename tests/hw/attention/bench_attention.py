@@ -111,6 +111,7 @@ class Bench:
         self.first_turn = 24  # words
         padded = np.zeros(-(-self.turns.size // c.lanes) * c.lanes, np.int64)
         padded[: self.turns.size] = self.turns
+        self.first_gain = 64  # words
         for k, word in enumerate(padded.reshape(-1, c.lanes)):
             low, high = word & ((1 << TURN_BITS) - 1), word >> TURN_BITS
             both = fields(np.concatenate([low, high]), c.vector.width)
@@ -133,7 +134,7 @@ class Bench:
             "group": heads // KEYS,
             "keys": keys // c.attention,
             "values": values // c.attention,
-            "turns": self.first_turn,
+            "constants": self.first_gain if op is Op.NORM else self.first_turn,
         }
         dut.command__payload.value = pack(attention_command(c), payload)
         dut.command__valid.value = 1
@@ -207,6 +208,12 @@ class Bench:
                     self.around.put(element, seat["workspace"], values)
                 given.append(own)
             regions = [2 * layer * KEYS * self.head, (2 * layer + 1) * KEYS * self.head]
+            for element in (QUERY, KEY) if c.head_norms else ():
+                gains, eps = self.norms()
+                await self.command(Op.NORM, element, sizes[element])
+                for seat, place, own in zip(found, places, given, strict=True):
+                    own[element] = self.compute.head_norm(own[element], gains, eps)
+                    self.check(f"normed at {place}, {kind}", element, seat, own[element])
             for element in (QUERY, KEY):
                 await self.command(Op.ROTATE, element, sizes[element])
                 for seat, place, own in zip(found, places, given, strict=True):
@@ -226,6 +233,22 @@ class Bench:
                 keys, values = (self.stacked(seat["context"], r, place + 1) for r in regions)
                 want = self.attention(own[QUERY], keys, values)
                 self.check(f"attended at {place}, {kind}, {queries} heads", QUERY, seat, want)
+
+    def norms(self) -> tuple[np.ndarray, float]:
+        """Gains of both signs, some dead, and an epsilon: those of the next norm."""
+        c, rng, around = self.config, self.rng, self.around
+        fmt = c.vector
+        gains = rng.normal(size=self.head) * self.random.choice((1.0, 1e3))
+        gains[rng.random(self.head) < 0.2] = self.random.choice((0.0, 1e-32, -1e-32))
+        gains = fmt.round(gains)
+        bits = fmt.to_bits(gains).astype(np.int64).reshape(-1, c.lanes)
+        for k, word in enumerate(bits):
+            others = [self.random.getrandbits(fmt.width) for _ in word]
+            both = fields(np.concatenate([others, word]), fmt.width)
+            around.constants[self.first_gain + k] = both
+        eps = fmt.round1(self.random.choice((1e-5, 1e-6 * self.head, 3.0)))
+        self.dut.eps.value = int(fmt.to_bits(eps)[0])
+        return gains, eps
 
     def stacked(self, where: int, region: int, count: int) -> Heads:
         held = self.held[where, region][:count]
@@ -261,8 +284,10 @@ async def commands(dut: Any) -> None:
     dut.begin.value = 0
     dut.command__payload.value = 0
     dut.seating.value = 0
-    await context.start(dut)
     bench = Bench(dut)
+    if bench.config.head_norms:
+        dut.eps.value = 0
+    await context.start(dut)
     assert workspaces(bench.config) in (1, 2 * bench.config.contexts)
     cocotb.start_soon(bench.around.run())
     for _ in range(PASSES):

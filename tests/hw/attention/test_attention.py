@@ -30,6 +30,31 @@ CHIPS: dict[str, dict[str, Any]] = {
         "head_elements": 16,
         "contexts": 4,
     },
+    "norms": {
+        "lanes": 2,
+        "attention": 4,
+        "queries": 2,
+        "head_elements": 16,
+        "contexts": 2,
+        "head_norms": 1,
+    },
+    "norms, one lane, lmul": {
+        "lanes": 1,
+        "attention": 4,
+        "queries": 1,
+        "head_elements": 4,
+        "head_norms": 1,
+        "numerics": PRESETS["lmul"],
+    },
+    "norms, a word a half, fp8": {
+        "lanes": 8,
+        "attention": 16,
+        "queries": 2,
+        "head_elements": 16,
+        "contexts": 4,
+        "head_norms": 1,
+        "numerics": PRESETS["fp8"],
+    },
     "one lane, lmul": {
         "lanes": 1,
         "attention": 2,
@@ -38,7 +63,7 @@ CHIPS: dict[str, dict[str, Any]] = {
         "numerics": PRESETS["lmul"],
     },
 }
-QUICK = {"words of a head", "more queries than share"}
+QUICK = {"words of a head", "more queries than share", "norms"}
 
 
 def chip(name: str) -> ChipConfig:

@@ -10,6 +10,7 @@ from setun.backends.simulated import simulated_config
 from setun.estimate.cycles import cycles_per_token
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.image import external
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import lay_out, sized_for
 from setun.firmware.link import Reason, identity
@@ -80,13 +81,38 @@ CHIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "outer_cache": 1,
         },
     ),
+    "norms": (
+        {"qk_norm": True, "sub_norms": False, "hidden_act": "silu"},
+        {"columns": 16, "lanes": 4, "queries": 2, "contexts": 2},
+    ),
+    "norms, words of a head, axi4": (
+        {"qk_norm": True, "head_dim": 64, "num_key_value_heads": 1},
+        {
+            "columns": 16,
+            "lanes": 2,
+            "attention": 16,
+            "queries": 2,
+            "memory": "axi4-64",
+            "packing": "1.6b",
+            "contexts": 4,
+            "outer_cache": 1,
+        },
+    ),
+    "norms, fp8": (
+        {"qk_norm": True},
+        {"columns": 16, "lanes": 1, "attention": 8, "numerics": PRESETS["fp8"]},
+    ),
+    "norms, lmul": (
+        {"qk_norm": True, "ternary_head": True},
+        {"columns": 32, "lanes": 8, "memory": "axi4-256", "numerics": PRESETS["lmul"]},
+    ),
     "a key each, one lane, fp8": (
         {"num_attention_heads": 2, "sub_norms": False, "ternary_head": True},
         {"columns": 16, "lanes": 1, "attention": 16, "numerics": PRESETS["fp8"]},
     ),
     "lmul": ({}, {"columns": 32, "lanes": 8, "queries": 3, "numerics": PRESETS["lmul"]}),
 }
-QUICK = {"onchip", "cache outside, axi4"}
+QUICK = {"onchip", "cache outside, axi4", "norms"}
 
 
 def model(**changes: Any) -> Image:
@@ -129,7 +155,8 @@ def test_conversations(name: str) -> None:
         for region in image.memory.cache:
             want = held.cached(region.start, POSITIONS)
             where, of_values = last % config.contexts, region.name.endswith(".v")
-            got = chip.cached(region, MODEL.head_dim, POSITIONS, where, values=of_values)
+            head = changes.get("head_dim", MODEL.head_dim)
+            got = chip.cached(region, head, POSITIONS, where, values=of_values)
             np.testing.assert_array_equal(got.codes, want.codes)
             np.testing.assert_array_equal(got.exponent, want.exponent)
     finally:
@@ -138,7 +165,12 @@ def test_conversations(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("onchip", 0.01), ("cache outside, axi4", 0.03), ("cache outside, sdram", 0.03)],
+    [
+        ("onchip", 0.01),
+        ("norms", 0.01),
+        ("cache outside, axi4", 0.03),
+        ("cache outside, sdram", 0.03),
+    ],
 )
 def test_a_prompt_that_is_too_long_and_cycles(name: str, error: float) -> None:
     """The rest of it is not read; nothing more is said. A token takes what the estimate says."""
@@ -164,6 +196,20 @@ def test_a_prompt_that_is_too_long_and_cycles(name: str, error: float) -> None:
         chip.close()
 
 
+def test_gains_of_norms_come_with_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a chip keeps none."""
+    monkeypatch.setattr(external, "RESIDENT_PAIRS", 0)
+    changes, options = CHIPS["norms, words of a head, axi4"]
+    image = model(**changes)
+    config = chip_for(image, options)
+    chip = SimulatedBackend(image, simulated_config(config))
+    try:
+        want = list(GoldenBackend(image, config.numerics).generate(PROMPT, 8, Sampling()))
+        assert list(chip.generate(PROMPT, 8, Sampling())) == want
+    finally:
+        chip.close()
+
+
 def test_what_does_not_fit_is_refused() -> None:
     image = model()
     config = chip_for(image, {"columns": 16, "lanes": 4})
@@ -178,6 +224,13 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(SetunError, match=line):
             lay_out(image, config.override(**options))
+    normed = model(qk_norm=True)
+    config = chip_for(normed, {"columns": 16, "lanes": 4})
+    assert config.head_norms == 1
+    with pytest.raises(SetunError, match="one that the parallel core has units for; found NORM"):
+        lay_out(normed, config.override(head_norms=0))
+    with pytest.raises(SetunError, match="head_norms: must be 0 or 1; found 2"):
+        config.override(head_norms=2)
     # A chip may have fewer positions than its model: its conversations are shorter.
     assert (
         chip_for(image, {"columns": 16, "lanes": 4, "attention": 32, "positions": 8}).positions == 8
@@ -186,6 +239,6 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_chips_without_attention_are_what_they_were() -> None:
     config = ChipConfig()
-    assert not {"attention", "queries", "positions"} & set(config.to_dict())
+    assert not {"attention", "queries", "positions", "head_norms"} & set(config.to_dict())
     assert Op.ATTEND not in config.core.operations
     assert Op.ATTEND in config.override(attention=32).core.operations
