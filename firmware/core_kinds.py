@@ -84,6 +84,13 @@ class CoreKind:
             used: list[Op | Kernel | MeanSquare] = [do.op]
             used += [getattr(do, f.name) for f in do.op.fields if f.kind in _CODED]
             for thing in used:
+                if thing is Op.MATVEC and do.grouped:
+                    raise SetunError(
+                        f"model's instruction {at} {do.op.name} {do.note[:80]}".rstrip(),
+                        "must be of a matrix with one scale",
+                        "scales of groups",
+                        "setun run --backend golden runs the model",
+                    )
                 if not self.has(thing):
                     name = thing.name if isinstance(thing, IntEnum) else str(thing)
                     raise SetunError(

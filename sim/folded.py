@@ -12,7 +12,6 @@ import numpy as np
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.matmul import product
 from setun.firmware.numerics.rotary import PHASE_BITS
@@ -166,8 +165,8 @@ class _Run(machine.Visitor):
         codes, scale = self.slots[0] if do.keep else self.slots.popleft()
         y = self.folded.weights[step.number].products(codes, product)
         y *= np.float32(matrix.scale) * scale
-        if isinstance(matrix, WideMatrix):
-            y *= matrix.row_scales()
+        if (scales := matrix.row_scales()) is not None:
+            y *= scales
         gates = self.folded.gates[do.dst : do.dst + do.n]
         zero = np.zeros((y.shape[0], do.n), np.float32)
         self.rows = kernel.meaning(self.reals, Operands(y, self.vector.get(do.src, y), gates, zero))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from setun.firmware.errors import SetunError
 from setun.firmware.image.image import Image
-from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics import noise, rotary
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.attention import Attention, Heads
@@ -79,7 +78,8 @@ class GoldenModel(machine.Visitor):
         f = self.numerics.vector
         self._weights = weights_of(image)
         self._scales = [
-            f.round(m.row_scales()) if isinstance(m, WideMatrix) else None for m in image.matrices
+            None if scales is None else f.round(scales)
+            for scales in (matrix.row_scales() for matrix in image.matrices)
         ]
         self._outer, self._gain = f.round(image.tables[Table.CONSTANTS].T)
         self._embedding = image.tables[Table.EMBEDDING]

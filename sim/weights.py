@@ -1,16 +1,18 @@
 """Products with an image's matrices, which stay packed where they are large."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.image.grouped_matrix import GroupedMatrix
 from setun.firmware.image.image import Image
-from setun.firmware.image.matrix import Matrix, code_blocks
+from setun.firmware.image.matrix import Matrix, blocks_of, code_blocks
 from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import Arithmetic, Codes
 from setun.firmware.numerics.five_trits import joined, planes_of
+from setun.firmware.numerics.grouped import GROUP
 from setun.firmware.numerics.ternary import PACKING
 
 Array = NDArray[np.float32]
@@ -91,12 +93,51 @@ class WideWeights:
         return np.concatenate(found, axis=-1)
 
 
-def weights_of(image: Image) -> list[Weights | WideWeights]:
+class GroupedWeights:
+    """One matrix [m, n] with scales of groups; members as of `Weights`."""
+
+    def __init__(self, matrix: GroupedMatrix, kept: bool) -> None:
+        self._matrix = matrix
+        self._levels = matrix.levels().T.astype(np.float64) if kept else None
+
+    def products(self, x: Array, product: Callable[[Array, Array], NDArray[Any]]) -> NDArray[Any]:
+        """`product` of x [.., n] and levels [n, m], made of those of a few rows at a time."""
+        blocks = (self._matrix.levels(part).astype(np.float32).T for part in self._parts())
+        return np.concatenate([product(x, block) for block in blocks], axis=-1)
+
+    def sums(self, codes: Codes, compute: Arithmetic) -> NDArray[np.float64]:
+        """Sums of the groups, each of which `Arithmetic.sums` makes, times their factors; exact."""
+        x = codes.astype(np.float64)
+        if compute.numerics.fp8:
+            return np.concatenate([self._rounded(codes, p, compute) for p in self._parts()], -1)
+        # No rounding on the way: the same as group by group.
+        if self._levels is not None:
+            return x @ self._levels
+        found = [x @ self._matrix.levels(part).T.astype(np.float64) for part in self._parts()]
+        return np.concatenate(found, axis=-1)
+
+    def _parts(self) -> Iterator[slice]:
+        return blocks_of(self._matrix.rows, self._matrix.columns)
+
+    def _rounded(self, codes: Codes, part: slice, compute: Arithmetic) -> NDArray[np.float64]:
+        weights = self._matrix.codes(part).T.astype(np.float32)
+        factors = self._matrix.factors(part).T.astype(np.float64)
+        total = np.zeros((*codes.shape[:-1], weights.shape[1]))
+        for k, factor in enumerate(factors):
+            group = slice(GROUP * k, GROUP * k + GROUP)
+            total += compute.sums(codes[..., group], weights[group]) * factor
+        return total
+
+
+def weights_of(image: Image) -> list[Weights | WideWeights | GroupedWeights]:
     """Every matrix, in order."""
     kept = image.weights <= KEPT
-    return [
-        WideWeights(matrix)
-        if isinstance(matrix, WideMatrix)
-        else Weights(matrix, image.packing, kept)
-        for matrix in image.matrices
-    ]
+
+    def ready(matrix: Matrix) -> Weights | WideWeights | GroupedWeights:
+        if isinstance(matrix, WideMatrix):
+            return WideWeights(matrix)
+        if isinstance(matrix, GroupedMatrix):
+            return GroupedWeights(matrix, kept)
+        return Weights(matrix, image.packing, kept)
+
+    return [ready(matrix) for matrix in image.matrices]

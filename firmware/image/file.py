@@ -11,10 +11,13 @@ others    ternary  one matrix each, in execution order: its codes, row after row
                    as the header says, each row in whole bytes
           5t       likewise, of five-trit weights: a row's levels -121 to 121, a signed
                    byte each, and behind them its scale, a float32
+          grouped  likewise, of ternary weights with a scale for every 128 columns: a row's
+                   codes as of a ternary one, a byte for each scale, a float32 that they
+                   are multiples of; see `setun.firmware.numerics.grouped`
 ========= ======== ======================================================================
 
-A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`, a
-5t one's `rows` and `columns`. The header has `format`, `generator`, `name`, `model_hash`,
+A float32 section's meta has its `shape`, a ternary one's `rows`, `columns` and `scale`, the
+others' `rows` and `columns`. The header has `format`, `generator`, `name`, `model_hash`,
 `vocab_size`, `numerics`, `packing`, and as lists of [name, start, size] `vectors`, `state` and
 `layers`; where the model ends its texts also `end_tokens`, a list of ids; where it attends, also
 `cache`, regions likewise, and `positions`, how many.
@@ -30,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import setun
 from setun.firmware.config import PACKINGS
@@ -38,13 +40,11 @@ from setun.firmware.errors import SetunError
 from setun.firmware.image import container, format1
 from setun.firmware.image.container import Section
 from setun.firmware.image.image import Floats, Image, MemoryMap, Region
-from setun.firmware.image.matrix import Matrix, PackedMatrix
-from setun.firmware.image.wide_matrix import SCALE_BYTES, WideMatrix
+from setun.firmware.image.matrix_sections import described, is_count, read_matrix, view
 from setun.firmware.models.chat import Chat
 from setun.firmware.models.tokenizer import Tokenizer
 from setun.firmware.numerics.arithmetic import MeanSquare
 from setun.firmware.numerics.options import Numerics
-from setun.firmware.numerics.ternary import PACKING
 from setun.firmware.outputs import Data
 from setun.firmware.program import kernels
 from setun.firmware.program.isa import Instruction, Kind, Op, Table
@@ -57,7 +57,6 @@ INSTRUCTION_SETS = {format1.FORMAT: 1, FORMAT: 1}
 _REGIONS = ("vectors", "state", "layers")
 _CACHE, _POSITIONS = "cache", "positions"
 _ENDS = "end_tokens"
-_TERNARY, _WIDE = "ternary", "5t"
 _OPTIONAL = {_ENDS, _CACHE, _POSITIONS}
 _LINES = ("generator", "name", "model_hash", "packing")
 _HEADER = {"format", "vocab_size", "numerics", *_LINES, *_REGIONS}
@@ -142,24 +141,14 @@ def _described(image: Image, numerics: Numerics | None) -> tuple[dict[str, Any],
     for name in sorted(image.tables):
         values = image.tables[name]
         meta: dict[str, Any] = {"shape": list(values.shape)}
-        sections.append(Section(name, "float32", _view(values.astype("<f4", copy=False)), meta))
+        sections.append(Section(name, "float32", view(values.astype("<f4", copy=False)), meta))
     if image.tokenizer_json is not None:
         Tokenizer.from_json(image.tokenizer_json, image.vocab_size)
         sections.append(Section("tokenizer", "json", image.tokenizer_json.encode()))
     if image.chat is not None:
         sections.append(Section("chat", "json", image.chat.to_json().encode()))
-    for m in image.matrices:
-        meta = {"rows": m.rows, "columns": m.columns}
-        if not isinstance(m, WideMatrix):
-            meta["scale"] = m.scale
-        kind = _WIDE if isinstance(m, WideMatrix) else _TERNARY
-        sections.append(Section(m.name, kind, _view(m.packed(image.packing)), meta))
+    sections += [described(matrix, image.packing) for matrix in image.matrices]
     return header, sections
-
-
-def _view(values: NDArray[Any]) -> memoryview:
-    """An array's bytes, not copied if they lie in order."""
-    return np.ascontiguousarray(values).data.cast("B")
 
 
 def _listed(regions: Sequence[Region]) -> list[list[str | int]]:
@@ -200,7 +189,7 @@ def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source:
     chat = _take(rest, "chat", "json", source) if "chat" in rest else None
     tables = {Table(n): _array(rest.pop(n), source) for n in list(rest) if n in set(Table)}
     vocab_size = header.get("vocab_size", len(tables.get(Table.EMBEDDING, ())))
-    if not _is_count(vocab_size):
+    if not is_count(vocab_size):
         raise SetunError(f"{source} vocab_size", "must be a whole number above 0")
     regions = {name: _regions(header.get(name, []), f"{source} {name}") for name in _REGIONS}
     return Image(
@@ -208,7 +197,7 @@ def _image(header: dict[str, Any], rest: dict[str, Section], flat: bool, source:
         vocab_size=vocab_size,
         program=_decode_program(bytes(program.data), f"{source} program"),
         layers=regions["layers"],
-        matrices=tuple(_matrix(s, header["packing"], flat, source) for s in rest.values()),
+        matrices=tuple(read_matrix(s, header["packing"], flat, source) for s in rest.values()),
         tables=tables,
         memory=MemoryMap(
             regions["vectors"],
@@ -265,58 +254,13 @@ def _array(section: Section, source: str) -> Floats:
     thing, shape = f"{source} section {section.name}", section.meta.get("shape")
     if section.kind != "float32":
         raise SetunError(thing, "must be of kind float32", f"kind {section.kind}")
-    if not (isinstance(shape, list) and len(shape) in (1, 2) and all(map(_is_count, shape))):
+    if not (isinstance(shape, list) and len(shape) in (1, 2) and all(map(is_count, shape))):
         raise SetunError(thing, "must have a shape [n] or [n, m]", str(shape)[:40])
     if len(section.data) != 4 * math.prod(shape):
         raise SetunError(
             thing, f"shape {shape} takes {4 * math.prod(shape)} bytes", len(section.data)
         )
     return np.frombuffer(section.data, "<f4").astype(np.float32, copy=False).reshape(shape)
-
-
-def _matrix(section: Section, packing: str, flat: bool, source: str) -> Matrix:
-    """The matrix of a section; `flat` is format 1's, whose rows share bytes."""
-    thing, meta = f"{source} section {section.name}", section.meta
-    if section.kind == _WIDE and not flat:
-        return _wide_matrix(section, thing)
-    if section.kind != _TERNARY:
-        raise SetunError(thing, "must be known or of kind ternary", section.kind)
-    if not (
-        _is_count(meta.get("rows"))
-        and _is_count(meta.get("columns"))
-        and type(meta.get("scale")) is float
-    ):
-        raise SetunError(thing, "must have rows, columns and a scale")
-    rows, columns, scale = meta["rows"], meta["columns"], meta["scale"]
-    way = PACKING[packing]
-    length = way.length(rows * columns) if flat else rows * way.length(columns)
-    if len(section.data) != length:
-        rule = f"{rows}x{columns} codes take {length} bytes"
-        raise SetunError(thing, rule, len(section.data))
-    data = np.frombuffer(section.data, np.uint8)
-    if not flat:
-        return PackedMatrix(section.name, data.reshape(rows, -1), columns, scale, packing)
-    try:
-        codes = way.unpack(data, rows * columns).reshape(rows, columns)
-    except SetunError as error:
-        raise SetunError(thing, error.rule, error.value) from error
-    return PackedMatrix.of_codes(section.name, codes, scale, packing)
-
-
-def _wide_matrix(section: Section, thing: str) -> WideMatrix:
-    meta = section.meta
-    if not (_is_count(meta.get("rows")) and _is_count(meta.get("columns"))):
-        raise SetunError(thing, "must have rows and columns")
-    rows, columns = meta["rows"], meta["columns"]
-    length = rows * (columns + SCALE_BYTES)
-    if len(section.data) != length:
-        rule = f"{rows}x{columns} levels and {rows} scales take {length} bytes"
-        raise SetunError(thing, rule, len(section.data))
-    return WideMatrix(section.name, np.frombuffer(section.data, np.uint8).reshape(rows, -1))
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
 
 
 def _tokenizer(section: Section | None, vocab_size: int, source: str) -> str | None:

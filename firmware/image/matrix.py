@@ -37,12 +37,21 @@ class Matrix(Protocol):
         """Trits of a weight: 1, or 5 of a `setun.firmware.image.wide_matrix.WideMatrix`."""
         ...
 
+    @property
+    def group(self) -> int:
+        """Columns that share a scale; 0 but for `setun.firmware.image.grouped_matrix`."""
+        ...
+
     def row_bytes(self, packing: str) -> int:
         """Bytes of a row of `packed`."""
         ...
 
     def codes(self, rows: slice = EVERY) -> Codes:
         """int8 [rows, columns], those of `rows` alone: -1, 0 or 1, or levels of five trits."""
+        ...
+
+    def row_scales(self, rows: slice = EVERY) -> NDArray[np.float32] | None:
+        """What a whole number of a row stands for, float32 [rows]; None where all share `scale`."""
         ...
 
     def packed(self, packing: str) -> Bytes:
@@ -70,6 +79,7 @@ class PackedMatrix:
     scale: float
     packing: str
     planes = 1
+    group = 0
 
     @classmethod
     def of_codes(
@@ -117,6 +127,9 @@ class PackedMatrix:
 
     def codes(self, rows: slice = EVERY) -> Codes:
         return PACKING[self.packing].unpack(self.values[rows], self.columns)
+
+    def row_scales(self, rows: slice = EVERY) -> None:
+        return None
 
     def packed(self, packing: str) -> Bytes:
         if packing == self.packing:

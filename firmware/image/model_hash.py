@@ -13,9 +13,9 @@ from dataclasses import fields, replace
 import numpy as np
 
 from setun.firmware.ahead import ahead
+from setun.firmware.image.grouped_matrix import GroupedMatrix
 from setun.firmware.image.image import Image
 from setun.firmware.image.matrix import code_blocks
-from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.ternary import BLOCK
 from setun.firmware.outputs import Data
 from setun.firmware.program.isa import Instruction, Op
@@ -63,8 +63,10 @@ def _parts(image: Image) -> Iterator[tuple[int, Iterable[Data]]]:
         codes = (np.ascontiguousarray(codes).data for _, codes in code_blocks(matrix))
         size = matrix.rows * matrix.columns
         yield size, ahead(codes) if size > BLOCK else codes
-        if isinstance(matrix, WideMatrix):
-            yield _whole(b"scales" + matrix.row_scales().astype("<f4").tobytes())
+        if (scales := matrix.row_scales()) is not None:
+            yield _whole(b"scales" + scales.astype("<f4").tobytes())
+        if isinstance(matrix, GroupedMatrix):
+            yield _whole(b"factors" + np.ascontiguousarray(matrix.factors()).tobytes())
 
 
 def _whole(part: bytes) -> tuple[int, Iterable[Data]]:

@@ -26,6 +26,7 @@ class WideMatrix:
     name: str
     values: Bytes
     planes = PLANES
+    group = 0
     scale = 1.0
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from setun.firmware.image.grouped_matrix import GroupedMatrix
 from setun.firmware.image.image import (
     ALIGN,
     Floats,
@@ -27,6 +28,7 @@ from setun.firmware.image.matrix import Matrix, PackedMatrix
 from setun.firmware.image.model_hash import with_hash
 from setun.firmware.image.wide_matrix import WideMatrix
 from setun.firmware.numerics.arithmetic import STAT_BITS, MeanSquare
+from setun.firmware.numerics.grouped import FACTOR_BITS
 from setun.firmware.numerics.ternary import absmean_scale
 from setun.firmware.program.isa import Instruction, Op, Table
 from setun.firmware.program.kernels import SAMPLE, Kernel, Port
@@ -210,7 +212,7 @@ class Builder:
         self,
         name: str,
         codes: NDArray[np.int8],
-        scale: float,
+        scale: float | NDArray[np.float32],
         kernel: Kernel,
         *,
         src: Region | None = None,
@@ -221,12 +223,17 @@ class Builder:
 
         Parameters
         ----------
+        scale
+            What a code of 1 stands for, or [m, n / 128]: in each group of columns of each row.
         src, dst
             What the kernel reads and writes.
         keep
             Leave the quantised vector for the next matvec.
         """
-        matrix = PackedMatrix.of_codes(name, codes, scale, self.packing)
+        if isinstance(scale, np.ndarray):
+            matrix: Matrix = GroupedMatrix.of_codes(name, codes, scale, self.packing)
+        else:
+            matrix = PackedMatrix.of_codes(name, codes, scale, self.packing)
         self._multiply(matrix, kernel, src, dst, keep)
 
     def _multiply(
@@ -239,6 +246,7 @@ class Builder:
     ) -> None:
         self._matrices.append(matrix)
         bits = math.ceil(math.log2(127 * matrix.columns + 1)) + 1
+        bits += FACTOR_BITS if matrix.group else 0
         self._program.append(
             Instruction(
                 op=Op.MATVEC,
@@ -249,6 +257,7 @@ class Builder:
                 kernel=kernel,
                 keep=keep,
                 planes=matrix.planes > 1,
+                grouped=matrix.group > 0,
                 stat_shift=max(0, bits - STAT_BITS),
                 note=matrix.name,
             )

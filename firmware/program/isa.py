@@ -68,6 +68,7 @@ PLACES = {
     "stream": Place(0, 7, 1),
     "keep": Place(0, 7, 1),
     "planes": Place(0, 8, 1),
+    "grouped": Place(0, 15, 1),
     "stat_shift": Place(0, 9, 5),
     "group": Place(0, 4, 8),
     "of_values": Place(0, 4, 1),
@@ -84,6 +85,7 @@ PLACES = {
 WIDE = PLACES | {
     "feeds": Place(0, 8, 1),
     "planes": Place(0, 9, 1),
+    "grouped": Place(0, 10, 1),
     "n": Place(0, 12, 20),
     "src": Place(1, 0, 16, 64),
     "dst": Place(1, 16, 16, 64),
@@ -187,6 +189,7 @@ class Op(IntEnum):
         Field("kernel", Kind.KERNEL, "what happens to the rows"),
         _flag("keep", "leave the slot for the next matvec"),
         _flag("planes", "the matrix has five-trit weights and a scale a row"),
+        _flag("grouped", "the matrix has scales of groups of 128 columns"),
         _whole("stat_shift", "bits dropped from accumulators before they are squared"),
         _flag("feeds", "the next instruction is a QUANTISE with `stream` of these rows"),
         _whole("n", "rows"),
@@ -260,6 +263,7 @@ class Instruction:
     kernel: Kernel = kernels.COPY
     keep: bool = False
     planes: bool = False
+    grouped: bool = False
     feeds: bool = False
     stat_shift: int = 0
     note: str = ""

@@ -269,6 +269,8 @@ class _Walk(machine.Visitor):
         self.need(do.immediate == scale, f"immediate must be {scale}", do.immediate)
         self.need(do.planes == (matrix.planes > 1), f"{name} has {matrix.planes} planes")
         self.need(kernel.samples or not do.planes, "only a head has planes")
+        groups = f"{name} has {'scales of groups' if matrix.group else 'one scale'}"
+        self.need(do.grouped == bool(matrix.group), groups)
         if not do.keep:
             del self.slots[0]
         if Port.SOURCE in kernel.reads:
@@ -285,7 +287,9 @@ class _Walk(machine.Visitor):
         stored = kernel.stores is Port.DESTINATION
         self.need(stored or not do.feeds, "only a stored vector feeds")
         self.need(self.ends == 0 or kernel.samples, "a head only samples")
-        self.statistic |= kernel.summed
+        # Rows with scales of their own are not summed as they are.
+        if kernel.summed:
+            self.statistic = not do.grouped
 
     def heads(self) -> None:
         """What operations on heads of a vector have in common; each waits for what flies.

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.folders import BITNET
+from bench.grouped import grouped_checkpoint
 from setun.backends import GoldenBackend, Sampling
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
+from setun.firmware.image.grouped_matrix import GroupedMatrix
 from setun.firmware.image.image import Image
 from setun.firmware.models.architecture import find
 from setun.firmware.models.bitnet.config import BitnetConfig
@@ -22,7 +24,7 @@ from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.program import machine
 from setun.firmware.program.verify import verify
 from setun.models.random import random_checkpoint
-from setun.sim import folded, golden
+from setun.sim import folded, golden, weights
 from setun.sim.evaluate import golden_logits
 from setun.sim.folded import FoldedModel
 from setun.sim.golden import GoldenModel
@@ -172,3 +174,34 @@ def test_image_file(tmp_path: Path) -> None:
     ids = np.arange(6)[None]
     wanted = golden_logits(image, Numerics(), ids)
     np.testing.assert_array_equal(golden_logits(read, Numerics(), ids), wanted)
+
+
+@pytest.mark.parametrize("preset", ["default", "lmul", "fp8"])
+def test_scales_of_groups(preset: str) -> None:
+    """The folded model is the float one with int8 inputs; the golden one follows it."""
+    checkpoint = grouped_checkpoint(ternary_head=False)
+    image = compile_checkpoint(checkpoint)
+    verify(image, "image")
+    ids = np.random.default_rng(1).integers(0, 90, (4, 24))
+    want, got = float_model(checkpoint).forward_batch(ids), FoldedModel(image).forward_batch(ids)
+    assert 0.0 < Price.of(want, got).divergence < 0.005
+    numerics, most = PRESETS[preset], {"default": 0.01, "lmul": 0.5, "fp8": 0.5}[preset]
+    assert Price.of(want, golden_logits(image, numerics, ids)).divergence < most
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 24])
+@pytest.mark.parametrize("preset", ["default", "fp8"])
+def test_sums_of_groups(preset: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each group's sum, rounded where fp8's are, times its factor; whatever is expanded."""
+    monkeypatch.setattr(weights, "KEPT", kept)
+    image, compute = compile_checkpoint(grouped_checkpoint()), Arithmetic(PRESETS[preset])
+    held = image.matrices[-1]
+    assert isinstance(held, GroupedMatrix)
+    x = np.random.default_rng(2).normal(size=256)
+    codes, _ = compute.codes(compute.r(x), float(np.abs(compute.r(x)).max()))
+    parts = [
+        compute.sums(codes[g : g + 128], held.codes().T[g : g + 128].astype(np.float32))
+        for g in (0, 128)
+    ]
+    want = sum(part * held.factors()[:, k] for k, part in enumerate(parts))
+    np.testing.assert_array_equal(weights.weights_of(image)[-1].sums(codes, compute), want)

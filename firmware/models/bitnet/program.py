@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setun.firmware.errors import SetunError
 from setun.firmware.models.bitnet.config import BitnetConfig
 from setun.firmware.models.bitnet.projections import EMBEDDING, HEAD, projection
 from setun.firmware.numerics import rotary
@@ -26,7 +25,6 @@ Tensor = NDArray[Any]
 
 def write_program(b: Builder, config: BitnetConfig, tensors: Mapping[str, Tensor]) -> None:
     """Attention and feed-forward network of each layer, then the head."""
-    _refuse_what_no_program_says(config)
     d, eps = config.head_dim, config.rms_norm_eps
     queries, keys = config.query_size, config.key_size
     middle = config.intermediate_size
@@ -48,7 +46,8 @@ def write_program(b: Builder, config: BitnetConfig, tensors: Mapping[str, Tensor
 
     def project(name: str, kernel: Kernel, *, factor: float = 1.0, **places: Any) -> None:
         codes, scale = projection(config, tensors, name)
-        b.matvec(name, codes, float(scale[0]) * factor, kernel, **places)
+        own: Any = scale * np.float32(factor) if config.group else float(scale[0]) * factor
+        b.matvec(name, codes, own, kernel, **places)
 
     def head_normed(name: str, src: Any, size: int, factor: float) -> None:
         gains = tensors[f"{name}.weight"] * np.float32(math.sqrt(d) * factor)
@@ -90,14 +89,3 @@ def write_program(b: Builder, config: BitnetConfig, tensors: Mapping[str, Tensor
         head = EMBEDDING if config.tie_word_embeddings else f"{HEAD}.weight"
         b.head(HEAD, tensors[head], FIVE_TRITS)
     b.end()
-
-
-def _refuse_what_no_program_says(config: BitnetConfig) -> None:
-    """Models that are ternary in their weights alone, computed in float by their reference."""
-    for given, rule, value in (
-        (config.int8_inputs, "must quantise inputs of projections", "float inputs"),
-        (not config.group, "must have one scale a matrix", f"one for {config.group} inputs"),
-    ):
-        if not given:
-            fix = "setun inspect and setun logits --backend float take it"
-            raise SetunError("model", rule, value, fix)
