@@ -21,7 +21,7 @@ from serial.tools import list_ports
 from bench.folders import ROOT
 from docs import pages
 from docs.runners import INSTALL, runner
-from setun import boards, cli, models
+from setun import boards, cli, models, recipes
 from setun.cli import completion
 from setun.cli.caches import ensure_cache
 from setun.firmware.errors import nearest
@@ -113,7 +113,7 @@ def test_tables_are_as_narrow_as_the_terminal(
     monkeypatch.delenv("COLUMNS")
     assert cli.run(["boards"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == 1 + len(boards.names()) and rows[0].startswith("board ")
+    assert len(rows) == 1 + len(boards.names() + recipes.names()) and rows[0].startswith("board ")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ Without a board: `pip install 'setun[sim]'`, then `setun demo`.
 
 {table}
 
-Each line is what `setun build` printed for the board's usual chip; `setun boards` tells what fits which board. Builds take some minutes. No board has been tried yet: "builds" means that timing is met, and the text below is what the golden model writes, which the chip's RTL equals bit for bit.
+Each line is what `setun build` printed for the board's usual chip; `setun boards` tells what fits which board. Builds take some minutes. No board has been tried yet: timing is met, and the text below is what the golden model writes, which the chip's RTL equals bit for bit.
 
 Programming wants access to USB, talking to the serial port: see [a board](board.md) for both, and for what else can be typed. `setun flash` without `--dry-run` runs what it shows. The bitstream is lost with the power; `--to flash` keeps it.
 """  # noqa: E501

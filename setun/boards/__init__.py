@@ -75,7 +75,8 @@ class Board:
         Options of the chip that suits the board, as `setun.firmware.config.ChipConfig` names them.
     status
         "builds": bitstreams meet timing; "runs": also tried on the board; "verilog": there is no
-        bitstream; "untried": no bitstream has been built.
+        bitstream; "untried": no bitstream has been built; "assembled": a recipe for a vendor's
+        tool that was not run.
     parts
         Where there is no FPGA: usual ones and their cells, each LUT at least an ECP5's; `capacity`
         is then the most that one of them has of each kind.
@@ -118,6 +119,10 @@ class Board:
     def has_memory(self, memory: str) -> bool:
         """Whether `ChipConfig.memory` names a memory chip on the board."""
         return self._wired(memory) in [m.name for m in self.memory]
+
+    def memory_bytes(self, memory: str) -> int:
+        """Bytes of the memory chip that `ChipConfig.memory` names; 0 where nobody knows them."""
+        return next((m.bits >> 3 for m in self.memory if m.name == self._wired(memory)), 0)
 
     def part(self, memory: str) -> str:
         """`ChipConfig.part` of the memory chip of that name; "" if there is none."""

@@ -8,12 +8,21 @@ import click
 
 from setun import boards, recipes
 from setun.boards import Board
-from setun.cli.common import emit, json_option, table
+from setun.cli.common import emit, json_option, stages, table
 
 if TYPE_CHECKING:
     from setun.estimate.sizes import Size
 
 CHARACTERS, TOKENS = 64, 32_000
+
+# What people are told of `Board.status`.
+STATUS = {
+    "runs": "run on hardware",
+    "builds": "netlist equals golden, timing met",
+    "verilog": "Verilog, equal to golden",
+    "untried": "no bitstream built",
+    "assembled": "assembled, not run",
+}
 
 
 def _weights(sizes: "Sequence[Size]", vocabulary: int, *, outside: bool) -> int:
@@ -54,7 +63,7 @@ def _row(board: Board, sizes: "Sequence[Size]") -> dict[str, object]:
         f"of {TOKENS:,} tokens": _millions(max(both)),
         "model": board.model,
         "programmer": board.programmer.partition(" ")[0],
-        "status": board.status,
+        "status": STATUS[board.status],
     }
 
 
@@ -68,10 +77,10 @@ def command(as_json: bool) -> None:
     with one of 32,000 tokens, whose embedding takes room too. --json tells what each needs of what
     there is, and what the next larger one lacks. The model is the shipped one to begin with.
 
-    Status: "builds" means that bitstreams for it meet timing, "runs" that they were also tried on
-    the board, "untried" that none has been built, "verilog" that there is none: cells are then the
-    most that an FPGA is known to have. The line below the table has boards with a recipe for
-    Vivado, "assembled, not run": what can be checked without Vivado is, nothing more.
+    Status, from most to least: "run on hardware"; "netlist equals golden, timing met": bitstreams
+    were made, never tried on the board; "Verilog, equal to golden": simulated, for any FPGA, whose
+    cells are then the most that one is known to have; "assembled, not run": a recipe for Vivado
+    (setun generate --recipe vivado --board NAME), of which what can be checked without Vivado is.
 
     \b
     setun boards
@@ -79,9 +88,13 @@ def command(as_json: bool) -> None:
     """
     from setun.estimate.sizes import sizes
 
-    known = [
-        (board, sizes(board, (CHARACTERS, TOKENS))) for board in map(boards.get, boards.names())
-    ]
+    every = [boards.get(name) for name in boards.names()]
+    every += [recipes.get(recipes.VIVADO, name).board() for name in recipes.names()]
+    known = []
+    with stages() as stage:
+        for board in every:
+            stage(board.name)
+            known.append((board, sizes(board, (CHARACTERS, TOKENS))))
 
     def described() -> list[dict[str, object]]:
         return [
@@ -97,12 +110,4 @@ def command(as_json: bool) -> None:
         ]
 
     rows = [_row(board, found) for board, found in known]
-    others = ", ".join(recipes.names())
-    emit(
-        described(),
-        as_json,
-        lambda: (
-            f"{table(rows, list(rows[0]))}\n\n"
-            f"assembled, not run (setun generate --recipe vivado --board NAME): {others}"
-        ),
-    )
+    emit(described(), as_json, lambda: table(rows, list(rows[0])))

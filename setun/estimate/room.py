@@ -42,7 +42,8 @@ def room(image: Image, config: ChipConfig, board: Board) -> Room:
     if config.streams:
         needed = ExternalModel(image, config).size()
         most = memory_gateware(config).most(config)
-        return Room(memory=config.memory, needed=needed, available=most)
+        there = board.memory_bytes(config.memory) or most
+        return Room(memory=config.memory, needed=needed, available=min(most, there))
     weights = DENSE if config.packing == "1.6b" else 2
     numbers = sum(image.tables[t].size for t in (Table.CONSTANTS, Table.EMBEDDING))
     bits = image.weights * weights + numbers * config.vector.width

@@ -85,12 +85,16 @@ class Recipe:
             generic,
             name=self.name,
             title=self.title,
+            status="assembled",
+            device=self.part.partition("-")[0].upper(),
             clock_mhz=self.clock_mhz,
             chip_clock_mhz=self.clock_mhz,
             baud=self.baud,
             capacity=self.cells,
             parts={self.part: self.cells},
-            memory=tuple(m for m in generic.memory if m.name == self.memory),
+            memory=tuple(
+                replace(m, bits=self.room << 3) for m in generic.memory if m.name == self.memory
+            ),
             chip=chip,
         )
 
