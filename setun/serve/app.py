@@ -170,10 +170,16 @@ def application(
     """
     api = Api(service)
     routes = [
-        Route("/v1/completions", api.completions, methods=["POST"]),
-        Route("/v1/chat/completions", api.chat, methods=["POST"]),
-        Route("/v1/models", api.models),
-        Route("/v1/models/{name:path}", api.model),
+        *(
+            Route(f"{base}{path}", handler, methods=[method])
+            for base in ("/v1", "")  # clients differ in whether /v1 is part of the address
+            for method, path, handler in (
+                ("POST", "/completions", api.completions),
+                ("POST", "/chat/completions", api.chat),
+                ("GET", "/models", api.models),
+                ("GET", "/models/{name:path}", api.model),
+            )
+        ),
         Route("/health", api.health),
         Route("/metrics", api.metrics),
         Route("/chip", api.status),

@@ -175,8 +175,7 @@ class Board(Place):
         news = context.end(event)
         if job is not None and job.made and event.cycles:
             self.cycles_per_token = event.cycles / job.made
-        self._count(engine)
-        pool.release(context)
+        pool.release(context)  # at once: the other contexts go on without it
         if job is not None:
             job.tell(news)
 
