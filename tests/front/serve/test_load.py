@@ -40,10 +40,11 @@ def cycles_per_token(server: Served, work: Callable[[], None]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_many_clients(image: Image) -> None:
+@pytest.mark.parametrize("memory", ["sdram-32", "axi4-64"])
+def test_many_clients(image: Image, memory: str) -> None:
     """None is lost, each gets what it would get alone, and they share passes."""
     tokens = 120
-    config = ChipConfig(rows=16, terminal=0, contexts=4, memory="sdram-32")
+    config = ChipConfig(rows=16, terminal=0, contexts=4, memory=memory)
     config = simulated_config(sized_for(image, config))
     wanted = {c: said(image, c[0], tokens, seed=c[1], temperature=0.8) for c in CASES}
     with served(image, opening.simulated(image, config)) as server:
@@ -75,4 +76,5 @@ def test_many_clients(image: Image) -> None:
         shared = cycles_per_token(server, together)
         assert all(right) and len(right) >= ALONE + CLIENTS
         assert server.pool.tally.of("answers") == {"length": len(right)}
+    print(f"{len(right)} answers, {single:.0f} and {shared:.0f} cycles a token")
     assert single / shared >= 3.5
