@@ -32,6 +32,8 @@ _PLACE = re.compile(
     r"(?P<tail>  end\n)",
     re.MULTILINE,
 )
+# Words of a memory that an initial block sets: Yosys takes a time that grows with its square.
+BLOCK = 64
 _NO_BITS = re.compile(r"^ *(wire|reg) \[-1:0\] [^;]*;\n", re.MULTILINE)
 Words = tuple[int, Sequence[int]]  # width, contents
 Ports = dict[str, tuple[Value, PortDirection]]
@@ -200,13 +202,31 @@ def _with_contents(text: str, contents: dict[tuple[str, str], Words]) -> str:
             continue
         memory = place["memory"].strip().lstrip("\\")
         width, words = left.pop((module, memory))
-        label, digits, mask = place["memory"] + place["space"], -(-width // 4), (1 << width) - 1
-        parts += [text[end : place.start()], place["head"]]
-        parts += [
-            f"    {label}[{k}] = {width}'h{word & mask:0{digits}x};\n"
-            for k, word in enumerate(words)
-        ]
-        parts.append(place["tail"])
+        label = place["memory"] + place["space"]
+        name = f"words_{end}"  # of a block: no other in the text has this number
+        parts.append(text[end : place.start()])
+        parts += _initial_blocks(label, width, words, place["head"], place["tail"], name)
         end = place.end()
     assert not left, f"memories without a place in the Verilog: {sorted(left)}"
     return "".join([*parts, text[end:]])
+
+
+def _initial_blocks(
+    label: str, width: int, words: Sequence[int], head: str, tail: str, name: str
+) -> Iterator[str]:
+    """Blocks that set `BLOCK` words each, in a loop where they are equal."""
+    digits, mask = -(-width // 4), (1 << width) - 1
+
+    def value(word: int) -> str:
+        return f"{width}'h{word & mask:0{digits}x}"
+
+    for start in range(0, len(words), BLOCK):
+        part = words[start : start + BLOCK]
+        if len(part) > 1 and all(word == part[0] for word in part):
+            yield f"{head.rstrip()} : {name}_{start}\n    integer i;\n"
+            yield f"    for (i = {start}; i < {start + len(part)}; i = i + 1)\n"
+            yield f"      {label}[i] = {value(part[0])};\n"
+        else:
+            yield head
+            yield from (f"    {label}[{start + k}] = {value(w)};\n" for k, w in enumerate(part))
+        yield tail

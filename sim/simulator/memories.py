@@ -13,8 +13,10 @@ _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 _IS_DIGIT = np.isin(np.arange(256), [*b"0123456789abcdefABCDEF"])
 _NAME = r"(\\\S+(?= )|[A-Za-z_][\w$]*)"
 _MODULE = re.compile(rf"\s*module {_NAME}")
-_MEMORY = re.compile(rf"\s*reg (?:signed )?(?:\[(\d+):0\] )?{_NAME} ?\[(\d+):(\d+)\];")
-_WORD = re.compile(rf"\s*{_NAME} ?\[(\d+)\] = (\d+)'(s?[hdb])([0-9a-fA-F]+);")
+_MEMORY = re.compile(rf"\s*reg (?:signed )?(?:\[(\d+):0\] )?{_NAME} *\[(\d+):(\d+)\];")
+_BLOCK = re.compile(r"\s*initial begin(?: : \w+)?")
+_LOOP = re.compile(r"\s*for \(i = (\d+); i < (\d+); i = i \+ 1\)")
+_WORD = re.compile(rf"\s*{_NAME} ?\[(\d+|i)\] = (\d+)'(s?[hdb])([0-9a-fA-F]+);")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +104,9 @@ def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, l
     Parameters
     ----------
     verilog
-        As Yosys writes it: every memory's contents are an ``initial`` block of word assignments
-        after its declaration. Blocks of another form, with undefined bits, or of a single
-        word, stay.
+        As Yosys or `setun.hw.emit.conversion` writes it: every memory's contents are one or more
+        ``initial`` blocks of word assignments after its declaration, single ones or the same in
+        a loop. Blocks of another form, with undefined bits, or of a single word, stay.
     readmemh
         Whether to leave a ``$readmemh`` of the file in the Verilog; without, the memory is
         left undefined for the simulator to fill.
@@ -130,8 +132,8 @@ def externalise_memories(verilog: str, *, readmemh: bool = True) -> tuple[str, l
         elif "[" in line and (match := _MEMORY.match(line)):
             width = int(match[1]) + 1 if match[1] else 1
             declared[match[2]] = width, abs(int(match[3]) - int(match[4])) + 1
-        elif line.strip() == "initial begin":
-            block = _contents(lines, i, declared)
+        elif _BLOCK.fullmatch(line):
+            block = _contents(lines, i - 1, declared)
             # A single word is a register to most tools.
             if block is not None and declared[block[0]][1] > 1:
                 name, words, i = block
@@ -168,24 +170,49 @@ def find_memory(name: str, memories: list[Memory]) -> Memory:
 def _contents(
     lines: list[str], start: int, declared: dict[str, tuple[int, int]]
 ) -> tuple[str, dict[int, int], int] | None:
-    """Name, words and following line of a memory's initial block, or None if it is no such."""
+    """Name, words and following line of a memory's initial blocks, or None if it is no such."""
+    name, words, i = "", dict[int, int](), start
+    while i < len(lines) and _BLOCK.fullmatch(lines[i]):
+        block = _block(lines, i + 1, declared)
+        if block is None or (name and block[0] != name):
+            break
+        name = block[0]
+        words |= block[1]
+        i = block[2]
+    return (name, words, i) if words else None
+
+
+def _block(
+    lines: list[str], start: int, declared: dict[str, tuple[int, int]]
+) -> tuple[str, dict[int, int], int] | None:
+    """Name, words and following line of one block, or None if it is no such."""
     name = ""
     words: dict[int, int] = {}
+    loop: range | None = None
     for i in range(start, len(lines)):
         if lines[i].strip() == "end":
             return (name, words, i + 1) if words else None
+        if lines[i].strip() == "integer i;":
+            continue
+        if bounds := _LOOP.fullmatch(lines[i]):
+            loop = range(int(bounds[1]), int(bounds[2]))
+            continue
         match = _WORD.fullmatch(lines[i])
         if not match or match[1] not in declared or (name and match[1] != name):
             return None
         name = match[1]
-        address = int(match[2])
+        if (match[2] == "i") != (loop is not None):
+            return None
+        addresses = range(int(match[2]), int(match[2]) + 1) if loop is None else loop
         base = {"h": 16, "d": 10, "b": 2}[match[4][-1]]
         try:
-            words[address] = int(match[5], base)
+            word = int(match[5], base)
         except ValueError:
             return None
-        if address >= declared[name][1]:
+        if addresses.stop > declared[name][1]:
             return None
+        words |= dict.fromkeys(addresses, word)
+        loop = None
     return None
 
 

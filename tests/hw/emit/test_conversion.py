@@ -14,7 +14,7 @@ from setun.firmware.config import ChipConfig
 from setun.hw.chip import Chip
 from setun.hw.emit.conversion import to_verilog
 from setun.hw.emit.verilog import chip_verilog
-from setun.sim.simulator import externalise_memories
+from setun.sim.simulator import externalise_memories, memory_file
 
 NAME = r"(?:\\(\S+) |(\w+))"
 WORDS = {
@@ -99,11 +99,21 @@ def modules(text: str) -> dict[str, str]:
     return {parts[k] or parts[k + 1]: parts[k + 2] for k in range(0, len(parts), 3)}
 
 
+def unrolled(loop: re.Match[str]) -> str:
+    """The words that a loop sets, a line each."""
+    addresses = range(int(loop[1]), int(loop[2]))
+    return "".join(f"    {loop[3]}[{i}]{loop[4]}\n" for i in addresses)
+
+
 def contents(text: str) -> dict[str, dict[int, int]]:
     """Words of each memory, by module and name."""
     word = re.compile(r"^    (?:\\(\S+) |(\w+))\[(\d+)\] = \d+'(?:h|(d))(\w+);$", re.MULTILINE)
+    loop = re.compile(
+        r"^    for \(i = (\d+); i < (\d+); i = i \+ 1\)\n      (.*)\[i\](.*)\n", re.MULTILINE
+    )
     found: dict[str, dict[int, int]] = {}
-    for module, body in modules(text).items():
+    for module, whole in modules(text).items():
+        body = loop.sub(unrolled, whole)
         for escaped, name, address, decimal, digits in word.findall(body):
             words = found.setdefault(f"{module}.{escaped or name}", {})
             words[int(address)] = int(digits, 10 if decimal else 16)
@@ -143,6 +153,17 @@ def test_contents_of_memories() -> None:
         mask = (1 << width) - 1
         assert [*found[f"top.s{k}.{name}"].values()] == [*(w & mask for w in words), 0]
     assert found["top.again.flags"] == found["top.s0.flags"]
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_many_words_are_set_in_short_blocks_and_equal_ones_in_loops(value: int) -> None:
+    words = [*range(1, 70), *[value] * 200, 5]
+    text = to_verilog(Store("many", 11, words), "top")
+    blocks = text.split("  initial begin")[1:]
+    assert [block.partition("\n  end")[0].count("many[") for block in blocks] == [64, 64, 1, 1, 15]
+    assert [*contents(text)["top.many"].values()] == [*words, 0]
+    (memory,) = externalise_memories(text)[1]
+    assert memory.contents == memory_file([*words, 0], 11)
 
 
 @pytest.mark.parametrize("running", [True, False])
