@@ -99,10 +99,11 @@ class BlockCache(wiring.Component):
         m = Module()
         c = self.config
         behind = WEIGHING - LATENCY
-        late_part = delayed(m, self.part, behind, "late_part")
+        late_word = delayed(m, self.valued + self.part, behind, "late_word")
         late_position = delayed(m, self.position, behind, "late_position")
-        wanted = Mux(self.score, self.keyed + self.part, self.valued + late_part)
-        written = self._place(self.stored_word + self.stored_part, self.own)
+        late_context = delayed(m, self.context, behind, "late_context")
+        keys = self._place(self.keyed + self.part, self.position, self.context)
+        written = self._place(self.stored_word + self.stored_part, self.own, self.context)
         m.submodules.exponents = store = memory.Memory(
             shape=c.vector.exponent, depth=c.cache_depth, init=[]
         )
@@ -111,7 +112,7 @@ class BlockCache(wiring.Component):
             self.ready.eq(1),
             self.settled.eq(1),
             self.cache_address.eq(
-                self._place(wanted, Mux(self.score, self.position, late_position))
+                Mux(self.score, keys, self._place(late_word, late_position, late_context))
             ),
             self.codes.eq(self.cache_data[:-CODE_BITS]),
             self.key_exponent.eq(self.cache_data[-CODE_BITS:]),
@@ -121,15 +122,15 @@ class BlockCache(wiring.Component):
             write.en.eq(self.store),
             write.addr.eq(written),
             write.data.eq(self.stored_exponent),
-            read.addr.eq(self._place(self.valued, self.position)),
+            read.addr.eq(self._place(self.valued, self.position, self.context)),
             self.value_exponent.eq(delayed(m, read.data, LATENCY - 1, "value_read")),
         ]
         return m
 
-    def _place(self, word: Value, position: Value) -> Value:
+    def _place(self, word: Value, position: Value, context: Value) -> Value:
         """Address of a word: those of all positions of all contexts follow each other."""
         c = self.config
         word = word[: word_shape(c).width]
         if c.contexts == 1:
             return Cat(position, word)
-        return Cat(position, self.context[: ceil_log2(c.contexts)], word)
+        return Cat(position, context[: ceil_log2(c.contexts)], word)

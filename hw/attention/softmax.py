@@ -88,7 +88,7 @@ class Softmax(wiring.Component):
         unit_bias = 2 * (fmt.bias + 6)
         depth = 1 << ceil_log2(max(2, c.positions))
         counts = delayed(m, self.read & self.counts, 3 + Exponential.latency, "counts", reset=True)
-        first = Signal()
+        first = Signal(init=1)
         with m.If(self.clear):
             m.d.sync += first.eq(1)
         with m.Elif(scored):

@@ -12,9 +12,11 @@ from setun.firmware.program.isa import Op
 from setun.hw.attention.cache import LATENCY, WEIGHING, BlockCache
 from setun.hw.attention.coder import HeadCoder
 from setun.hw.attention.dots import Dots
+from setun.hw.attention.head_walk import READ, HeadWalk
 from setun.hw.attention.norm import HeadNorm
 from setun.hw.attention.outer import OuterCache
 from setun.hw.attention.outputs import Outputs
+from setun.hw.attention.position_walk import PositionWalk
 from setun.hw.attention.positions import Positions
 from setun.hw.attention.queries import coded_queries
 from setun.hw.attention.rotator import Rotator
@@ -24,9 +26,7 @@ from setun.hw.attention.turns import Turns
 from setun.hw.commands import CONSTANT_WORDS, attention_command
 from setun.hw.instruction import shape
 from setun.hw.pipeline import delayed
-from setun.hw.seats import number, pass_layout, within, workspaces
-
-READ = 2  # cycles from an address of vector memory to the word in a register
+from setun.hw.seats import pass_layout, within, workspaces
 
 
 class Attention(wiring.Component):
@@ -51,9 +51,9 @@ class Attention(wiring.Component):
     The others are the cache's, towards its memory: `BlockCache`, `OuterCache`.
 
     A command takes for each seat: ROTATE n/V cycles, the first of a pass d more for the turns;
-    CACHE for each head 2 * d/V and about 10; NORM 3 * d/V and about 15; ATTEND for each of the
-    queries' groups of G what CACHE takes and, at T positions with d/C words a head, 2 * T * d/C
-    and about 40.
+    CACHE for each head 2 * d/V and about 10; NORM 3 * d/V and about 15; ATTEND at T positions with
+    d/C words a head, for each of the queries' groups of G, 2 * T * d/C and about 25. Codes of a
+    group's queries are made and its sums put out meanwhile. A command's end takes 10 to 20 more.
     """
 
     def __init__(self, config: ChipConfig) -> None:
@@ -81,7 +81,7 @@ class Attention(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         c, v = self.config, self.config.lanes
-        command, last = self.command.payload, self.seating.last
+        command = self.command.payload
         m.submodules.positions = positions = Positions(c)
         m.submodules.turns = turns = Turns(c)
         m.submodules.rotator = rotator = Rotator(c)
@@ -91,200 +91,69 @@ class Attention(wiring.Component):
         m.submodules.softmax = softmax = Softmax(c, dots.dot_bits)
         m.submodules.outputs = outputs = Outputs(c)
 
-        seat = Signal(number(c.contexts))
-        who = self.seating.seats[seat]
-        own = positions.o[seat]
-        base = Signal(shape(c, "n"))  # vector word of a head
-        word = Signal(range(c.head_elements + 1))  # of the head
-        half = Signal()
-        at_head = Signal(range(c.cache_words + 1))  # cache word of a head of keys
+        normed = 1
+        if c.head_norms:
+            m.submodules.norm = norm = HeadNorm(c)
+            normed = norm.latency
+        until_score = LATENCY + dots.latency
+        m.submodules.heads = heads = HeadWalk(c, coder.looked, normed)
+        m.submodules.walk = walk = PositionWalk(c, until_score + softmax.score_latency)
+        wiring.connect(m, wiring.flipped(self.command), heads.command)
+        attends = Signal()
         made = Signal(range(parts_of(c) + 1))  # words of codes of the head
-        query = Signal(range(c.queries + 1))  # of those that are coded
-        left = Signal(shape(c, "group"))  # queries of the head of keys
-        first = Signal(shape(c, "n"))  # vector word of the first of the coded queries
-        position, part = Signal.like(own), Signal(range(parts_of(c) + 1))
-        out_query, out_word = Signal.like(query), Signal(range(max(2, c.attention // v)))
-        head = Signal(shape(c, "n"))  # vector word of a query that is put out
-        wait, turned, attends = Signal(range(64)), Signal(), Signal()
-        names = ("look", "make", "rotate", "score", "weigh", "emit", "gain", "scale")
-        look, make, rotate, score, weigh, emit, gain, scale = (Signal(name=n) for n in names)
-        seats_left = seat != last
+        reader = self.seating.seats[heads.seat]
+        look, make, rotate, half = heads.look, heads.make, heads.rotate, heads.half
+        score, weigh, part, position = walk.score, walk.weigh, walk.part, walk.position
+        cached = Mux(attends, walk.seat, heads.seat)
+        at_head = Mux(attends, walk.head, heads.head)
+        m.d.comb += [
+            attends.eq(command.op == Op.ATTEND),
+            self.busy.eq(self.command.valid),
+            heads.begin.eq(self.begin),
+            heads.last.eq(self.seating.last),
+            heads.turns_busy.eq(turns.busy),
+            heads.settled.eq(cache.settled),
+            heads.used.eq(walk.used),
+            heads.resting.eq(walk.resting),
+            heads.accepted.eq(walk.accepted),
+            walk.offered.eq(heads.offered),
+            walk.coded.eq(heads.coded),
+            walk.next_seat.eq(heads.seat),
+            walk.next_head.eq(heads.head),
+            walk.next_first.eq(heads.first),
+            walk.queries.eq(heads.query),
+            walk.own.eq(positions.o[walk.seat]),
+            walk.parts.eq(command.parts),
+            walk.distance.eq(command.head),
+            walk.ready.eq(cache.ready),
+        ]
         for name, member in cache.outer.items():
             mine, theirs = getattr(self, name), getattr(cache, name)
             if member.is_signature:
                 wiring.connect(m, wiring.flipped(mine), theirs)
             else:
                 m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
-        last_word = word == command.head - 1
-        last_position, last_part = position == own, part == command.parts - 1
-        next_base = Signal.like(base)
-        m.d.comb += [next_base.eq(base + command.head), attends.eq(command.op == Op.ATTEND)]
-        m.d.comb += self.busy.eq(self.command.valid)
-        heads_left = next_base != command.words
-        with m.If(self.begin):
-            m.d.sync += turned.eq(0)
-
-        def seat_begins() -> None:
-            m.d.sync += [base.eq(0), first.eq(0), at_head.eq(0), left.eq(command.group)]
-            m.d.sync += [word.eq(0), half.eq(0), query.eq(0)]
-
-        def seat_ends(then: str) -> None:
-            seat_begins()
-            m.d.sync += seat.eq(seat + 1)
-            m.next = then
-            with m.If(~seats_left):
-                m.d.sync += wait.eq(outputs.latency)
-                m.next = "DRAIN"
-
-        with m.FSM():
-            with m.State("IDLE"):
-                seat_begins()
-                m.d.sync += seat.eq(0)
-                with m.If(self.command.valid):
-                    with m.Switch(command.op):
-                        with m.Case(Op.ROTATE):
-                            m.next = "ROTATE"
-                            with m.If(~turned):
-                                m.d.comb += turns.start.eq(1)
-                                m.next = "TURN"
-                        with m.Default():
-                            m.next = "LOOK"
-            with m.State("TURN"), m.If(~turns.busy):
-                m.d.sync += turned.eq(1)
-                m.next = "ROTATE"
-            # Words of either half of a head in turn.
-            with m.State("ROTATE"):
-                m.d.comb += rotate.eq(1)
-                m.d.sync += half.eq(~half)
-                with m.If(half):
-                    m.d.sync += word.eq(word + 1)
-                    with m.If(word == (command.head >> 1) - 1):
-                        m.d.sync += [word.eq(0), base.eq(next_base)]
-                        with m.If(~heads_left):
-                            seat_ends("ROTATE")
-            with m.State("LOOK"):
-                m.d.comb += look.eq(1)
-                m.d.sync += [word.eq(word + 1), made.eq(0)]
-                with m.If(last_word):
-                    m.d.sync += [word.eq(0), wait.eq(coder.looked)]
-                    m.next = "LOOKED"
-            with m.State("LOOKED"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 1):
-                    m.next = "MAKE"
-                    if c.head_norms:
-                        with m.If(command.op == Op.NORM):
-                            m.next = "GAIN"
-            if c.head_norms:
-                m.submodules.norm = norm = HeadNorm(c)
-                # Squares and products with the gains; then those products times the root.
-                with m.State("GAIN"):
-                    m.d.comb += gain.eq(1)
-                    m.d.sync += word.eq(word + 1)
-                    with m.If(last_word):
-                        m.d.sync += [word.eq(0), wait.eq(norm.latency - 1)]
-                        m.next = "ROOT"
-                with m.State("ROOT"):
-                    m.d.sync += wait.eq(wait - 1)
-                    with m.If(wait == 1):
-                        m.next = "SCALE"
-                with m.State("SCALE"):
-                    m.d.comb += scale.eq(1)
-                    m.d.sync += word.eq(word + 1)
-                    with m.If(last_word):
-                        m.d.sync += [word.eq(0), base.eq(next_base)]
-                        m.next = "LOOK"
-                        with m.If(~heads_left):
-                            seat_ends("LOOK")
-            with m.State("MAKE"):
-                m.d.comb += make.eq(1)
-                m.d.sync += word.eq(word + 1)
-                with m.If(last_word):
-                    m.d.sync += [word.eq(0), wait.eq(READ + coder.latency)]
-                    m.next = "MADE"
-            with m.State("MADE"):
-                with m.If(wait != 1):
-                    m.d.sync += wait.eq(wait - 1)
-                with m.Elif(cache.settled):
-                    m.d.sync += base.eq(next_base)
-                    m.next = "LOOK"
-                    with m.If(attends):
-                        m.d.sync += [query.eq(query + 1), left.eq(left - 1)]
-                        with m.If((query == c.queries - 1) | (left == 1)):
-                            m.d.sync += [position.eq(0), part.eq(0)]
-                            m.d.comb += softmax.clear.eq(1)
-                            m.next = "SCORE"
-                    with m.Else():
-                        m.d.sync += at_head.eq(at_head + command.parts)
-                        with m.If(~heads_left):
-                            seat_ends("LOOK")
-            # Word after word of a key, key after key.
-            with m.State("SCORE"), m.If(cache.ready):
-                m.d.comb += score.eq(1)
-                m.d.sync += part.eq(part + 1)
-                with m.If(last_part):
-                    m.d.sync += [part.eq(0), position.eq(position + 1)]
-                    with m.If(last_position):
-                        m.d.sync += position.eq(0)
-                        m.d.sync += wait.eq(LATENCY + dots.latency + softmax.score_latency)
-                        m.next = "SCORED"
-            with m.State("SCORED"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 1):
-                    m.next = "WEIGH"
-            # One word of all values, then the next one.
-            with m.State("WEIGH"), m.If(cache.ready):
-                m.d.comb += weigh.eq(1)
-                m.d.sync += position.eq(position + 1)
-                with m.If(last_position):
-                    m.d.sync += position.eq(0)
-                    m.d.sync += wait.eq(softmax.term_latency + dots.sum_latency)
-                    m.next = "WEIGHED"
-            with m.State("WEIGHED"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 1):
-                    m.d.sync += [out_query.eq(0), out_word.eq(0), head.eq(first)]
-                    m.next = "OUT"
-            with m.State("OUT"):
-                m.d.comb += emit.eq(1)
-                m.d.sync += out_word.eq(out_word + 1)
-                with m.If(out_word == c.attention // v - 1):
-                    m.d.sync += [out_word.eq(0), out_query.eq(out_query + 1)]
-                    m.d.sync += head.eq(head + command.head)
-                    with m.If(out_query == query - 1):
-                        m.d.sync += part.eq(part + 1)
-                        m.next = "WEIGH"
-                        with m.If(last_part):
-                            m.d.sync += [part.eq(0), query.eq(0), first.eq(base)]
-                            m.next = "LOOK"
-                            with m.If(left == 0):
-                                m.d.sync += left.eq(command.group)
-                                m.d.sync += at_head.eq(at_head + command.parts)
-                            with m.If(base == command.words):
-                                seat_ends("LOOK")
-            with m.State("DRAIN"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 1):
-                    m.d.comb += self.command.ready.eq(1)
-                    m.next = "IDLE"
 
         # Vector memory's words to the rotator and the coder.
         local = Signal(shape(c, "n"))
         m.d.comb += [
-            self.vector_address.eq(self._address(local, who.workspace)),
-            local.eq(base + word + Mux(rotate & half, command.head >> 1, 0)),
-            turns.word.eq(word),
-            turns.seat.eq(seat),
+            self.vector_address.eq(self._address(local, reader.workspace)),
+            local.eq(heads.base + heads.word + Mux(rotate & half, command.head >> 1, 0)),
+            turns.start.eq(heads.start_turns),
+            turns.word.eq(heads.word),
+            turns.seat.eq(heads.seat),
             turns.seating.eq(self.seating),
             turns.first.eq(command.constants),
             turns.pairs.eq((command.head >> 1) << ceil_log2(v)),
-            self.constant_address.eq(Mux(gain, command.constants + word, turns.constant_address)),
+            self.constant_address.eq(
+                Mux(heads.gain, command.constants + heads.word, turns.constant_address)
+            ),
             turns.constant_data.eq(self.constant_data),
             positions.begin.eq(self.begin),
             positions.seating.eq(self.seating),
         ]
         x = delayed(m, self.vector_data.as_value(), 1, "x")
-        flags = Cat(rotate, half, look, make, word == 0)
+        flags = Cat(rotate, half, look, make, heads.word == 0)
         turning, second, looking, making, opens = delayed(m, flags, READ, "read", reset=True)
         m.d.comb += [
             rotator.x.as_value().eq(x),
@@ -298,14 +167,16 @@ class Attention(wiring.Component):
         ]
 
         # Codes to the queries; those of a head that is cached lie there until they are stored.
-        with m.If(coder.done):
+        with m.If(look):
+            m.d.sync += made.eq(0)
+        with m.Elif(coder.done):
             m.d.sync += made.eq(made + 1)
         of_queries = Array(Signal(c.vector.exponent, name=f"of_query{g}") for g in range(c.queries))
         with m.If(coder.done & attends):
-            m.d.sync += of_queries[query].eq(coder.exponent)
+            m.d.sync += of_queries[heads.query].eq(coder.exponent)
         m.d.comb += [
-            cache.context.eq(who.context),
-            cache.own.eq(own),
+            cache.context.eq(self.seating.seats[cached].context),
+            cache.own.eq(positions.o[cached]),
             cache.parts.eq(command.parts),
             cache.keyed.eq(command.keys + at_head),
             cache.valued.eq(command.values + at_head),
@@ -315,18 +186,19 @@ class Attention(wiring.Component):
             cache.stored_codes.eq(coder.codes.as_value()),
             cache.stored_exponent.eq(coder.exponent),
             cache.values.eq(command.of_values),
-            cache.ask.eq(look & (word == 0) & (query == 0) & attends),
+            cache.ask.eq(walk.ask),
             cache.score.eq(score),
             cache.weigh.eq(weigh),
             cache.part.eq(part),
             cache.position.eq(position),
             softmax.query_exponents.as_value().eq(Cat(*of_queries)),
         ]
-        kept = coded_queries(m, c, coder.done & attends, query, made, coder.codes.as_value(), part)
+        kept = coded_queries(
+            m, c, coder.done & attends, heads.query, made, coder.codes.as_value(), part
+        )
         m.d.comb += dots.queries.as_value().eq(kept)
 
         # Scores.
-        scored = LATENCY + dots.latency
         issued = delayed(m, Cat(score, part == 0), LATENCY, "issued", reset=True)
         m.d.comb += [
             dots.codes.as_value().eq(cache.codes),
@@ -335,8 +207,10 @@ class Attention(wiring.Component):
             softmax.dots.eq(dots.dots),
             softmax.key_exponent.eq(delayed(m, cache.key_exponent, dots.latency, "of_key")),
             softmax.value_exponent.eq(delayed(m, cache.value_exponent, dots.latency, "of_value")),
-            softmax.scored.eq(delayed(m, score & last_part, scored, "scored", reset=True)),
-            softmax.position.eq(delayed(m, position, scored, "scored_position")),
+            softmax.scored.eq(
+                delayed(m, score & (part == command.parts - 1), until_score, "scored", reset=True)
+            ),
+            softmax.position.eq(delayed(m, position, until_score, "scored_position")),
         ]
         # Weighted sums.
         assert softmax.term_latency == WEIGHING
@@ -351,19 +225,23 @@ class Attention(wiring.Component):
             dots.begins.eq(weighed[1]),
         ]
 
-        # Outputs.
+        # Outputs; the softmax goes on with the next group meanwhile.
+        for held, theirs in ((outputs.totals, softmax.totals), (outputs.units, softmax.units)):
+            kept_now = Signal.like(held, name_suffix="_kept", reset_less=True)
+            with m.If(walk.ended):
+                m.d.sync += kept_now.eq(theirs)
+            m.d.comb += held.eq(kept_now)
         m.d.comb += [
+            softmax.clear.eq(walk.ended & walk.final),
             outputs.sums.eq(dots.sums),
-            outputs.totals.eq(softmax.totals),
-            outputs.units.eq(softmax.units),
-            outputs.query.eq(out_query),
-            outputs.word.eq(out_word),
+            outputs.query.eq(walk.out_query),
+            outputs.word.eq(walk.out_word),
         ]
-        local_out = Signal(shape(c, "n"))
-        m.d.comb += local_out.eq(head + part * (c.attention // v) + out_word)
-        put = delayed(m, self._address(local_out, who.workspace), outputs.latency, "put")
+        writer = self.seating.seats[walk.out_seat]
+        put_at = self._address(walk.out_at, writer.workspace)
+        put = delayed(m, put_at, outputs.latency, "put")
         turned_at = delayed(m, self.vector_address, READ + rotator.latency, "turned_at")
-        emitted = delayed(m, emit, outputs.latency, "emitted", reset=True)
+        emitted = delayed(m, walk.emit, outputs.latency, "emitted", reset=True)
         rotated = delayed(m, turning, rotator.latency, "rotated", reset=True)
         m.d.comb += [
             self.write.eq(emitted | rotated),
@@ -371,9 +249,9 @@ class Attention(wiring.Component):
             self.write_data.as_value().eq(Mux(emitted, outputs.o.as_value(), rotator.o.as_value())),
         ]
         if c.head_norms:
-            gaining, scaling = delayed(m, Cat(gain, scale), READ, "normed", reset=True)
+            gaining, scaling = delayed(m, Cat(heads.gain, heads.scale), READ, "normed", reset=True)
             behind = READ + outputs.direct_latency
-            normed = delayed(m, gain | scale, behind, "scaled", reset=True)
+            scaled = delayed(m, heads.gain | heads.scale, behind, "scaled", reset=True)
             scaled_at = delayed(m, self.vector_address, behind, "scaled_at")
             gains = delayed(m, Cat(self.constant_data[k] for k in range(v, 2 * v)), 1, "gains")
             m.d.comb += [
@@ -386,7 +264,7 @@ class Attention(wiring.Component):
                 outputs.x.as_value().eq(x),
                 outputs.factors.as_value().eq(Mux(scaling, norm.root.replicate(v), gains)),
             ]
-            with m.If(normed):
+            with m.If(scaled):
                 m.d.comb += [
                     self.write.eq(1),
                     self.vector_write.eq(scaled_at),

@@ -32,6 +32,14 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
         "packing": "1.6b",
     },
     "onchip-512": {"columns": 32, "rows": 16, "lanes": 16, "contexts": 2},
+    # Weights, head and cache on the chip, for a transformer.
+    "onchip-attention": {
+        "columns": 16,
+        "rows": 8,
+        "lanes": 8,
+        "contexts": 2,
+        "packing": "1.6b",
+    },
     "sdram-16": {"packing": "1.6b", "memory": "sdram-16", "clock_hz": 100_000_000, "contexts": 4},
     # What suits a board with an SDRAM: the array as wide as the memory needs it for four streams.
     "board-sdram": {
@@ -56,6 +64,7 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
 }
 # What they run unless told: a model of the memory's size.
 BENCH_MODELS = {
+    "onchip-attention": "shakespeare-transformer",
     "sdram-16": "random-13m",
     "board-sdram": "random-13m",
     "axi4-256": "random-370m-2l",
@@ -65,7 +74,13 @@ BENCH_MODELS = {
     "axi4-2b4t": "random-2b4t-2l",
     "spram": "random-112x2",
 }
-LARGE = ("axi4-370m", "axi4-1.3b", "axi4-2.7b", "axi4-2b4t")  # minutes each: only if they are named
+LARGE = (
+    "onchip-attention",
+    "axi4-370m",
+    "axi4-1.3b",
+    "axi4-2.7b",
+    "axi4-2b4t",
+)  # minutes each: only if they are named
 DEFAULT_MODEL = "shakespeare"
 # Tokens that the other streams go on for each of them, so that the measured one never runs alone;
 # chips that share weights are slow to a token, and the link is not.
