@@ -125,7 +125,7 @@ def test_tables_are_as_narrow_as_the_terminal(
         ("run shakesp", {"shakespeare", "shakespeare-small", "shakespeare-transformer"}),
         ("load shakespeare-", {"shakespeare-small", "shakespeare-transformer"}),
         ("bench --config onchip-2", {"onchip-256"}),
-        ("build --numerics lm", {"lmul"}),
+        ("build --numerics lm", {"lmul", "lmul-paper"}),
         ("generate --set colu", {"columns="}),
         ("estimate --bes", {"--best"}),
         ("load --port /dev/ttyC", {"/dev/ttyCHIP"}),

@@ -57,6 +57,9 @@ class Attention(Projections):
         if self.q_norm is not None and self.k_norm is not None:
             heads = self._normed(heads, self.q_norm, self.k_norm)
         turned = Rotate.apply(heads, self.heads + self.shared, *turns)
+        if chip is not None and chip.numerics.lmul_in_rope:
+            theirs = chip.turned(heads.detach(), self.heads + self.shared, *turns)
+            turned = straight(turned, theirs)
         sizes = [self.heads, self.shared, self.shared]
         q, k, v = (part.transpose(1, 2) for part in turned.split(sizes, 2))
         grouped = self.shared < self.heads

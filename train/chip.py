@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setun.firmware.numerics.lmul import offset_bits
+from setun.firmware.numerics.lmul import fraction_bits, offsets
 from setun.firmware.numerics.options import Numerics
 from setun.train.layers import RANGE, round_half_away
 from setun.train.scan import scan
@@ -33,7 +33,10 @@ class Chip:
 
     def __init__(self, numerics: Numerics) -> None:
         self.numerics = numerics
-        self.offset = (1 << MANTISSA - offset_bits(numerics.vector.mantissa)) - ONE
+        mantissa, segments = numerics.vector.mantissa, numerics.segments
+        self.kept = min(segments, mantissa)  # bits of a mantissa that choose an offset
+        chosen = offsets(mantissa, segments) << MANTISSA - fraction_bits(mantissa, segments)
+        self.offsets = torch.from_numpy((chosen - ONE).ravel()).to(torch.int32)
         self.dropped = MANTISSA - numerics.state.mantissa  # bits of the state
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
@@ -44,7 +47,12 @@ class Chip:
         exact = a * b
         if not self.numerics.lmul:
             return exact
-        bits = a.view(torch.int32) + (b.view(torch.int32) + self.offset)  # signs add up, modulo 2
+        p, q = a.view(torch.int32), b.view(torch.int32)
+        offset: Tensor = self.offsets.to(a.device)
+        if self.kept:
+            top, low = (1 << self.kept) - 1, MANTISSA - self.kept
+            offset = offset[((p >> low & top) << self.kept) + (q >> low & top)]
+        bits = p + (q + offset)  # signs add up, modulo 2
         return torch.where(exact.square_() > 0, bits.view(torch.float32), 0.0)
 
     def codes(self, x: Tensor, gain: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,6 +77,13 @@ class Chip:
         exponents = scores * math.log2(math.e)
         total = (exponents - exponents.amax(-1, keepdim=True).floor()).exp2_().sum(-1, keepdim=True)
         return self.mul(mean * total, total.reciprocal())
+
+    def turned(self, x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
+        """`layers.Rotate` of x [B, T, all heads, d], made of L-Mul's products."""
+        a, b = x[..., :heads, :].chunk(2, -1)
+        mul = self.mul
+        first, second = mul(a, cos) - mul(b, sin), mul(b, cos) + mul(a, sin)
+        return torch.cat([torch.cat([first, second], -1), x[..., heads:, :]], -2)
 
     def gated(self, x: Tensor, y: Tensor) -> Tensor:
         """silu(x) · y."""

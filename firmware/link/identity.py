@@ -26,6 +26,8 @@ INSTRUCTION_SETS = {
 _START, _END = "<B8s7B6B", "3I5I16s"
 _ATTENDING = struct.Struct("<BBHBII")
 """Behind the record of a chip with attention: the options of it in their order."""
+_MULTIPLIER = list(CHOICES).index("multiplier")
+_SEGMENTS = 4  # the bit of the multiplier's byte from which on it has the segments of L-Mul
 _SIZES = "3I", ("weight_words", "constant_pairs", "instructions")
 _SIZES_STREAMING = "QII", ("memory_bytes", "constant_pairs", "gate_elements")
 
@@ -40,6 +42,7 @@ def encode(config: ChipConfig) -> bytes:
     """The INFO record of a chip built from `config`."""
     c, n = config, config.numerics
     choices = [known.index(getattr(n, name)) for name, known in CHOICES.items()]
+    choices[_MULTIPLIER] |= n.segments << _SEGMENTS
     version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
     version += _WIDE_TOKENS * (c.token_bits == 18) + _FIVE_TRITS * c.five_trits
     version += (_ATTENTION + _HEAD_NORMS * c.head_norms) * bool(c.attention)
@@ -121,6 +124,8 @@ def decode(record: bytes) -> ChipConfig:
         raise SetunError("chip", "must report a known packing", packing)
     if memory >= len(KINDS):
         raise SetunError("chip", "must report a known memory", memory)
+    segments = chosen[_MULTIPLIER] >> _SEGMENTS
+    chosen[_MULTIPLIER] &= (1 << _SEGMENTS) - 1
     options = {}
     for (name, known), index in zip(CHOICES.items(), chosen, strict=True):
         if index >= len(known):
@@ -141,6 +146,7 @@ def decode(record: bytes) -> ChipConfig:
         numerics=Numerics(
             vector=Format(exponent, mantissa),
             accumulate=chunk,
+            segments=segments,
             state_seed=seed,
             state_mantissa=None if state_mantissa == mantissa else state_mantissa,
             **options,

@@ -56,7 +56,7 @@ class Arithmetic:
         """Rounded product of numbers in the vector format."""
         if not self.numerics.lmul:
             return self.r(a * b)
-        y = lmul(a, b, self.fmt.mantissa)
+        y = lmul(a, b, self.fmt.mantissa, self.numerics.segments)
         return self.r(float(y) if y.ndim == 0 else y)
 
     def scale(self, root: Any, top: Any) -> Any:
@@ -65,7 +65,8 @@ class Arithmetic:
 
     def squares(self, a: Values) -> Values:
         """Squares of whole numbers, whole numbers."""
-        return square(np.abs(a)) if self.numerics.lmul else a * a
+        n = self.numerics
+        return square(np.abs(a), n.segments) if n.lmul else a * a
 
     def sigmoid(self, x: Values) -> Values:
         """Sigmoid by table, rounded."""
@@ -232,13 +233,13 @@ class Arithmetic:
         L-Mul forms f*h from the smaller of f and 1-f: its error is relative, and what an error in
         f*h adds up to over a memory of 1/(1-f) tokens is relative to h only then.
         """
-        wide = self.numerics.wide
+        wide, segments = self.numerics.wide, self.numerics.segments
         if not self.numerics.lmul:
             return wide.round(wide.round(1.0 - u) * h)
         return np.where(
             u <= 0.5,
-            wide.round(h - wide.round(lmul(u, h, wide.mantissa))),
-            wide.round(lmul(wide.round(1.0 - u), h, wide.mantissa)),
+            wide.round(h - wide.round(lmul(u, h, wide.mantissa, segments))),
+            wide.round(lmul(wide.round(1.0 - u), h, wide.mantissa, segments)),
         )
 
     def remember(self, u: Values, h: Values, a: Values, noise: NDArray[np.int64] | None) -> Values:

@@ -6,6 +6,7 @@ A file has the options at top level, each of them optional::
     activation = "int8"          # codes of a vector: "int8" (BitNet b1.58) or "fp8" (1,5,2)
     accumulate = 64              # fp8: codes summed exactly before (1,6,9) rounds; "none" never
     multiplier = "exact"         # or "lmul": L-Mul for every product outside the array
+    segments = 0                 # of lmul: bits of each mantissa that choose its offset
     state_rounding = "nearest"   # or "stochastic"
     state_mantissa = 9           # mantissa bits of the recurrent state; default the vector's
     state_seed = 1               # of the stochastic rounding
@@ -20,6 +21,7 @@ from typing import Any
 from setun.firmware.errors import SetunError, nearest
 from setun.firmware.file_kinds import refuse_other_kind
 from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.lmul import MOST_SEGMENTS
 from setun.firmware.numerics.noise import NOISE_BITS
 
 FILE_LIMIT = 1 << 16
@@ -59,6 +61,10 @@ class Numerics:
         of two; `EXACT` never rounds, as int8 never does.
     multiplier
         Products outside the array: "exact" or "lmul".
+    segments
+        With lmul, top bits of each factor's mantissa that choose the offset of their sum, see
+        `setun.firmware.numerics.lmul.offsets`; 0 is the paper's one offset, with which RoPE's
+        products stay exact.
     state_rounding
         How the recurrent state is rounded: "nearest" or "stochastic".
     state_mantissa
@@ -71,6 +77,7 @@ class Numerics:
     activation: str = "int8"
     accumulate: int = EXACT
     multiplier: str = "exact"
+    segments: int = 0
     state_rounding: str = "nearest"
     state_mantissa: int | None = None
     state_seed: int = 1
@@ -91,6 +98,10 @@ class Numerics:
             raise SetunError(
                 "accumulate", 'needs activation = "fp8"', chunk, "sums of int8 codes are exact"
             )
+        if not 0 <= self.segments <= MOST_SEGMENTS:
+            raise SetunError("segments", f"must be 0 to {MOST_SEGMENTS} bits", self.segments)
+        if self.segments and not self.lmul:
+            raise SetunError("segments", 'needs multiplier = "lmul"', self.segments)
         if self.state_mantissa is not None and not 4 <= self.state_mantissa <= 16:
             raise SetunError("state_mantissa", "must be 4 to 16 bits", self.state_mantissa)
         if not 0 <= self.state_seed < 1 << 32:
@@ -126,6 +137,11 @@ class Numerics:
         return self.multiplier == "lmul"
 
     @property
+    def lmul_in_rope(self) -> bool:
+        """Whether RoPE's products are L-Mul's: exact ones with the paper's offset."""
+        return self.segments > 0
+
+    @property
     def code_bits(self) -> int:
         """Bits of a code as a signed whole number, sign included."""
         return CODE_BITS if self.fp8 else 8
@@ -148,6 +164,8 @@ class Numerics:
         }
         if self.state != self.vector:
             options["state_mantissa"] = self.state.mantissa
+        if self.segments:
+            options["segments"] = self.segments
         if self.fp8:
             options["accumulate"] = self.accumulate or "none"
         if self.stochastic:
@@ -204,15 +222,19 @@ def _parsed(name: str, value: Any, source: str) -> Any:
     return value
 
 
+SEGMENTS = 3
+"""Of the presets with L-Mul: 64 offsets, functions of six bits each."""
 PRESETS: dict[str, Numerics] = {
     "default": Numerics(),
     "fp8": Numerics(activation="fp8", accumulate=CHUNK),
-    "lmul": Numerics(multiplier="lmul"),
+    "lmul": Numerics(multiplier="lmul", segments=SEGMENTS),
+    "lmul-paper": Numerics(multiplier="lmul"),
     "stochastic": Numerics(state_rounding="stochastic", state_mantissa=7),
     "all-four": Numerics(
         activation="fp8",
         accumulate=CHUNK,
         multiplier="lmul",
+        segments=SEGMENTS,
         state_rounding="stochastic",
         state_mantissa=7,
     ),

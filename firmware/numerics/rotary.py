@@ -68,11 +68,12 @@ def sine(fmt: Format, phase: Ints) -> Values:
 def rotated(compute: Arithmetic, x: Values, phase: Ints) -> Values:
     """Heads x [.., heads, d] turned by the phases [d / 2], pairs being (i, i + d/2).
 
-    Products are exact ones, rounded, with L-Mul too: its error is common to a pair's queries and
-    keys at many positions, and costs a hundred times what it costs elsewhere.
+    With the paper's L-Mul products are exact ones, rounded: its error is common to a pair's queries
+    and keys at many positions, and costs some models a hundred times what it costs elsewhere.
     """
     c, s = cosine(compute.fmt, phase), sine(compute.fmt, phase)
     a, b = np.split(x, 2, axis=-1)
-    r = compute.r
-    turned: list[Any] = [r(r(a * c) - r(b * s)), r(r(b * c) + r(a * s))]
+    r, numerics = compute.r, compute.numerics
+    by = compute.mul if numerics.lmul_in_rope else lambda x, turn: r(x * turn)
+    turned: list[Any] = [r(by(a, c) - by(b, s)), r(by(b, c) + by(a, s))]
     return np.concatenate(turned, axis=-1)

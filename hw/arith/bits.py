@@ -129,18 +129,24 @@ def shift_right(m: Module, value: Value, amount: Value, *, name: str) -> Value:
 
 
 def shift_and_add(m: Module, a: Value, b: Value, *, name: str) -> Value:
-    """`a * b` of unsigned numbers by a tree of additions of `a`, one for each bit of `b`."""
-    terms = [(k, Mux(bit, a, 0)) for k, bit in enumerate(b)]
+    """`a * b` by a tree of additions of `a`, one for each bit of `b`; signed if one of them is."""
+    negative = b.shape().signed  # whose highest bit counts below zero
+    if negative and not a.shape().signed:
+        a = Cat(a, Const(0, 1)).as_signed()
+    as_wide = Value.as_signed if a.shape().signed else Value.as_unsigned
+    terms: list[tuple[int, Value]] = [(k, Mux(b[k], a, 0)) for k in range(len(b))]
     while len(terms) > 1:
         joined = []
         for (low, x), (high, y) in zip(terms[::2], terms[1::2], strict=False):
             apart = high - low
             # The lowest bits of the lower term pass by the adder.
-            upper = Signal(max(len(x) - apart, len(y)) + 1, name=f"{name}_{low}_{high}")
-            m.d.comb += upper.eq(x[apart:] + y)
-            joined.append((low, Cat(x[:apart], upper)))
+            rest = as_wide(x[apart:])
+            shape = Shape(max(len(rest), len(y)) + 1, a.shape().signed)
+            upper = Signal(shape, name=f"{name}_{low}_{high}")
+            m.d.comb += upper.eq(rest - y if negative and high == len(b) - 1 else rest + y)
+            joined.append((low, as_wide(Cat(x[:apart], upper))))
         terms = joined + terms[len(joined) * 2 :]
-    return terms[0][1][: len(a) + len(b)]
+    return as_wide(terms[0][1][: len(a) + len(b)])
 
 
 def leading_zeros(m: Module, value: Value, *, name: str) -> Value:

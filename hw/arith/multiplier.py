@@ -6,9 +6,10 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from numpy.typing import ArrayLike
 
+from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import Ints
 from setun.hw.arith.binary import Binary
-from setun.hw.arith.bits import Fields, pack, pipe, round_up
+from setun.hw.arith.bits import Fields, pack, pipe, round_up, shift_and_add
 
 
 class FloatMultiplier(Binary):
@@ -18,6 +19,8 @@ class FloatMultiplier(Binary):
     ----------
     fmt
         Number format of both operands and the result.
+    adders
+        Significands are multiplied by additions instead of a multiplier; the result is the same.
 
     Members
     -------
@@ -31,6 +34,10 @@ class FloatMultiplier(Binary):
     """
 
     latency = 2
+
+    def __init__(self, fmt: Format, *, adders: bool = False) -> None:
+        self.adders = adders
+        super().__init__(fmt)
 
     def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
         """Bit patterns of the products of two arrays of bit patterns."""
@@ -51,7 +58,11 @@ class FloatMultiplier(Binary):
         m.d.comb += top.eq(total[fmt.exponent - 1 :] - 1)
         exponent = Cat(total[: fmt.exponent - 1], top).as_signed()
 
-        product = pipe(m, a.significand * b.significand, "product")
+        if self.adders:
+            exact = shift_and_add(m, a.significand, b.significand, name="partial")
+        else:
+            exact = a.significand * b.significand
+        product = pipe(m, exact, "product")
         exponent1 = pipe(m, exponent, "exponent1")
         sign1 = pipe(m, a.sign ^ b.sign, "sign1")
         zero1 = pipe(m, ~(a.nonzero & b.nonzero), "zero1")

@@ -11,4 +11,5 @@ assert LMul.latency == PRODUCT_LATENCY
 
 def multiplier(numerics: Numerics, fmt: Format | None = None) -> FloatMultiplier | LMul:
     """A unit o = a * b of `PRODUCT_LATENCY` cycles, in the vector format unless told otherwise."""
-    return (LMul if numerics.lmul else FloatMultiplier)(fmt or numerics.vector)
+    wanted = fmt or numerics.vector
+    return LMul(wanted, numerics.segments) if numerics.lmul else FloatMultiplier(wanted)

@@ -1,8 +1,9 @@
 """Squares of whole numbers, and of floats on a common exponent, as terms of sums of squares.
 
 Each of them exact, on a multiplier, or by L-Mul (arXiv 2410.00907): 2**e * (1 + x) becomes
-2**(2e) * (1 + 2x + 2**-4), a carry of 2x + 2**-4 goes on into the exponent, and what is below one
-is cut; up to 17/16 of the square of the next power of two.
+2**(2e) * (1 + 2x + 2**-4), or plus the offset that the top bits of x choose. A carry of the sum
+goes on into the exponent, and what is below one is cut; up to 17/16 of the square of the next power
+of two.
 """
 
 from typing import Any
@@ -26,8 +27,9 @@ from setun.hw.arith.bits import (
     shift_right,
     significand,
 )
+from setun.hw.arith.lmul import chosen
 
-OFFSET_BITS = 4  # L-Mul's 2**-4
+MANTISSA = 52  # of `lmul.square`: its offsets are those of wide formats
 
 
 class BlockSquare(wiring.Component):
@@ -90,6 +92,8 @@ class BlockLMulSquare(wiring.Component):
     ----------
     fmt
         Number format of the elements.
+    segments
+        As those of `LMul`.
 
     Members
     -------
@@ -104,8 +108,8 @@ class BlockLMulSquare(wiring.Component):
 
     latency = 2
 
-    def __init__(self, fmt: Format) -> None:
-        self.fmt = fmt
+    def __init__(self, fmt: Format, segments: int = 0) -> None:
+        self.fmt, self.segments = fmt, segments
         super().__init__(
             {
                 "a": In(bits_shape(fmt)),
@@ -117,7 +121,7 @@ class BlockLMulSquare(wiring.Component):
     def model(self, a: ArrayLike, exponent: ArrayLike) -> Ints:
         """Squares of arrays of bit patterns and block exponents."""
         size = _sizes(self.fmt, a, exponent)
-        return lmul.square(size.astype(np.float64)).astype(np.int64)
+        return lmul.square(size.astype(np.float64), self.segments).astype(np.int64)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -131,7 +135,7 @@ class BlockLMulSquare(wiring.Component):
         spare = SQUARE_BITS - 1 - fmt.mantissa
         fraction = Cat(bit & (near <= spare + k) for k, bit in enumerate(x.mantissa))
         out = distance[amount:].any() | ~x.nonzero
-        body = pipe(m, Mux(out, 0, _lmul_square(m, fraction)), "body")
+        body = pipe(m, Mux(out, 0, _lmul_square(m, fraction, self.segments)), "body")
         places = pipe(m, Cat(Const(0, 1), near), "places")
         above = 2 * SQUARE_BITS + 1 - len(body)
         placed = shift_right(m, Cat(Const(0, above), body), places, name="placed")
@@ -178,6 +182,8 @@ class WholeLMulSquare(WholeSquare):
     ----------
     width
         Bits of the number, sign included.
+    segments
+        As those of `LMul`.
 
     Members
     -------
@@ -190,10 +196,14 @@ class WholeLMulSquare(WholeSquare):
 
     latency = 2
 
+    def __init__(self, width: int, segments: int = 0) -> None:
+        self.segments = segments
+        super().__init__(width)
+
     def model(self, a: ArrayLike) -> Ints:
         """Squares of an array of numbers."""
         size = np.abs(np.asarray(a).astype(np.float64))
-        return lmul.square(size).astype(np.int64)
+        return lmul.square(size, self.segments).astype(np.int64)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -211,7 +221,7 @@ class WholeLMulSquare(WholeSquare):
         fraction = pipe(m, value[:-1], "fraction")
         places = pipe(m, Cat(Const(0, 1), *reversed(zeros)), "places")
         some = pipe(m, value[-1], "some")
-        body = Mux(some, _lmul_square(m, fraction), 0)
+        body = Mux(some, _lmul_square(m, fraction, self.segments), 0)
         # The leading one's square is at bit 2 * (width - 1) but for what the zeros move it down:
         # only behind a zero there is more than 1.0, and may be something above that bit.
         after = len(body) - 3
@@ -223,21 +233,30 @@ class WholeLMulSquare(WholeSquare):
 
 def block_square(numerics: Numerics) -> BlockSquare | BlockLMulSquare:
     """The block square that a chip's numerics ask for; `BlockSquare.latency` cycles."""
-    return (BlockLMulSquare if numerics.lmul else BlockSquare)(numerics.vector)
+    fmt = numerics.vector
+    return BlockLMulSquare(fmt, numerics.segments) if numerics.lmul else BlockSquare(fmt)
 
 
 def whole_square(numerics: Numerics, width: int) -> WholeSquare | WholeLMulSquare:
     """The square of whole numbers that a chip's numerics ask for."""
-    return (WholeLMulSquare if numerics.lmul else WholeSquare)(width)
+    return WholeLMulSquare(width, numerics.segments) if numerics.lmul else WholeSquare(width)
 
 
-def _lmul_square(m: Module, fraction: Value) -> Value:
-    """L-Mul of 1.fraction with itself: 3 bits before the point, max(len(fraction) - 1, 4) after."""
-    after = max(len(fraction) - 1, OFFSET_BITS)
+def _lmul_square(m: Module, fraction: Value, segments: int) -> Value:
+    """L-Mul of 1.fraction with itself: 3 bits before the point, and those of sum and offset after.
+
+    The sum has one bit less than `fraction`, the offset those of `lmul.fraction_bits`.
+    """
+    bits = lmul.fraction_bits(MANTISSA, segments)
+    after = max(len(fraction) - 1, bits)
     total = Signal(after + 2, name="total")
-    low = after - OFFSET_BITS
+    low = after - bits
     doubled = Cat(Const(0, after + 1 - len(fraction)), fraction)
-    m.d.comb += total.eq(Cat(doubled[:low], doubled[low:] + 1))
+    # A number of few bits has zeros below them.
+    wide = Cat(Const(0, segments), fraction)
+    top = wide[len(fraction) :]
+    offset = chosen(m, lmul.offsets(MANTISSA, segments).diagonal(), top)
+    m.d.comb += total.eq(Cat(doubled[:low], doubled[low:] + offset))
     one = Cat(total[:after], Const(1, 1), Const(0, 2))
     return Mux(total[after + 1], one << 2, Mux(total[after], one << 1, one))[: after + 3]
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from setun.firmware.config import ChipConfig
-from setun.hw.arith.bits import pipe
+from setun.hw.arith.bits import pipe, shift_and_add
 from setun.hw.attention.sizes import CODE_BITS, FACTOR_BITS, sum_bits
 from setun.hw.pipeline import delayed, tree, tree_latency
 
@@ -15,7 +15,8 @@ class Dots(wiring.Component):
     """C codes of a cached word times C factors of each of G queries, on G * C multipliers.
 
     Either added up over a head's words, which makes a score, or each added up over positions,
-    which makes a weighted sum. All sums are exact.
+    which makes a weighted sum. All sums are exact. With L-Mul each product, the same one, is made
+    of seven additions: L-Mul of whole numbers would need as many cells to shift its sums.
 
     Members
     -------
@@ -72,7 +73,11 @@ class Dots(wiring.Component):
                 factor = Signal(signed(FACTOR_BITS), name=f"factor{g}_{k}", reset_less=True)
                 term = Cat(self.terms[g], 0).as_signed()
                 m.d.sync += factor.eq(Mux(self.scoring, self.queries[g * c + k], term))
-                product = pipe(m, factor * codes[k], f"product{g}_{k}")
+                name = f"product{g}_{k}"
+                if self.config.numerics.lmul:
+                    product = pipe(m, shift_and_add(m, factor, codes[k], name=f"part{g}_{k}"), name)
+                else:
+                    product = pipe(m, factor * codes[k], name)
                 products.append(product)
                 total = self.sums[g * c + k]
                 with m.If(adds):

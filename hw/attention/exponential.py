@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from setun.firmware.numerics import attention as twin
 from setun.firmware.numerics.functions import Ints
-from setun.hw.arith.bits import pipe, rom
+from setun.hw.arith.bits import pipe, rom, shift_and_add
 from setun.hw.attention.sizes import TERM_BITS
 from setun.hw.pipeline import delayed
 
@@ -17,6 +17,11 @@ class Exponential(wiring.Component):
     """o = 2**f in units of 2**-EXP_BITS, linear in each of 64 segments.
 
     See `setun.firmware.numerics.attention.exp2`.
+
+    Parameters
+    ----------
+    adders
+        Gain times position by additions instead of a multiplier; the result is the same.
 
     Members
     -------
@@ -30,7 +35,8 @@ class Exponential(wiring.Component):
 
     latency = 3
 
-    def __init__(self) -> None:
+    def __init__(self, *, adders: bool = False) -> None:
+        self.adders = adders
         super().__init__({"f": In(twin.SCORE_FRACTION), "o": Out(TERM_BITS)})
 
     def model(self, f: ArrayLike) -> Ints:
@@ -44,7 +50,9 @@ class Exponential(wiring.Component):
         below, segment = self.f[: twin.POSITION_BITS], self.f[twin.POSITION_BITS :]
         base = rom(m, bases, TERM_BITS, segment, name="base")
         gain = rom(m, gains, int(gains.max()).bit_length(), segment, name="gain")
-        step = pipe(m, gain * delayed(m, below, 1, "below"), "step")
+        position = delayed(m, below, 1, "below")
+        added = shift_and_add(m, gain, position, name="gained") if self.adders else None
+        step = pipe(m, gain * position if added is None else added, "step")
         half = 1 << (twin.POSITION_BITS - 1)
         total = Signal(TERM_BITS)
         m.d.comb += total.eq(

@@ -5,15 +5,15 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.firmware.config import ChipConfig
-from setun.hw.arith import FloatAdder, FloatMultiplier
+from setun.hw.arith import PRODUCT_LATENCY, FloatAdder, FloatMultiplier, LMul, multiplier
 from setun.hw.pipeline import delayed
 
 
 class Rotator(wiring.Component):
     """Words a and b of a head, one behind the other, into a*cos - b*sin and b*cos + a*sin.
 
-    Products and sums are rounded each; products are exact ones with L-Mul too, see
-    `setun.firmware.numerics.rotary.rotated`.
+    Products and sums are rounded each, see `setun.firmware.numerics.rotary.rotated`. Where these
+    are exact ones although the chip has L-Mul, they are made of additions.
 
     Members
     -------
@@ -27,7 +27,7 @@ class Rotator(wiring.Component):
     Latency `latency` cycles, throughput a word a cycle.
     """
 
-    latency = FloatMultiplier.latency + 1 + FloatAdder.latency
+    latency = PRODUCT_LATENCY + 1 + FloatAdder.latency
 
     def __init__(self, config: ChipConfig) -> None:
         self.config = config
@@ -41,10 +41,10 @@ class Rotator(wiring.Component):
         m = Module()
         fmt = self.config.vector
         sign = 1 << (fmt.width - 1)
-        second = delayed(m, self.second, FloatMultiplier.latency + 1, "second")
+        second = delayed(m, self.second, PRODUCT_LATENCY + 1, "second")
         for k in range(self.config.lanes):
-            m.submodules[f"along{k}"] = along = FloatMultiplier(fmt)
-            m.submodules[f"across{k}"] = across = FloatMultiplier(fmt)
+            m.submodules[f"along{k}"] = along = self._product()
+            m.submodules[f"across{k}"] = across = self._product()
             m.submodules[f"add{k}"] = add = FloatAdder(fmt)
             before = delayed(m, across.o, 2, f"across{k}_before")
             m.d.comb += [
@@ -57,3 +57,9 @@ class Rotator(wiring.Component):
                 self.o[k].eq(add.o),
             ]
         return m
+
+    def _product(self) -> FloatMultiplier | LMul:
+        numerics = self.config.numerics
+        if numerics.lmul and not numerics.lmul_in_rope:
+            return FloatMultiplier(numerics.vector, adders=True)
+        return multiplier(numerics)

@@ -126,7 +126,7 @@ class Softmax(wiring.Component):
             m.d.comb += self.units[g].eq(most - highest)
 
             # Table, product and sum of a term beside the distances that it is shifted by.
-            m.submodules[f"exponential{g}"] = exponential = Exponential()
+            m.submodules[f"exponential{g}"] = exponential = Exponential(adders=c.numerics.lmul)
             held = delayed(m, read.data, 2, f"held{g}")
             level = held[twin.SCORE_FRACTION :].as_signed()
             m.d.comb += exponential.f.eq(held[: twin.SCORE_FRACTION])

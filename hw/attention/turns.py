@@ -9,7 +9,7 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.image.turns import TURN_BITS
 from setun.firmware.numerics import rotary
 from setun.hw.arith import FloatFromInt
-from setun.hw.arith.bits import pipe, rom
+from setun.hw.arith.bits import pipe, rom, shift_and_add
 from setun.hw.commands import CONSTANT_WORDS
 from setun.hw.pipeline import delayed
 from setun.hw.seats import number, pass_layout
@@ -129,7 +129,11 @@ class Turns(wiring.Component):
         gain = rom(m, gain_table & masks[1], gain_bits, at, name="gain")
         below = looked[: -rotary.STEP_BITS][-rotary.POSITION_BITS :]
         t = delayed(m, below, 1, "position")
-        step = pipe(m, gain.as_signed() * Cat(t, 0).as_signed(), "step")
+        if c.numerics.lmul:
+            gained = shift_and_add(m, gain.as_signed(), t, name="gained")
+        else:
+            gained = gain.as_signed() * Cat(t, 0).as_signed()
+        step = pipe(m, gained, "step")
         half = 1 << (rotary.POSITION_BITS - 1)
         value = Signal(signed(base_bits))
         m.d.comb += value.eq(

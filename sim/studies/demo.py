@@ -39,6 +39,7 @@ class Demo:
 
 
 def shipped(name: str = "shakespeare") -> Demo:
-    """A model in the package."""
-    checkpoint = load_checkpoint(Path(str(resources.files("setun"))) / "models" / name)
+    """A model in the package, or of a checkpoint's folder."""
+    inside = Path(str(resources.files("setun"))) / "models" / name
+    checkpoint = load_checkpoint(inside if inside.is_dir() else Path(name))
     return Demo(checkpoint, compile_checkpoint(checkpoint, "2b"))

@@ -1,7 +1,8 @@
 """`python -m setun.sim.studies.fidelity --text FILE`: loss of numerics over float.
 
-A shipped model, the demo's or `--model NAME`, on the last tenth of a text, in windows of 256 from a
-zero state, as `setun eval --held-out` does it. tinyshakespeare gives what docs/numerics.md has.
+A shipped model, the demo's or `--model NAME`, or a checkpoint's folder, on the last tenth of a
+text, in windows of 256 from a zero state, as `setun eval --held-out` does it; `--only NAME` for few
+of the numerics. tinyshakespeare gives what docs/numerics.md has.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from setun.firmware.image.image import Image
 from setun.firmware.numerics.attention import Attention
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.options import EXACT, PRESETS, Numerics
+from setun.firmware.program.machine import Step
 from setun.programs import line, parser, run, step, table
 from setun.sim.evaluate import (
     Score,
@@ -29,8 +31,9 @@ from setun.sim.studies.memory import NaiveLMul
 from setun.sim.texts import TOKENS, WINDOW
 
 FP8, LMUL, STOCHASTIC = PRESETS["fp8"], PRESETS["lmul"], PRESETS["stochastic"]
-NAIVE = "lmul, f*h from f"
-IN_ATTENTION = "lmul in attention alone"
+PAPER = PRESETS["lmul-paper"]
+NAIVE = "lmul-paper, f*h from f"
+IN_ATTENTION = {f"{name} in attention alone": PRESETS[name] for name in ("lmul-paper", "lmul")}
 VARIANTS: dict[str, Numerics] = PRESETS | {
     "(8,7)": Numerics(vector=Format(8, 7)),
     "(6,9)": Numerics(vector=Format(6, 9)),
@@ -39,10 +42,14 @@ VARIANTS: dict[str, Numerics] = PRESETS | {
     "fp8, accumulate none": replace(FP8, accumulate=EXACT),
     "fp8, accumulate 16": replace(FP8, accumulate=16),
     "fp8, stochastic": replace(STOCHASTIC, activation="fp8", accumulate=FP8.accumulate),
-    "lmul, stochastic": replace(STOCHASTIC, multiplier="lmul"),
-    "lmul, fp8": replace(FP8, multiplier="lmul"),
-    NAIVE: LMUL,
-    IN_ATTENTION: Numerics(),
+    "lmul, segments 1": replace(LMUL, segments=1),
+    "lmul, segments 2": replace(LMUL, segments=2),
+    "lmul, segments 4": replace(LMUL, segments=4),
+    "lmul, stochastic": replace(LMUL, state_rounding="stochastic", state_mantissa=7),
+    "lmul, fp8": replace(LMUL, activation="fp8", accumulate=FP8.accumulate),
+    "lmul-paper, fp8": replace(PAPER, activation="fp8", accumulate=FP8.accumulate),
+    NAIVE: PAPER,
+    **dict.fromkeys(IN_ATTENTION, Numerics()),
 }
 """PRESETS and what tells their options apart."""
 
@@ -52,7 +59,7 @@ def applying(image: Image) -> list[str]:
     if image.memory.cache:
         others = (name for name, numerics in VARIANTS.items() if not numerics.stochastic)
         return [name for name in others if name not in ("state 7", NAIVE)]
-    return [name for name in VARIANTS if name != IN_ATTENTION]
+    return [name for name in VARIANTS if name not in IN_ATTENTION]
 
 
 class NaiveModel(GoldenModel):
@@ -63,15 +70,26 @@ class NaiveModel(GoldenModel):
         self.arithmetic = NaiveLMul(self.numerics)
 
 
-class AttentionModel(GoldenModel):
-    """The golden model with L-Mul for attention's product, and there alone."""
+def in_attention(numerics: Numerics) -> type[GoldenModel]:
+    """The golden model with other numerics for attention's products, RoPE's too, and no others."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.attention = Attention(LMUL)
+    class AttentionModel(GoldenModel):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.attention = Attention(numerics)
+
+        def rotate(self, step: Step) -> None:
+            usual, self.arithmetic = self.arithmetic, self.attention.compute
+            super().rotate(step)
+            self.arithmetic = usual
+
+    return AttentionModel
 
 
-KINDS = {NAIVE: NaiveModel, IN_ATTENTION: AttentionModel}
+KINDS: dict[str, type[GoldenModel]] = {
+    NAIVE: NaiveModel,
+    **{name: in_attention(numerics) for name, numerics in IN_ATTENTION.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +136,7 @@ def main() -> None:
     options.add_argument("--text", type=Path, required=True, metavar="FILE")
     options.add_argument("--model", default="shakespeare", metavar="NAME")
     options.add_argument("--tokens", type=int, default=TOKENS, metavar="N")
+    options.add_argument("--only", action="append", choices=list(VARIANTS), metavar="NUMERICS")
     arguments = options.parse_args()
     demo = shipped(arguments.model)
     text = Text(demo.held_out(arguments.text), arguments.tokens, demo)
@@ -126,7 +145,7 @@ def main() -> None:
         table(["numerics", "loss over float", "standard error", "same likeliest token"], ()),
         flush=True,
     )
-    for name, found in measured(text, applying(demo.image)):
+    for name, found in measured(text, arguments.only or applying(demo.image)):
         loss, agreed = f"{found.loss:+.4f}", f"{100 * found.agreement:.2f} %"
         print(line([name, loss, f"{found.error:.4f}", agreed]), flush=True)
 

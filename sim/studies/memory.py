@@ -21,7 +21,7 @@ from setun.firmware.numerics import noise
 from setun.firmware.numerics.arithmetic import Arithmetic
 from setun.firmware.numerics.formats import Format, Values
 from setun.firmware.numerics.lmul import lmul
-from setun.firmware.numerics.options import Numerics
+from setun.firmware.numerics.options import PRESETS, Numerics
 from setun.firmware.numerics.sampling import Sampler
 from setun.programs import figure, parser, run, step, table
 from setun.sim.golden import GoldenModel
@@ -58,7 +58,8 @@ class NaiveLMul(Arithmetic):
         """State (1-u)*h + u*a, rounded to nearest."""
         assert noise is None
         wide = self.numerics.wide
-        forgotten = wide.round(lmul(wide.round(1.0 - u), h, wide.mantissa))
+        kept = wide.round(1.0 - u)
+        forgotten = wide.round(lmul(kept, h, wide.mantissa, self.numerics.segments))
         return self.numerics.state.round(wide.round(forgotten + self.mul(u, a)))
 
 
@@ -166,11 +167,14 @@ def state_errors(gates: Gates, edges: Sequence[int]) -> dict[str, list[float]]:
 
 
 def product_errors(gates: Gates, edges: Sequence[int]) -> dict[str, list[float]]:
-    """`errors` of L-Mul with both forms of f*h."""
-    numerics, want = Numerics(multiplier="lmul"), exact(gates)
+    """`errors` of L-Mul with both forms of f*h, with one offset (the paper's) and with more."""
+    want = exact(gates)
     forms = {"L-Mul, f*h from the smaller of f and 1-f": Arithmetic, "L-Mul, f*h from f": NaiveLMul}
+    offsets = {"": PRESETS["lmul-paper"], ", with segments": PRESETS["lmul"]}
     return {
-        name: errors(replay(form(numerics), gates), want, edges) for name, form in forms.items()
+        name + more: errors(replay(form(numerics), gates), want, edges)
+        for name, form in forms.items()
+        for more, numerics in offsets.items()
     }
 
 

@@ -7,11 +7,12 @@ point). Read so, each of the twelve figures comes out to its last digit.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from setun.firmware.numerics.formats import Format, Values
-from setun.firmware.numerics.lmul import formula, lmul
+from setun.firmware.numerics.lmul import MOST_SEGMENTS, formula, lmul
 from setun.programs import parser, run, table
 
 PUBLISHED = {
@@ -26,6 +27,10 @@ PUBLISHED = {
 
 NAN_FROM = 3  # mantissa bits from which the pattern of all ones is left out
 FORMS = {"formula": formula, "addition": lmul}
+SEGMENTS = {
+    f"addition, {bits} bits choose": partial(lmul, segments=bits)
+    for bits in range(1, MOST_SEGMENTS + 1)
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Errors:
     largest: float
     share: float
     """Share of products with an error: "EP" in the paper."""
+    bias: float
+    """Largest mean, without its sign, over the products of one factor."""
 
 
 def values(exponent: int, mantissa: int) -> Values:
@@ -56,11 +63,12 @@ def significand(mantissa: int) -> Values:
 def errors(form: str, x: Values, mantissa: int, fmt: Format | None = None) -> Errors:
     """Errors of all products of two of `x`, rounded to `fmt` if there is one."""
     products = x[:, None] * x
-    got = FORMS[form](x[:, None], x, mantissa)
+    got = (FORMS | SEGMENTS)[form](x[:, None], x, mantissa)
     relative = (got if fmt is None else fmt.round(got)) / products - 1.0
     size = np.abs(relative)
     share = np.count_nonzero(relative) / relative.size
-    return Errors(float(relative.mean()), float(size.mean()), float(size.max()), share)
+    bias = float(np.abs(relative.mean(0)).max())
+    return Errors(float(relative.mean()), float(size.mean()), float(size.max()), share, bias)
 
 
 def published() -> str:
@@ -78,15 +86,21 @@ def published() -> str:
 
 
 def wide() -> str:
-    """Table: both forms over all pairs of significands of formats that a chip computes in."""
+    """Table: all pairs of significands of formats that a chip computes in.
+
+    The last column is the largest mean error that one significand has with all others: the bias of
+    a product whose one factor is a whole vector's.
+    """
     rows = []
     for mantissa in (2, 3, 7, 9, 10):
-        for form in FORMS:
+        for form in FORMS | SEGMENTS:
             e = errors(form, significand(mantissa), mantissa, Format(8, mantissa))
             figures = [f"{100 * x:+.2f} %" for x in (e.mean,)]
-            figures += [f"{100 * x:.2f} %" for x in (e.size, e.largest)]
+            figures += [f"{100 * x:.2f} %" for x in (e.size, e.largest, e.bias)]
             rows.append([f"(8,{mantissa})", form, *figures])
-    return table(["format", "form, rounded", "mean error", "mean magnitude", "largest"], rows)
+    return table(
+        ["format", "form, rounded", "mean error", "mean magnitude", "largest", "bias"], rows
+    )
 
 
 def main() -> None:

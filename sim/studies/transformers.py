@@ -29,7 +29,7 @@ from setun.sim.reference.bitnet import FloatModel
 from setun.sim.reference.layers import absmax
 
 SEQUENCES, TOKENS, SEED = 4, 96, 5
-PLAIN, LMUL = PRESETS["default"], PRESETS["lmul"]
+PLAIN, LMUL, PAPER = (PRESETS[name] for name in ("default", "lmul", "lmul-paper"))
 TOPS = (121, 364, 40)
 """Largest level of five, six and four trits."""
 
@@ -69,7 +69,7 @@ class OnChip(FloatModel):
             return super().rotated(x, first)
         compute = Arithmetic(self._rope)
         increment = rotary.increments(self.config.rope_theta, x.shape[-1])
-        turn = _turned_by_lmul if self._rope.lmul else rotary.rotated
+        turn = _turned_by_lmul if self._rope == PAPER else rotary.rotated
         turned = [
             turn(compute, compute.r(x[:, t]), rotary.phases(increment, first + t))
             for t in range(x.shape[1])
@@ -96,7 +96,7 @@ class OnChip(FloatModel):
 
 
 def _turned_by_lmul(compute: Arithmetic, x: Numbers, phase: Numbers) -> Numbers:
-    """What `rotary.rotated` would be if its products were L-Mul's, which no chip does."""
+    """What `rotary.rotated` would be with the paper's L-Mul, which no chip takes for it."""
     c, s = rotary.cosine(compute.fmt, phase), rotary.sine(compute.fmt, phase)
     a, b = np.split(x, 2, axis=-1)
     r, by = compute.r, compute.mul
@@ -141,12 +141,19 @@ ATTENTION: dict[str, dict[str, Any]] = {
     "all, codes of 9 bits": {"code_bits": 9},
     "all, codes of 10 bits": {"code_bits": 10},
     "the same with absmax codes of 8 bits and (8, 9) scales": {"absmax": True},
+    "paper's L-Mul for the outputs' product alone, 9 bits": {
+        "rope": None,
+        "attention": PAPER,
+        "code_bits": 9,
+    },
     "L-Mul for the outputs' product alone, 9 bits": {
         "rope": None,
         "attention": LMUL,
         "code_bits": 9,
     },
+    "paper's L-Mul for RoPE's products alone": {"rope": PAPER, "attention": None},
     "L-Mul for RoPE's products alone": {"rope": LMUL, "attention": None},
+    "L-Mul for both, codes of 8 bits": {"rope": LMUL, "attention": LMUL},
 }
 
 
@@ -202,7 +209,7 @@ def rows(trials: Sequence[Trial]) -> Iterator[tuple[str, list[Price]]]:
     for each in zip(*(trial.heads() for trial in trials), strict=True):
         yield each[0][0], [price for _, price in each]
     yield "", []
-    for preset in ("default", "lmul", "fp8"):
+    for preset in ("default", "lmul", "lmul-paper", "fp8"):
         step(f"golden model, {preset}")
         yield f"`{preset}`", [trial.golden(preset) for trial in trials]
 

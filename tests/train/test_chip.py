@@ -13,7 +13,7 @@ from bench.folders import ROOT
 
 torch = pytest.importorskip("torch")
 from setun.firmware.models.checkpoint import load_checkpoint  # noqa: E402
-from setun.firmware.numerics import noise  # noqa: E402
+from setun.firmware.numerics import noise, rotary  # noqa: E402
 from setun.firmware.numerics.arithmetic import Arithmetic  # noqa: E402
 from setun.firmware.numerics.lmul import lmul  # noqa: E402
 from setun.firmware.numerics.options import CODE_FRACTION, PRESETS, Numerics  # noqa: E402
@@ -39,13 +39,29 @@ def tensor(x):
 
 
 # ------------------------------------------------------------------- operations
-@given(x=NUMBERS, y=NUMBERS)
-def test_products_are_the_chips(x, y) -> None:
-    vector = PRESETS["lmul"].vector
+@given(x=NUMBERS, y=NUMBERS, segments=st.integers(0, 4))
+def test_products_are_the_chips(x, y, segments: int) -> None:
+    numerics = replace(PRESETS["lmul"], segments=segments)
+    vector = numerics.vector
     a, b = vector.round(x)[:, None], vector.round(y)
-    found = Chip(PRESETS["lmul"]).mul(tensor(a), tensor(b))
-    np.testing.assert_array_equal(found.numpy(), lmul(a, b, vector.mantissa))
+    found = Chip(numerics).mul(tensor(a), tensor(b))
+    np.testing.assert_array_equal(found.numpy(), lmul(a, b, vector.mantissa, segments))
     assert torch.equal(Chip(Numerics()).mul(tensor(a), tensor(b)), tensor(a) * tensor(b))
+
+
+def test_turns_are_the_chips() -> None:
+    """RoPE by L-Mul, but for the roundings of the vector format; other heads stay."""
+    numerics = PRESETS["lmul"]
+    fmt, rng = numerics.vector, np.random.default_rng(5)
+    x = fmt.round(rng.normal(size=(2, 7, 3, 8)))
+    phase = rotary.phases(rotary.increments(1000.0, 8), np.arange(7)[:, None])[:, None]
+    cos, sin = rotary.cosine(fmt, phase), rotary.sine(fmt, phase)
+    found = Chip(numerics).turned(tensor(x), 2, tensor(cos), tensor(sin)).numpy()
+    want = rotary.rotated(Arithmetic(numerics), x[:, :, :2], phase)
+    exact = rotary.rotated(Arithmetic(Numerics()), x[:, :, :2], phase)
+    np.testing.assert_array_equal(found[:, :, 2], x[:, :, 2])
+    off = np.abs(found[:, :, :2] - want).max()
+    assert off < 0.01 < 3 * np.abs(want - exact).max()
 
 
 @pytest.mark.parametrize("preset", ["default", "fp8"])
@@ -78,10 +94,14 @@ def test_a_quantiser_norms_what_the_chip_norms() -> None:
 
 STATES = {
     "lmul": PRESETS["lmul"],
+    "lmul-paper": PRESETS["lmul-paper"],
     "stochastic": PRESETS["stochastic"],
     "lmul, stochastic": replace(PRESETS["stochastic"], multiplier="lmul"),
     "nearest": replace(PRESETS["stochastic"], state_rounding="nearest"),
 }
+
+LEAST_ALIKE = {"lmul": 0.9, "lmul-paper": 0.95}
+"""Correlation of errors: the smaller L-Mul's is, the more is the roundings' of the chip."""
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -106,8 +126,9 @@ def test_states_err_as_the_chips(name: str) -> None:
     error, theirs = ours - exact, np.array(golden) - exact
     still = name == "nearest"  # the chip's state comes to stand still, which one look ahead misses
     assert error[-200:].std() == pytest.approx(theirs[-200:].std(), rel=0.25 if still else 0.1)
-    if name == "lmul":
-        assert np.corrcoef(error[-200:].ravel(), theirs[-200:].ravel())[0, 1] > 0.95
+    if name in LEAST_ALIKE:
+        alike = np.corrcoef(error[-200:].ravel(), theirs[-200:].ravel())[0, 1]
+        assert alike > LEAST_ALIKE[name]
     if not numerics.lmul:  # as often up as down
         assert abs(error.mean()) < 0.1 * error.std()
 
@@ -168,7 +189,7 @@ def test_goes_on_from_a_model_in_the_chips_numerics(tmp_path: Path) -> None:
     told = json.loads(train(text, out, *more, steps=10).stdout)
     assert told["held_out_loss"] == pytest.approx(told["golden_loss"], abs=1e-6)
     given, exact = told["held_out_loss_before"], told["float_loss_before"]
-    assert given != exact and given == pytest.approx(exact, rel=0.05)
+    assert given != exact and given == pytest.approx(exact, rel=0.08)  # 16 wide, of 40 steps
     card = (out / "README.md").read_text()
     assert f"| held-out loss, before | {given:.4f}, in float32 {exact:.4f}" in card
     assert "lmul" in card

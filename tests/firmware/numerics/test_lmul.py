@@ -9,10 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setun.firmware.numerics.formats import Format
-from setun.firmware.numerics.lmul import formula, lmul, offset_bits, square
+from setun.firmware.numerics.lmul import (
+    MOST_SEGMENTS,
+    formula,
+    fraction_bits,
+    lmul,
+    offset_bits,
+    offsets,
+    square,
+)
 
 formats = st.builds(Format, st.integers(5, 8), st.integers(2, 17))
 patterns = st.integers(0, 1 << 30)
+
+
+some_segments = st.integers(1, MOST_SEGMENTS)
 
 
 def number(fmt: Format, pattern: int) -> float:
@@ -119,3 +130,90 @@ def test_square_is_a_whole_number_near_the_square(n: int) -> None:
     got = float(square(np.array([float(n)]))[0])
     assert got == math.floor(float(lmul(float(n), float(n), 52)))
     assert got <= n * n * 17 / 16 and got >= n * n * 8 / 9 - 1
+
+
+def lacking(x: Fraction, y: Fraction) -> Fraction:
+    """What the mantissas' sum x + y lacks of the product's own mantissa and carry."""
+    return x * y if (1 + x) * (1 + y) < 2 else (1 - x) * (1 - y) / 2
+
+
+@pytest.mark.parametrize("mantissa", [2, 3, 4, 6])
+@pytest.mark.parametrize("segments", range(1, MOST_SEGMENTS + 1))
+def test_offsets_are_the_means_of_their_cells(mantissa: int, segments: int) -> None:
+    """In rational numbers, to the nearest unit, halves up."""
+    kept, found = min(segments, mantissa), offsets(mantissa, segments)
+    assert found.shape == (1 << kept, 1 << kept) and np.array_equal(found, found.T)
+    each = 1 << (mantissa - kept)
+    for i in range(1 << kept):
+        for j in range(1 << kept):
+            x, y = (
+                [Fraction(k * each + low, 1 << mantissa) for low in range(each)] for k in (i, j)
+            )
+            mean = sum(lacking(a, b) for a in x for b in y) / each**2
+            unit = 1 << fraction_bits(mantissa, segments)
+            assert found[i, j] == math.floor(mean * unit + Fraction(1, 2))
+
+
+def test_offsets_of_the_presets() -> None:
+    """Three bits each, in 64ths: what the chips of docs/numerics.md add."""
+    assert offsets(9, 3).tolist() == [
+        [0, 1, 1, 2, 2, 3, 3, 2],
+        [1, 2, 4, 5, 7, 7, 5, 2],
+        [1, 4, 6, 9, 9, 7, 4, 1],
+        [2, 5, 9, 10, 8, 6, 3, 1],
+        [2, 7, 9, 8, 6, 4, 3, 1],
+        [3, 7, 7, 6, 4, 3, 2, 1],
+        [3, 5, 4, 3, 3, 2, 1, 0],
+        [2, 2, 1, 1, 1, 1, 0, 0],
+    ]
+    assert np.array_equal(offsets(9, 3), offsets(52, 3))
+
+
+def test_without_segments_the_offset_is_the_papers() -> None:
+    for mantissa in (2, 3, 4, 9, 17):
+        assert offsets(mantissa, 0).tolist() == [[1]]
+        assert fraction_bits(mantissa, 0) == offset_bits(mantissa)
+
+
+@given(formats, patterns, patterns, some_segments)
+def test_segments_add_bit_patterns_and_their_offset(
+    fmt: Format, i: int, j: int, segments: int
+) -> None:
+    a, b = number(fmt, i), number(fmt, j)
+    got = float(lmul(a, b, fmt.mantissa, segments))
+    assert got == float(lmul(b, a, fmt.mantissa, segments))
+    if a == 0.0 or b == 0.0:
+        assert got == 0.0
+        return
+    (a_m, a_e), (b_m, b_e) = parts(a), parts(b)
+    kept = min(segments, fmt.mantissa)
+    offset = offsets(fmt.mantissa, segments)[int(a_m * (1 << kept)), int(b_m * (1 << kept))]
+    fraction = a_m + b_m + Fraction(int(offset), 1 << fraction_bits(fmt.mantissa, segments))
+    whole, rest = divmod(fraction, 1)
+    size = (1 + rest) * Fraction(2) ** (a_e + b_e + int(whole))
+    assert Fraction(got) == size * (-1 if (a < 0) != (b < 0) else 1)
+
+
+@pytest.mark.parametrize(
+    ("segments", "mean", "largest"),
+    # One bit's four means are the paper's offset, rounded.
+    [
+        (0, 0.0266, 0.073),
+        (1, 0.0266, 0.073),
+        (2, 0.016, 0.063),
+        (3, 0.0081, 0.032),
+        (4, 0.0042, 0.02),
+    ],
+)
+def test_errors_by_segments(segments: int, mean: float, largest: float) -> None:
+    x = 1.0 + np.arange(1 << 9) / (1 << 9)
+    error = lmul(x[:, None], x, 9, segments) / (x[:, None] * x) - 1.0
+    size = np.abs(error)
+    assert 0.9 * mean < size.mean() <= mean and 0.9 * largest < size.max() <= largest
+    assert abs(error.mean()) < 0.0045
+
+
+@given(st.integers(0, (1 << 16) - 1), some_segments)
+def test_squares_with_segments_are_the_products(n: int, segments: int) -> None:
+    got = float(square(np.array([float(n)]), segments)[0])
+    assert got == math.floor(float(lmul(float(n), float(n), 52, segments)))

@@ -31,6 +31,8 @@ def numerics(draw: st.DrawFn) -> Numerics:
         "state_rounding": draw(st.sampled_from(["nearest", "stochastic"])),
         "state_mantissa": draw(st.none() | st.integers(4, 16)),
     }
+    if options["multiplier"] == "lmul":
+        options["segments"] = draw(st.integers(0, 4))
     if options["activation"] == "fp8":
         options["accumulate"] = draw(st.just(EXACT) | st.integers(0, 16).map(lambda k: 1 << k))
     if options["state_rounding"] == "stochastic":
@@ -58,6 +60,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"activation": 8}, "numerics activation: must be int8 or fp8; found '8'"),
     ({"multiplier": "log"}, "numerics multiplier: must be exact or lmul; found 'log'"),
     ({"multiplier": None}, "numerics multiplier: must be exact or lmul; found 'None'"),
+    ({"multiplier": "lmul", "segments": 5}, "numerics segments: must be 0 to 4 bits; found 5"),
+    ({"multiplier": "lmul", "segments": -1}, "numerics segments: must be 0 to 4 bits; found -1"),
+    ({"multiplier": "lmul", "segments": "3"}, "numerics segments: must be a number; found '3'"),
+    ({"segments": 3}, 'numerics segments: needs multiplier = "lmul"; found 3'),
     (
         {"state_rounding": "up"},
         "numerics state_rounding: must be nearest or stochastic; found 'up'",
@@ -97,8 +103,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"mantissa": 9},
-        "numerics: options are vector, activation, accumulate, multiplier, state_rounding,"
-        " state_mantissa, state_seed; found 'mantissa'",
+        "numerics: options are vector, activation, accumulate, multiplier, segments,"
+        " state_rounding, state_mantissa, state_seed; found 'mantissa'",
     ),
 ]
 

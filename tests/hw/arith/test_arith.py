@@ -16,6 +16,7 @@ from setun.firmware.numerics import lmul
 from setun.firmware.numerics.arithmetic import STAT_BITS
 from setun.firmware.numerics.formats import Format
 from setun.firmware.numerics.functions import Ints, code_reciprocals
+from setun.firmware.numerics.lmul import MOST_SEGMENTS
 from setun.firmware.numerics.options import ACCUMULATOR, CODE, CODE_BITS, CODE_FRACTION
 from setun.hw.arith import (
     BlockLMulSquare,
@@ -40,6 +41,7 @@ from setun.hw.arith import (
     ordered_key_model,
     whole,
 )
+from setun.hw.arith.bits import shift_and_add
 from setun.hw.array.accumulate import rounded
 
 FORMATS = [Format(8, 9), Format(6, 9), Format(8, 7)]
@@ -104,6 +106,46 @@ class RoundUnit(wiring.Component):
         return m
 
 
+class SumsUnit(wiring.Component):
+    """`shift_and_add` of 6 and 5 bits behind a register, to be driven like the other units."""
+
+    latency = 1
+    fmt = SMALL
+
+    def __init__(self, *, first: bool, second: bool) -> None:
+        self.signs = first, second
+        super().__init__({"a": In(6), "b": In(5), "o": Out(11)})
+
+    def model(self, a: ArrayLike, b: ArrayLike) -> Ints:
+        x, y = (
+            np.where(negative, bits - 2 * (bits & (1 << width - 1)), bits)
+            for bits, width, negative in zip((a, b), (6, 5), self.signs, strict=True)
+        )
+        return x * y & ((1 << 11) - 1)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        a, b = (
+            x.as_signed() if negative else x
+            for x, negative in zip((self.a, self.b), self.signs, strict=True)
+        )
+        m.d.sync += self.o.eq(shift_and_add(m, a, b, name="part"))
+        return m
+
+
+def _additions() -> Iterator[Job]:
+    """Every pair of whole numbers, either of them signed or not."""
+    a, b = (grid.ravel() for grid in np.meshgrid(np.arange(64), np.arange(32)))
+    for first in (False, True):
+        for second in (False, True):
+            unit = SumsUnit(first=first, second=second)
+            yield Job(name=f"additions_{first:d}{second:d}", unit=unit, inputs=(a, b))
+
+
+def _multiplier_of_adders(fmt: Format) -> FloatMultiplier:
+    return FloatMultiplier(fmt, adders=True)
+
+
 def _name(unit: type, fmt: Format) -> str:
     return f"{unit.__name__}_{fmt.exponent}_{fmt.mantissa}"
 
@@ -128,12 +170,15 @@ def _singles(fmt: Format, seed: int) -> Ints:
     )
 
 
-def _binary(unit: Any) -> Iterator[Job]:
+def _binary(unit: Any, *more: int) -> Iterator[Job]:
+    """Random pairs, and every one of a small format; `more` is what the unit is told besides."""
+    name = "".join(f"_{number}" for number in more)
     for fmt in FORMATS:
-        yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=pairs(fmt, SEED, COUNT))
+        inputs = pairs(fmt, SEED, COUNT)
+        yield Job(name=_name(unit, fmt) + name, unit=unit(fmt, *more), inputs=inputs)
     every = _every(SMALL)
     a, b = (grid.ravel() for grid in np.meshgrid(every, every))
-    yield Job(name=_name(unit, SMALL), unit=unit(SMALL), inputs=(a, b))
+    yield Job(name=_name(unit, SMALL) + name, unit=unit(SMALL, *more), inputs=(a, b))
 
 
 def _unary() -> Iterator[Job]:
@@ -257,15 +302,15 @@ def _squares() -> Iterator[Job]:
         a = np.concatenate([specials(fmt), anything(fmt, rng, COUNT)])
         field = (a >> fmt.mantissa) & ((1 << fmt.exponent) - 1)
         block = np.clip(field + rng.integers(-2, 21, len(a)), 0, (1 << fmt.exponent) - 1)
-        for unit in (BlockSquare, BlockLMulSquare):
-            yield Job(name=_name(unit, fmt), unit=unit(fmt), inputs=(a, block))
+        yield Job(name=_name(BlockSquare, fmt), unit=BlockSquare(fmt), inputs=(a, block))
         # Every magnitude on its own exponent, and cut by up to all of its bits.
         ones = np.arange(1 << fmt.mantissa)
         mantissa, d = (grid.ravel() for grid in np.meshgrid(ones, np.arange(18)))
         inputs = (fmt.bias - d) << fmt.mantissa | mantissa, np.full(len(d), fmt.bias)
-        yield Job(
-            name=f"{_name(BlockLMulSquare, fmt)}_all", unit=BlockLMulSquare(fmt), inputs=inputs
-        )
+        for segments in range(MOST_SEGMENTS + 1):
+            name, unit = (f"{_name(BlockLMulSquare, fmt)}_{segments}", BlockLMulSquare)
+            yield Job(name=name, unit=unit(fmt, segments), inputs=(a, block))
+            yield Job(name=f"{name}_all", unit=unit(fmt, segments), inputs=inputs)
 
 
 class IntegerUnit(wiring.Component):
@@ -287,8 +332,10 @@ def _whole_squares() -> Iterator[Job]:
     """Every number of 12 bits, as the rows' statistic has them, and of the narrowest widths."""
     for width in (2, 3, 8, STAT_BITS):
         a = np.arange(-(1 << (width - 1)), 1 << (width - 1))
-        for unit in (WholeSquare, WholeLMulSquare):
-            yield Job(name=f"{unit.__name__}_{width}", unit=IntegerUnit(unit(width)), inputs=(a,))
+        yield Job(name=f"square_{width}", unit=IntegerUnit(WholeSquare(width)), inputs=(a,))
+        for segments in range(MOST_SEGMENTS + 1):
+            unit = IntegerUnit(WholeLMulSquare(width, segments))
+            yield Job(name=f"lmul_square_{width}_{segments}", unit=unit, inputs=(a,))
 
 
 def test_units_equal_their_models() -> None:
@@ -298,7 +345,9 @@ def test_units_equal_their_models() -> None:
         assert np.array_equal(job.unit.model(*job.inputs), code_of(fmt, *_elements(fmt))), job.name
     jobs = [
         *_binary(FloatMultiplier),
-        *_binary(LMul),
+        *_binary(_multiplier_of_adders),
+        *_additions(),
+        *(job for kept in range(MOST_SEGMENTS + 1) for job in _binary(LMul, kept)),
         *_binary(FloatAdder),
         *_unary(),
         *_from_int(),
@@ -314,6 +363,13 @@ def test_units_equal_their_models() -> None:
     jobs += _whole_squares()
     assert sum(len(np.asarray(job.inputs[0])) >= COUNT for job in jobs) >= 27
     check(jobs, seed=SEED)
+
+
+@pytest.mark.parametrize("segments", range(1, MOST_SEGMENTS + 1))
+def test_squares_with_segments_fit_the_same_widths(segments: int) -> None:
+    size = np.arange(1 << 16)
+    square = lmul.square(size.astype(np.float64), segments)
+    assert square.max() < 17 << 28 and square[: 1 + (1 << 11)].max() <= 17 << 18
 
 
 def test_squares_by_lmul_fit_their_widths() -> None:

@@ -55,6 +55,14 @@ CHIPS: dict[str, dict[str, Any]] = {
         "head_norms": 1,
         "numerics": PRESETS["fp8"],
     },
+    "the paper's lmul": {
+        "lanes": 2,
+        "attention": 4,
+        "queries": 2,
+        "head_elements": 8,
+        "contexts": 2,
+        "numerics": PRESETS["lmul-paper"],
+    },
     "one lane, lmul": {
         "lanes": 1,
         "attention": 2,
@@ -63,7 +71,7 @@ CHIPS: dict[str, dict[str, Any]] = {
         "numerics": PRESETS["lmul"],
     },
 }
-QUICK = {"words of a head", "more queries than share", "norms"}
+QUICK = {"words of a head", "more queries than share", "norms", "one lane, lmul"}
 
 
 def chip(name: str) -> ChipConfig:

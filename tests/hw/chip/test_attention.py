@@ -111,6 +111,7 @@ CHIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"columns": 16, "lanes": 1, "attention": 16, "numerics": PRESETS["fp8"]},
     ),
     "lmul": ({}, {"columns": 32, "lanes": 8, "queries": 3, "numerics": PRESETS["lmul"]}),
+    "the paper's lmul": ({}, {"columns": 32, "lanes": 4, "numerics": PRESETS["lmul-paper"]}),
 }
 QUICK = {"onchip", "cache outside, axi4", "norms"}
 

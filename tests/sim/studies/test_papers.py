@@ -208,11 +208,11 @@ def test_loss_of_the_transformer() -> None:
     """The bars of trained models, in the default numerics; other prices are in the docs."""
     transformer = shipped("shakespeare-transformer")
     names = fidelity.applying(transformer.image)
-    assert fidelity.IN_ATTENTION in names and "stochastic" not in names
+    assert names[-2:] == list(fidelity.IN_ATTENTION) and "stochastic" not in names
     text = fidelity.Text(transformer.held_out(TEXT), 5_120, transformer)
     found = text.fidelity("default")
     assert abs(found.loss) <= 0.002 and found.agreement >= 0.98
-    assert fidelity.IN_ATTENTION not in fidelity.applying(shipped().image)
+    assert not set(fidelity.IN_ATTENTION) & set(fidelity.applying(shipped().image))
 
 
 STOCHASTIC = {

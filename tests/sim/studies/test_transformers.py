@@ -20,10 +20,15 @@ def test_prices_of_attention(trial: Trial) -> None:
         found["all, codes of 10 bits"]
         < found["all, codes of 9 bits"]
         < found["all, codes of 8 bits"]
-        < found["L-Mul for the outputs' product alone, 9 bits"]
+        < found["paper's L-Mul for the outputs' product alone, 9 bits"]
     )
-    dearest = found.pop("L-Mul for RoPE's products alone")
-    assert dearest > 3 * max(found.values())
+    dearest = found.pop("paper's L-Mul for RoPE's products alone")
+    assert dearest > 3 * found["paper's L-Mul for the outputs' product alone, 9 bits"]
+    assert found["L-Mul for RoPE's products alone"] < dearest / 3
+    outputs = found["L-Mul for the outputs' product alone, 9 bits"]
+    assert outputs < 1.2 * found["all, codes of 9 bits"]
+    both, bare = found["L-Mul for both, codes of 8 bits"], found["all, codes of 8 bits"]
+    assert bare < both < 3 * bare
 
 
 def test_prices_of_heads(trial: Trial) -> None:
