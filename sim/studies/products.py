@@ -28,7 +28,7 @@ PUBLISHED = {
 NAN_FROM = 3  # mantissa bits from which the pattern of all ones is left out
 FORMS = {"formula": formula, "addition": lmul}
 SEGMENTS = {
-    f"addition, {bits} bits choose": partial(lmul, segments=bits)
+    f"addition, segments = {bits}": partial(lmul, segments=bits)
     for bits in range(1, MOST_SEGMENTS + 1)
 }
 

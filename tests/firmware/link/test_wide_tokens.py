@@ -9,6 +9,8 @@ from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
 from setun.firmware.link import Command, encode_frame, identity
 from setun.firmware.link.messages import Event, Reason
+from setun.firmware.numerics.lmul import MOST_SEGMENTS
+from setun.firmware.numerics.options import PRESETS, Numerics
 
 WIDE = {"token_bits": 18, "terminal": 0}
 
@@ -30,9 +32,26 @@ def test_a_chip_says_how_wide_its_tokens_are(options, version) -> None:  # type:
     assert identity.decode(record) == config
 
 
+@pytest.mark.parametrize("segments", range(MOST_SEGMENTS + 1))
+def test_a_chip_says_how_it_multiplies(segments: int) -> None:
+    config = ChipConfig(numerics=Numerics(multiplier="lmul", segments=segments))
+    record = identity.encode(config)
+    assert record[:1] == identity.encode(ChipConfig())[:1], "the version is that of before"
+    assert identity.decode(record) == config
+
+
+def test_segments_without_lmul_are_refused() -> None:
+    config = ChipConfig(numerics=Numerics(multiplier="lmul", segments=3))
+    record = bytearray(identity.encode(config))
+    record[record.index(3 << 4 | 1)] ^= 1
+    with pytest.raises(SetunError, match="segments: needs multiplier"):
+        identity.decode(bytes(record))
+
+
 def test_chips_of_before_have_their_hashes() -> None:
-    """Of a chip built before its tokens could have another width."""
+    """Of a chip built before its tokens could have another width, or L-Mul other offsets."""
     assert ChipConfig().digest.hex() == "7a441ce1c1ab58b5"
+    assert ChipConfig(numerics=PRESETS["lmul-paper"]).digest.hex() == "ea03c9142639c714"
     assert ChipConfig(**WIDE).digest != ChipConfig(terminal=0).digest
 
 

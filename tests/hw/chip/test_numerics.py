@@ -26,7 +26,11 @@ OPTIONS: dict[str, list[Any]] = {
         {"activation": "fp8", "accumulate": "none"},
         {"activation": "fp8", "accumulate": 16},
     ],
-    "multiplier": [{"multiplier": "exact"}, {"multiplier": "lmul"}],
+    "multiplier": [
+        {"multiplier": "exact"},
+        {"multiplier": "lmul"},
+        {"multiplier": "lmul", "segments": 3},
+    ],
     "state_rounding": [{}, {"state_rounding": "stochastic", "state_seed": 7}],
     "state_mantissa": [{}, {"state_mantissa": 6}, {"state_mantissa": 12}],
     "vector": [{"vector": [8, 9]}, {"vector": [6, 9]}, {"vector": [8, 7]}],
