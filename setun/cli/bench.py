@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     "--plot",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Draw the sweeps into an SVG or PNG file.",
+    help="Draw the sweeps, or the history, into an SVG or PNG file.",
+)
+@click.option(
+    "--history",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append what the boards' chips were at this commit instead.",
 )
 @click.option("-n", "tokens", type=int, help="Tokens per run.  [default: 16, random models 2]")
 @click.option(
@@ -47,6 +53,7 @@ def command(
     names: tuple[str, ...],
     sweeps: tuple[str, ...],
     plot: Path | None,
+    history: Path | None,
     tokens: int | None,
     position: int,
     packing: str | None,
@@ -66,6 +73,7 @@ def command(
     setun bench --config onchip-256 --account
     setun bench --config board-256 --units
     setun bench --sweep lanes --sweep hidden --plot scaling.svg
+    setun bench --history history.jsonl --plot history.svg
     """
     from setun.bench.account import layer_accounts
     from setun.bench.measure import BENCH_CONFIGS, BENCH_MODELS, DEFAULT_MODEL, LARGE, measure
@@ -85,10 +93,16 @@ def command(
         options = BENCH_CONFIGS[(names or ("board-256",))[0]]
         _units(sized_for(load_model(model or DEFAULT_MODEL), ChipConfig(**options)), as_json)
         return
-    if plot and not sweeps:
-        raise SetunError("plot", "shows sweeps", "none", "add --sweep lanes")
+    if plot and not (sweeps or history):
+        rule = "shows sweeps or a history"
+        raise SetunError("plot", rule, "none", "add --sweep lanes or --history FILE")
     if plot:
         check_written(plot, as_json)
+    if history:
+        if names or sweeps:
+            raise SetunError("history", "is of builds, not of simulated chips", "--config")
+        _history(history, plot, as_json)
+        return
     if sweeps and names:
         raise SetunError("benchmark", "takes configurations or sweeps", "both")
     small = [each for each in BENCH_CONFIGS if each not in LARGE]
@@ -154,6 +168,22 @@ def command(
         return "\n".join(shown)
 
     emit(values, as_json, text, plot)
+
+
+def _history(file: Path, drawn: Path | None, as_json: bool) -> None:
+    from setun.bench.history import grown, here, plot, read, write
+    from setun.estimate.boards import FILE
+    from setun.estimate.cells import data
+
+    before = read(file)
+    lines = grown(before, data(FILE), *here())
+    write(file, lines)
+    if drawn:
+        plot(drawn, lines)
+    new = lines[len(before) :]
+    words = f"{file}: {len(lines)} builds, {len(new)} of them new"
+    rows = [{key: line[key] for key in line if key != "date"} for line in new]
+    emit(new, as_json, lambda: "\n".join([words, *([table(rows, list(rows[0]))] if rows else [])]))
 
 
 def _units(config: "ChipConfig", as_json: bool) -> None:
