@@ -92,6 +92,9 @@ class ChipConfig:
         Of a token: 16, or 18 for vocabularies of more than 65,536, which no terminal goes with.
     terminal
         1: a character-level model talks to any terminal program, see `setun.hw.link.terminal`.
+    mailbox
+        1: the host is a processor beside the chip, which reaches it over AXI4-Lite instead of the
+        UART, see `setun.firmware.link.mailbox`; `baud` then means nothing.
     clock_hz, baud
         Clock of the core and bit rate of the UART; see `setun.firmware.link.baud.divisor_for`.
     """
@@ -124,6 +127,7 @@ class ChipConfig:
     head_elements: int = 64
     token_bits: int = 16
     terminal: int = 1
+    mailbox: int = 0
     clock_hz: int = 50_000_000
     baud: int = 1_000_000
 
@@ -148,6 +152,11 @@ class ChipConfig:
             raise SetunError("contexts", "must be 1, 2 or 4", self.contexts)
         if self.terminal not in (0, 1):
             raise SetunError("terminal", "must be 0 or 1", self.terminal)
+        if self.mailbox not in (0, 1):
+            raise SetunError("mailbox", "must be 0 or 1", self.mailbox)
+        if self.mailbox and self.terminal:
+            rule = "must be 0 with a mailbox, which no terminal program reaches"
+            raise SetunError("terminal", rule, self.terminal, "--set terminal=0")
         if self.five_trits not in (0, 1):
             raise SetunError("five_trits", "must be 0 or 1", self.five_trits)
         if self.five_trits and self.rows * self.vector.width > self.weight_bits:
@@ -380,7 +389,7 @@ class ChipConfig:
             del options["terminal"]  # as chips were before there was one
         if self.token_bits == 16:
             del options["token_bits"]  # likewise
-        for name in ("five_trits", "head_norms"):
+        for name in ("five_trits", "head_norms", "mailbox"):
             if not options.get(name):
                 options.pop(name, None)
         text = json.dumps(options, sort_keys=True)

@@ -1,16 +1,16 @@
-"""The chip: link and core between two UART pins."""
+"""The chip: link and core between two UART pins, or behind a mailbox."""
 
 from typing import Any
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.memory_layout import MemoryLayout
 from setun.firmware.link import identity
 from setun.hw.cores import core_gateware
-from setun.hw.link.link import Link
+from setun.hw.link.link import Link, host_members
 from setun.hw.link.signature import core_members
 from setun.hw.memory.external import memory_pins
 from setun.hw.memory.kinds import memory_gateware
@@ -42,6 +42,8 @@ class Chip(wiring.Component):
     -------
     rx : In(1), tx : Out(1)
         UART, 8N1, `config.baud`; rx may be asynchronous. Protocol: docs/link.md.
+    host : In
+        Of a chip with a mailbox instead, see `setun.hw.link.mailbox`.
     memory : Out
         Pins of an external weight memory, if there is one.
 
@@ -79,7 +81,7 @@ class Chip(wiring.Component):
         self.pads = memory_gateware(config).pads
         self.gear = config.memory_kind.gear
         self.working = Signal()
-        members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        members = host_members(bool(config.mailbox))
         if config.external:
             members["memory"] = Out(memory_pins(config))
         super().__init__(members)
@@ -87,11 +89,16 @@ class Chip(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         info = identity.encode(self.config)
-        m.submodules.link = link = Link(info, self.config.divisor, self.ties)
+        m.submodules.link = link = Link(
+            info, self.config.divisor, self.ties, mailbox=bool(self.config.mailbox)
+        )
         m.submodules.core = core = self.core
         if self.config.external:
             wiring.connect(m, wiring.flipped(self.memory), core.memory)
-        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        if self.config.mailbox:
+            wiring.connect(m, wiring.flipped(self.host), link.host)
+        else:
+            m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         for name, member in core_members(self.ties).items():
             ours, theirs = getattr(link, name), getattr(core, name)
             if member.is_signature:

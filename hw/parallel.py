@@ -75,5 +75,5 @@ class ParallelGateware:
         found["sigmoid"] = config.lanes * [BLOCK]
         reciprocals = not (config.numerics.fp8 or config.numerics.lmul)
         roots = config.head_norms if config.attention else 0
-        found["tables and link"] = (FIXED_BLOCKS + reciprocals + roots) * [BLOCK]
+        found["tables and link"] = (FIXED_BLOCKS + reciprocals + roots + config.mailbox) * [BLOCK]
         return found

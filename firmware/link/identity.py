@@ -11,10 +11,12 @@ from setun.firmware.numerics.options import CHOICES, Numerics
 
 # What a chip has beside the record's fields, it says by the record's version.
 _WITH_TERMINAL, _STREAMS, _WIDE_TOKENS, _FIVE_TRITS, _ATTENTION = 1, 2, 4, 8, 16
-_HEAD_NORMS = 32  # on top of
+_HEAD_NORMS = 32  # on top of attention
+_MAILBOX = 64
 _FIRST = 5
 INSTRUCTION_SETS = {
-    version + more: instructions
+    version + mailbox + more: instructions
+    for mailbox in (0, _MAILBOX)
     for attention in (0, _ATTENTION, _ATTENTION + _HEAD_NORMS)
     for more in (attention, attention + _FIVE_TRITS)
     for version, instructions in {5: 1, 6: 1, 7: 2, 8: 2, 9: 1, 11: 2}.items()
@@ -45,6 +47,7 @@ def encode(config: ChipConfig) -> bytes:
     choices[_MULTIPLIER] |= n.segments << _SEGMENTS
     version = _FIRST + _WITH_TERMINAL * c.terminal + _STREAMS * c.streams
     version += _WIDE_TOKENS * (c.token_bits == 18) + _FIVE_TRITS * c.five_trits
+    version += _MAILBOX * c.mailbox
     version += (_ATTENTION + _HEAD_NORMS * c.head_norms) * bool(c.attention)
     record, sizes = _record(version)
     more = (getattr(c, name) for name in attention_options.NAMES)
@@ -164,6 +167,7 @@ def decode(record: bytes) -> ChipConfig:
         five_trits=int(bool((version - _FIRST) & _FIVE_TRITS)),
         token_bits=18 if (version - _FIRST) & _WIDE_TOKENS else 16,
         terminal=(version - _FIRST) & _WITH_TERMINAL,
+        mailbox=int(bool((version - _FIRST) & _MAILBOX)),
     )
     if config.streams != bool((version - _FIRST) & _STREAMS):
         raise SetunError(

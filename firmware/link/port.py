@@ -52,9 +52,10 @@ class OpenPort(Port, Protocol):
 
 
 def open_port(name: str, baud: int) -> OpenPort:
-    """Open a serial port for the client: raw, 8N1, exclusive.
+    """Open a serial port for the client: raw, 8N1, exclusive; or a chip's mailbox.
 
-    `name` is a device or one of pyserial's URLs, `rfc2217://HOST:PORT` or `socket://HOST:PORT`.
+    `name` is a device or one of pyserial's URLs, `rfc2217://HOST:PORT` or `socket://HOST:PORT`, or
+    the `axi:DEVICE` of `setun.firmware.link.mapped`.
 
     Raises
     ------
@@ -63,6 +64,10 @@ def open_port(name: str, baud: int) -> OpenPort:
     SetunError
         Impossible baud rate; port in use, not allowed or no serial port.
     """
+    from setun.firmware.link import mapped  # which knows the errors of ports
+
+    if mapped.is_mailbox(name):
+        return mapped.open_mailbox(name)
     check_baud(baud)
     network = "://" in name
     try:

@@ -1,6 +1,7 @@
 """Configuration to Verilog, and a model to the initial contents of its memories."""
 
 from amaranth.hdl import Shape
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from setun.firmware.config import ChipConfig
@@ -9,6 +10,7 @@ from setun.hw.array.rows import FAST, needs_fast_clock
 from setun.hw.chip import Chip
 from setun.hw.cores import core_gateware
 from setun.hw.emit.conversion import port_name, to_verilog
+from setun.hw.link.link import host_members
 from setun.hw.memory.contents import Contents
 from setun.hw.memory.external import memory_pins
 from setun.hw.memory.kinds import memory_gateware
@@ -29,9 +31,15 @@ WAIVED = {
 }
 """Warnings of Verilator's -Wall that the Verilog turns off, and why they do no harm."""
 
+HOST = "host"  # its member with the pins of a mailbox
+HOST_PREFIX = "s_axi_"
+
 _PINS = {
     "clk": "input, 1 bit: clock; every register uses its rising edge",
     "rst": "input, 1 bit: synchronous reset, active high",
+}
+
+_UART = {
     "rx": "input, 1 bit: UART from the host, 8N1, idle high, may be asynchronous",
     "tx": "output, 1 bit: UART to the host, 8N1, idle high",
 }
@@ -44,16 +52,27 @@ def chip_ports(config: ChipConfig, technology: Technology = GENERIC) -> dict[str
     ports = dict(_PINS)
     if needs_fast_clock(config, technology):
         ports[f"{FAST}_clk"] = _FAST_CLOCK
-    for name, member in memory_pins(config).members.items():
-        way = "output" if member.flow is Out else "input"
-        bits = Shape.cast(member.shape).width
-        port = port_name([MEMORY, name], _prefixes(config))
-        ports[port] = f"{way}, {bits} bit: {config.memory}"
-    return ports
+    ports |= _described(config, MEMORY, memory_pins(config), config.memory)
+    if config.mailbox:
+        host = host_members(True)[HOST].signature
+        return ports | _described(config, HOST, host, "mailbox, axi4-lite")
+    return ports | _UART
+
+
+def _described(
+    config: ChipConfig, member: str, pins: wiring.Signature, about: str
+) -> dict[str, str]:
+    """The ports of a member, whose pins are as the chip drives them."""
+    found = {}
+    for name, pin in pins.members.items():
+        way = "output" if pin.flow is Out else "input"
+        port = port_name([member, name], _prefixes(config))
+        found[port] = f"{way}, {Shape.cast(pin.shape).width} bit: {about}"
+    return found
 
 
 def _prefixes(config: ChipConfig) -> dict[str, str]:
-    return {MEMORY: memory_gateware(config).prefix}
+    return {MEMORY: memory_gateware(config).prefix, HOST: HOST_PREFIX}
 
 
 def chip_verilog(

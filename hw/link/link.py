@@ -1,4 +1,4 @@
-"""The chip's link: UART pins on one side, memory bus and token streams on the other."""
+"""The chip's link: UART or mailbox on one side, memory bus and token streams on the other."""
 
 from amaranth.hdl import Elaboratable, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
@@ -6,15 +6,24 @@ from amaranth.lib.wiring import In, Out
 
 from setun.hw.link.cobs import CobsEncoder
 from setun.hw.link.command import CommandProcessor
+from setun.hw.link.mailbox import ADDRESS_BITS, Mailbox
 from setun.hw.link.receive import FrameReceiver
 from setun.hw.link.sharing import LineSharing
 from setun.hw.link.signature import Ties, core_members
 from setun.hw.link.terminal import Terminal
 from setun.hw.link.uart import UartReceiver, UartTransmitter
+from setun.hw.memory.controllers.axi4_pins import axi4_lite
+
+
+def host_members(mailbox: bool) -> dict[str, wiring.Member]:
+    """Members of a `Link` on the host's side."""
+    if mailbox:
+        return {"host": In(axi4_lite(ADDRESS_BITS))}
+    return {"rx": In(1, init=1), "tx": Out(1, init=1)}
 
 
 class Link(wiring.Component):
-    """Host protocol of docs/link.md over a UART.
+    """Host protocol of docs/link.md over a UART, or over a mailbox.
 
     A damaged frame is refused and reported, and never blocks: the next good frame works.
 
@@ -26,11 +35,15 @@ class Link(wiring.Component):
         Clock cycles per UART bit, ≥ 4.
     ties
         To the core.
+    mailbox
+        Whether a processor reaches it over AXI4-Lite instead; not with a terminal.
 
     Members
     -------
     rx : In(1), tx : Out(1)
         UART pins, idle high; rx may be asynchronous.
+    host : In
+        Of a mailbox instead, `setun.hw.link.mailbox.Mailbox.axi`.
     bus_req : Out(stream of {write: 1, space: 3, address: 32, data: 32})
         Memory requests, addresses in 32-bit words. At most one read is under way.
     bus_rsp : In(stream of 32)
@@ -69,39 +82,53 @@ class Link(wiring.Component):
         With a terminal whose text is `shared`: see `setun.hw.link.signature.text_members` and
         `setun.hw.link.sharing.LineSharing`.
 
-    Throughput: replies and events wait for the wire, 10 · divisor cycles per byte; up to 1,023
+    Throughput: replies and events wait for the wire, 10 · divisor cycles per byte, or for room in
+    the mailbox; up to 1,023
     bytes of frames queue meanwhile (a frame takes its payload + 3 bytes), further ones are
     refused as NO_ROOM.
     """
 
-    def __init__(self, config_info: bytes, divisor: int, ties: Ties) -> None:
+    def __init__(
+        self, config_info: bytes, divisor: int, ties: Ties, *, mailbox: bool = False
+    ) -> None:
+        if mailbox and ties.terminal:
+            raise ValueError("a terminal needs a UART")
         self.config_info = config_info
         self.divisor = divisor
         self.ties = ties
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **core_members(ties)})
+        self.mailbox = mailbox
+        super().__init__({**host_members(mailbox), **core_members(ties)})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.frames = frames = FrameReceiver(self.config_info, self.ties.terminal)
         m.submodules.processor = processor = CommandProcessor(len(self.config_info), self.ties)
         m.submodules.encoder = encoder = CobsEncoder()
-        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
-
-        if self.ties.terminal:
-            self._share(m, receiver, frames, processor, encoder, transmitter)
+        if self.mailbox:
+            m.submodules.mailbox = mailbox = Mailbox()
+            wiring.connect(m, wiring.flipped(self.host), mailbox.axi)
+            wiring.connect(m, mailbox.o, frames.i)
+            wiring.connect(m, encoder.o, mailbox.i)
+            m.d.comb += mailbox.room.eq(frames.free)
         else:
-            wiring.connect(m, receiver.o, frames.i)
+            m.submodules.receiver = receiver = UartReceiver(self.divisor)
+            m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+            m.d.comb += [
+                receiver.rx.eq(self.rx),
+                self.tx.eq(transmitter.tx),
+                frames.line_error.eq(receiver.error),
+            ]
+            if self.ties.terminal:
+                self._share(m, receiver, frames, processor, encoder, transmitter)
+            else:
+                wiring.connect(m, receiver.o, frames.i)
+                wiring.connect(m, encoder.o, transmitter.i)
         wiring.connect(m, frames.error, processor.error)
         if not self.ties.terminal:
             wiring.connect(m, processor.o, encoder.i)
-            wiring.connect(m, encoder.o, transmitter.i)
         for name in ("bus_req", "bus_rsp", "prompt", "generate", "token", "done"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(processor, name))
         m.d.comb += [
-            receiver.rx.eq(self.rx),
-            self.tx.eq(transmitter.tx),
-            frames.line_error.eq(receiver.error),
             frames.tail.eq(processor.tail),
             frames.address.eq(processor.address),
             processor.head.eq(frames.head),

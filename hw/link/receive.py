@@ -48,6 +48,8 @@ class FrameReceiver(wiring.Component):
     address : In(11), byte : Out(8)
         Memory read, one cycle of latency. A frame may be read from the second cycle in which
         `head` covers it.
+    free : Out(10)
+        Bytes of frames that there is room for, counted as they come; 0 once one was lost.
     error : Out(stream.Signature(8))
         ErrorCode of a refused frame. While one waits, further ones are merged into it.
     typing : In(1), typed : In(valid and {data: 8, end: 1, bad: 1})
@@ -74,6 +76,7 @@ class FrameReceiver(wiring.Component):
                 "tail": In(10),
                 "address": In(11),
                 "byte": Out(8),
+                "free": Out(10),
                 "error": Out(stream.Signature(8)),
                 **(typing_members() if terminal else {}),
             }
@@ -109,6 +112,7 @@ class FrameReceiver(wiring.Component):
             decoder.o.ready.eq(1),
             position.eq(self.head + length + 1),
             room.eq(position != self.tail),
+            self.free.eq(Mux(full, 0, self.tail - position)),
             crc.data.eq(token.data),
             crc.valid.eq(valid & ~token.end),
             crc.start.eq(valid & token.end),

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -18,8 +19,23 @@ PROBE = 1024
 """Words of a block that tell another model's at once."""
 
 
-def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n, of: None) -> None:
+class Memory(Protocol):
+    """Memory outside the chip that the host reaches itself, as `setun.firmware.link.mapped` has."""
+
+    def fill(self, first: int, words: Words, /) -> None:
+        """Write words from byte `first` of the model on."""
+
+
+def load(
+    client: ChipClient,
+    layout: MemoryLayout,
+    progress: Progress = lambda n, of: None,
+    memory: Memory | None = None,
+) -> None:
     """Write `layout` to the chip, verified by CRC while it is written.
+
+    What lies outside the chip goes through `memory`, where there is one, and the chip is asked for
+    its CRC.
 
     What names the model is blanked before and written last: a load cut short leaves a chip that
     refuses to run, not one that runs half a model. Blocks from the first on that an external memory
@@ -32,6 +48,10 @@ def load(client: ChipClient, layout: MemoryLayout, progress: Progress = lambda n
     total, done = layout.total, 0
 
     def write(space: Space, start: int, words: Words) -> None:
+        if memory is not None and space is Space.WEIGHTS:
+            memory.fill(4 * start, words)
+            verify(client, space, words, start)
+            return
         sector = layout.sector if space is Space.WEIGHTS else 0
         told = client.write(
             space,

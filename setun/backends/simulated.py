@@ -34,11 +34,12 @@ PATIENCE = 900.0  # seconds; a large model's token is millions of cycles
 def simulated_config(config: ChipConfig) -> ChipConfig:
     """`config` with a UART fast enough not to slow a simulation down; cycles do not change.
 
-    An external memory keeps its clock: its times are in nanoseconds.
+    It takes the place of a mailbox too. An external memory keeps its clock: its times are in
+    nanoseconds.
     """
     clock = config.clock_hz if config.external else SIMULATED_CLOCK
     divisor = max(MIN_DIVISOR, -(-clock // SIMULATED_BAUD))
-    return config.override(clock_hz=clock, baud=clock // divisor)
+    return config.override(clock_hz=clock, baud=clock // divisor, mailbox=0)
 
 
 def _sources() -> bytes:

@@ -139,7 +139,10 @@ class Board:
         return self.chip | {"part": self.part(str(memory))}
 
     def check_memory(self, config: ChipConfig) -> None:
-        """Refuse a chip whose weights lie in a memory that the board does not have."""
+        """Refuse a chip that needs a memory, or a processor, that the board does not have."""
+        if config.mailbox and self.has_fpga:
+            rule = f"must be 0 on {self.name}, which has no processor beside its FPGA"
+            raise SetunError("mailbox", rule, config.mailbox, "--set mailbox=0")
         if config.external and not self.has_memory(config.memory):
             raise SetunError(
                 "memory",

@@ -37,7 +37,8 @@ def port_options(command: F) -> F:
         "--port",
         metavar="PORT",
         callback=_checked_port,
-        help="Serial port, or a URL: rfc2217://HOST:PORT; default the board on USB.",
+        help="Serial port; a URL: rfc2217://HOST:PORT; axi[:DEVICE[@OFFSET]], a chip's mailbox; "
+        "default the board on USB.",
     )(command)
 
 

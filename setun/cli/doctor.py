@@ -13,6 +13,8 @@ from setun import __version__
 from setun.boards.flashing import find_loader, loader_version
 from setun.cli.common import emit, json_option, table
 from setun.firmware.errors import SetunError
+from setun.firmware.link.mailbox import VERSION
+from setun.firmware.link.mapped import SCHEME, devices, open_mailbox
 from setun.hw.fpga.flow.toolchain import SPECS, find_tool, native_version
 from setun.sim.simulator import find_tools
 
@@ -66,6 +68,18 @@ def _loader() -> Row:
         return _row(name, "flash", "", "", error.fix)
 
 
+def _mailboxes() -> list[Row]:
+    """Of chips beside this processor: none on most machines."""
+    rows = []
+    for device in devices():
+        try:
+            with open_mailbox(f"{SCHEME}:{device}"):
+                rows.append(_row("mailbox", "axi", str(VERSION), device))
+        except SetunError as error:
+            rows.append(_row("mailbox", "axi", "", device, error.fix or str(error)))
+    return rows
+
+
 def _program(name: str, version: Callable[[str], str]) -> Row:
     path = shutil.which(name)
     found = version(path) if path else ""
@@ -97,12 +111,14 @@ def examine() -> Row:
     """Everything `setun doctor --json` prints: versions, tools, packages, what is possible.
 
     `can.simulate` needs a simulator with a C++ compiler, `can.bitstream` its tools, `can.flash` a
-    loader that starts, `can.serve` its packages. make and perl are for the Makefile and the cocotb
+    loader that starts, `can.serve` its packages. A chip's mailbox is among the tools where there
+    is one. make and perl are for the Makefile and the cocotb
     benches.
     """
     tools = [_synthesis(name) for name in BITSTREAM_TOOLS]
     tools += _simulation()
     tools += [_loader()]
+    tools += _mailboxes()
     tools += [_program("make", lambda path: native_version((path,)))]
     tools += [_program("perl", _perl_version)]
     found = {str(tool["name"]) for tool in tools if tool["found"]}

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @click.option("-n", "count", type=int, default=200, show_default=True, help="Tokens.")
 @click.option(
     "--backend",
-    type=click.Choice(["golden", "sim", "serial"]),
+    type=click.Choice(["golden", "sim", "serial", "axi"]),
     default="golden",
     show_default=True,
-    help="Golden model, compiled simulation of the chip, or a board.",
+    help="Golden model, compiled simulation of the chip, a board, or a chip's mailbox.",
 )
 @port_options
 @click.option(
@@ -68,12 +68,13 @@ def command(
     setun run shakespeare --prompt "ROMEO:" -n 300 --temperature 0.8
     setun run M.setun --prompt "ROMEO:" --backend sim
     setun run M.setun --prompt "ROMEO:" --backend serial
+    setun run M.setun --prompt "ROMEO:" --backend axi --port /dev/uio0
     """
     from setun.backends import GoldenBackend, SerialBackend, SimulatedBackend
     from setun.backends.simulated import SIMULATED_CHIP, simulated_config
     from setun.firmware.errors import SetunError
     from setun.models.load import open_model
-    from setun.talk.ports import find_port, usual_rates
+    from setun.talk.ports import find_port, named_port, usual_rates
     from setun.talk.session import prompt_ids as to_ids
 
     opened = open_model(model)
@@ -82,8 +83,7 @@ def command(
     options = chosen_options(config_file, numerics, settings)
     if waves is not None and backend != "sim":
         raise SetunError("--waves", "needs --backend sim", backend)
-    if backend != "serial" and (port, baud) != (None, None):
-        raise SetunError("--port and --baud", "need --backend serial", backend)
+    port = named_port(backend, port, baud)
     if context and backend == "golden":
         raise SetunError("--context", "must be 0 on the golden model", context)
     if backend == "golden":

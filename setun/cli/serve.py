@@ -24,10 +24,10 @@ HINT = "pip install 'setun[serve]'"
 @click.argument("model", default="shakespeare")
 @click.option(
     "--backend",
-    type=click.Choice(["golden", "sim", "serial"]),
+    type=click.Choice(["golden", "sim", "serial", "axi"]),
     default="golden",
     show_default=True,
-    help="Golden model, compiled simulation of the chip, or boards.",
+    help="Golden model, compiled simulation of the chip, boards, or chips' mailboxes.",
 )
 @click.option(
     "--port", "ports", metavar="PORT", multiple=True, help="Serial port; may be repeated."
@@ -90,6 +90,7 @@ def command(
     from setun.serve.opening import open_boards
     from setun.serve.pool import Pool
     from setun.serve.service import Limits, Service
+    from setun.talk.ports import named_port
 
     secret = None if token is None else read_token(token)
     if secret is None and host not in LOCAL:
@@ -100,8 +101,9 @@ def command(
         tokens=_within("--max-tokens", max_tokens, 1, 0xFFFF),
         queue=_within("--queue", queue, 0, 10_000),
     )
-    if backend != "serial" and (ports, baud) != ((), None):
-        raise SetunError("--port and --baud", "need --backend serial", backend)
+    ports = tuple(
+        named for port in ports or (None,) if (named := named_port(backend, port, baud)) is not None
+    )
     with listening(host, _within("--listen", listen, 0, 0xFFFF)) as sock:
         options = chosen_options(config_file, numerics, settings)
         pool = Pool(limits.queue)
@@ -140,7 +142,7 @@ def _openers(
     progress("read model")
     opened = open_model(model)
     image = opened.image
-    if backend == "serial":
+    if backend in ("serial", "axi"):
         if options:
             rule = "need another backend: a board's chip was chosen when it was built"
             raise SetunError("options of the chip", rule, ", ".join(options), "leave them out")

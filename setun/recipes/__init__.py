@@ -14,7 +14,8 @@ from setun import boards
 from setun.boards import Board
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError, nearest
-from setun.recipes.ipxact import component, wrapper
+from setun.firmware.link.mapped import NODE, RULE
+from setun.recipes.ipxact import SLAVE_RANGE, component, wrapper
 
 GENERIC = "generic-axi4"
 VIVADO = "vivado"
@@ -56,6 +57,10 @@ class Recipe:
         Package pin of rx and tx, their standard, where they leave the FPGA.
     boot
         What keeps a system on the board's processor away from the model; "" for none.
+    registers
+        Where a processor has the page of the chip's mailbox; 0 without one.
+    tree_cells
+        Words of an address in its device tree.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Recipe:
     chip: dict[str, Any]
     pins: dict[str, str]
     boot: str
+    registers: int = 0
+    tree_cells: int = 0
 
     def board(self) -> Board:
         """The board as estimates know it."""
@@ -103,6 +110,9 @@ class Recipe:
         if config.memory != self.memory:
             rule = f"must be {self.memory} on {self.name}"
             raise SetunError("memory", rule, config.memory, f"--set memory={self.memory}")
+        if config.mailbox and not self.registers:
+            rule = f"must be 0 on {self.name}, which has no processor beside its FPGA"
+            raise SetunError("mailbox", rule, config.mailbox, "--set mailbox=0")
         hertz = round(self.clock_mhz * 1e6)
         if self.fixed_clock and config.clock_hz != hertz:
             rule = f"must be {hertz}, the clock of {self.name}'s memory controller"
@@ -141,7 +151,8 @@ def _text(file: str) -> str:
 
 def files(recipe: Recipe, config: ChipConfig, ports: Mapping[str, str]) -> dict[str, str]:
     """Texts of a recipe's files by name, for a chip with these ports."""
-    return {
+    linux = {} if not config.mailbox else linux_files(recipe, config)
+    return linux | {
         "setun_axi.v": wrapper(ports, recipe.base),
         "component.xml": component(ports),
         "design.tcl": _facts(recipe, config) + _design(recipe),
@@ -160,8 +171,10 @@ def _design(recipe: Recipe) -> str:
 def address_map(recipe: Recipe, config: ChipConfig) -> dict[str, Any]:
     """What lies where in the board's memory, in bytes."""
     start, size = recipe.segment
+    page = {"name": "s_axi", "first_byte": recipe.registers, "bytes": SLAVE_RANGE}
     return {
         "board": recipe.name,
+        **({"registers": page} if config.mailbox else {}),
         "port": {"name": "m_axi", "first_byte": start, "bytes": size},
         "model": {"first_byte": recipe.base, "bytes": config.external_bytes, "most": recipe.room},
     }
@@ -177,6 +190,9 @@ def _facts(recipe: Recipe, config: ChipConfig) -> str:
         "data_bits": str(config.memory_kind.beat),
         "segment_offset": f"{start:#x}",
         "segment_bytes": str(size),
+        "mailbox": str(config.mailbox),
+        "registers_offset": f"{recipe.registers:#x}",
+        "registers_bytes": str(SLAVE_RANGE),
     }
     head = f"# The block design around Setun on {recipe.title}; build.tcl runs it.\n"
     return head + "".join(f"set {name} {{{value}}}\n" for name, value in facts.items())
@@ -184,7 +200,7 @@ def _facts(recipe: Recipe, config: ChipConfig) -> str:
 
 def _constraints(recipe: Recipe) -> str:
     if not recipe.pins:
-        return "# The UART stays inside of the FPGA: no pins.\n"
+        return "# The link stays inside of the FPGA: no pins.\n"
     ways = ("rx", "tx")
     lines = [
         f"set_property -dict {{PACKAGE_PIN {recipe.pins[way]} "
@@ -196,13 +212,34 @@ def _constraints(recipe: Recipe) -> str:
     )
 
 
+def linux_files(recipe: Recipe, config: ChipConfig) -> dict[str, str]:
+    """What Linux on the processor is told: the device tree's part, and udev's rule."""
+
+    def cells(value: int) -> str:
+        words = [value >> 32 * k & 0xFFFF_FFFF for k in reversed(range(recipe.tree_cells))]
+        return " ".join(f"{word:#x}" for word in words)
+
+    tree = _text("setun.dtsi").format(
+        node=NODE,
+        cells=recipe.tree_cells,
+        page=f"{recipe.registers:x}",
+        model=f"{recipe.base:x}",
+        registers=f"{cells(recipe.registers)} {cells(SLAVE_RANGE)}",
+        memory=f"{cells(recipe.base)} {cells(recipe.room)}",
+    )
+    return {"setun.dtsi": tree, "70-setun.rules": f"{RULE}\n"}
+
+
 def _readme(recipe: Recipe, config: ChipConfig) -> str:
     boot = f"\n{recipe.boot}\n" if recipe.boot else ""
+    link = f"its UART {config.baud} baud: {recipe.host}."
+    if config.mailbox:
+        linux = _text("linux.txt").rstrip()
+        link = f"its mailbox at {recipe.registers:#x} of the processor.\n{linux}"
     return _text("readme.txt").format(
         title=recipe.title,
-        name=recipe.name,
-        host=recipe.host,
-        baud=config.baud,
+        link=link,
+        load=_text("load_axi.txt" if config.mailbox else "load_uart.txt").rstrip(),
         clock=f"{config.clock_hz / 1e6:.2f}",
         base=f"{recipe.base:#x}",
         room=recipe.room >> 20,

@@ -4,6 +4,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
+from setun.firmware.link.mailbox import Register
+
 SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
 XILINX = "http://www.xilinx.com"
 FAMILIES = (
@@ -11,6 +13,7 @@ FAMILIES = (
     *("zynquplus", "kintexu", "kintexuplus", "virtexu", "virtexuplus", "artixuplus"),
 )
 PREFIX = "m_axi_"
+SLAVE, SLAVE_RANGE = "s_axi_", 4096  # a page of registers, which repeat in it
 INNER = {"clk": "aclk", "rst": "~aresetn"}  # what the wrapper connects to ports of the chip
 
 Ports = dict[str, tuple[str, int]]  # direction and bits by name
@@ -90,7 +93,8 @@ def _interface(
     _reference(bus_interface, "abstractionType", library, f"{bus}_rtl")
     side = _add(bus_interface, mode)
     if bus == "aximm":
-        _add(side, "addressSpaceRef", None, addressSpaceRef=name)
+        what = "addressSpaceRef" if mode == "master" else "memoryMapRef"
+        _add(side, what, None, **{what: name})
     maps = _add(bus_interface, "portMaps")
     for logical, physical in mapped.items():
         port_map = _add(maps, "portMap")
@@ -120,7 +124,12 @@ def component(ports: Mapping[str, str]) -> str:
     buses = _add(root, "busInterfaces")
     master = {name.removeprefix(PREFIX).upper(): name for name in outer if name.startswith(PREFIX)}
     _interface(buses, "m_axi", ("interface", "aximm"), "master", master, {})
-    associated = {"ASSOCIATED_BUSIF": "m_axi", "ASSOCIATED_RESET": "aresetn"}
+    slave = {name.removeprefix(SLAVE).upper(): name for name in outer if name.startswith(SLAVE)}
+    if slave:
+        lite = {"PROTOCOL": "AXI4LITE", "DATA_WIDTH": "32"}
+        _interface(buses, "s_axi", ("interface", "aximm"), "slave", slave, lite)
+    served = "m_axi:s_axi" if slave else "m_axi"
+    associated = {"ASSOCIATED_BUSIF": served, "ASSOCIATED_RESET": "aresetn"}
     _interface(buses, "aclk", ("signal", "clock"), "slave", {"CLK": "aclk"}, associated)
     low = {"POLARITY": "ACTIVE_LOW"}
     _interface(buses, "aresetn", ("signal", "reset"), "slave", {"RST": "aresetn"}, low)
@@ -128,13 +137,36 @@ def component(ports: Mapping[str, str]) -> str:
     _add(space, "name", "m_axi")
     _add(space, "range", str(1 << outer[f"{PREFIX}araddr"][1]), format="long")
     _add(space, "width", str(outer[f"{PREFIX}rdata"][1]), format="long")
+    if slave:
+        _memory_map(root)
     _model(root, outer)
     _file_sets(root)
-    _add(root, "description", "A ternary language model behind a UART, weights behind AXI4.")
+    host = "AXI4-Lite" if slave else "a UART"
+    about = f"A ternary language model behind {host}, weights behind AXI4."
+    _add(root, "description", about)
     _parameters(root, {"Component_Name": "setun_axi_v1_0"}, "PARAM_VALUE.")
     _extensions(root)
     ET.indent(root)
     return ET.tostring(root, "unicode", xml_declaration=True) + "\n"
+
+
+def _memory_map(root: ET.Element) -> None:
+    """The registers of the mailbox, in the page that a processor sees."""
+    memory_map = _add(_add(root, "memoryMaps"), "memoryMap")
+    _add(memory_map, "name", "s_axi")
+    block = _add(memory_map, "addressBlock")
+    _add(block, "name", "reg0")
+    _add(block, "baseAddress", "0", format="long")
+    _add(block, "range", str(SLAVE_RANGE), format="long")
+    _add(block, "width", "32", format="long")
+    _add(block, "usage", "register")
+    for register in Register:
+        found = _add(block, "register")
+        _add(found, "name", register.name)
+        _add(found, "addressOffset", f"{register:#x}")
+        _add(found, "size", "32", format="long")
+        access = "write-only" if register is Register.WRITE else "read-only"
+        _add(found, "access", access)
 
 
 VIEWS = {

@@ -35,6 +35,20 @@ proc uart_outside {} {
     connect_bd_net [get_bd_pins setun/tx] [get_bd_ports tx]
 }
 
+# Leads the chip's mailbox to a port of the processor, in a page of the processor's space.
+proc mailbox {port port_clock clock space} {
+    global registers_offset registers_bytes
+    create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect control
+    set_property -dict {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1} [get_bd_cells control]
+    connect_bd_net [get_bd_pins $clock] [get_bd_pins $port_clock]
+    connect_bd_net [get_bd_pins $clock] [get_bd_pins control/aclk]
+    connect_bd_net [get_bd_pins reset/interconnect_aresetn] [get_bd_pins control/aresetn]
+    connect_bd_intf_net [get_bd_intf_pins $port] [get_bd_intf_pins control/S00_AXI]
+    connect_bd_intf_net [get_bd_intf_pins control/M00_AXI] [get_bd_intf_pins setun/s_axi]
+    assign_bd_address -offset $registers_offset -range $registers_bytes \
+        -target_address_space [get_bd_addr_spaces $space] [get_bd_addr_segs setun/s_axi/reg0] -force
+}
+
 proc address {segment} {
     global segment_offset segment_bytes
     assign_bd_address -offset $segment_offset -range $segment_bytes \

@@ -10,6 +10,7 @@ from setun import boards
 from setun.backends.connect import answers
 from setun.firmware.config import ChipConfig
 from setun.firmware.errors import SetunError
+from setun.firmware.link.mapped import SCHEME, is_mailbox
 from setun.firmware.link.port import PortGone
 
 # USB chips with several interfaces, and the one that is a serial port; the others program.
@@ -43,6 +44,23 @@ def find_port(baud: int | None = None) -> str:
             raise SetunError("serial port", f"must be named where {which}", listed, f"--port{none}")
         ports = asked
     return str(ports[0].device)
+
+
+def named_port(backend: str, port: str | None, baud: int | None) -> str | None:
+    """The port of a backend as `open_port` names it, where `--port` or the backend says so.
+
+    Raises
+    ------
+    SetunError
+        The backend has no port, or no bit rate.
+    """
+    if backend == "axi":
+        if baud is not None:
+            raise SetunError("--baud", "needs --backend serial", backend)
+        return f"{SCHEME}:{port}" if port and not is_mailbox(port) else port or SCHEME
+    if backend != "serial" and (port, baud) != (None, None):
+        raise SetunError("--port and --baud", "need --backend serial", backend)
+    return port
 
 
 def usual_rates() -> list[int]:

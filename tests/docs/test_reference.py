@@ -7,7 +7,7 @@ import pytest
 from bench.folders import ROOT
 from setun.firmware import attention_options
 from setun.firmware.image.memory_layout import Space
-from setun.firmware.link import identity
+from setun.firmware.link import identity, mailbox
 from setun.firmware.link.messages import (
     OF_CONTEXT,
     SPACES,
@@ -55,6 +55,7 @@ def rows(page: str, *heading: str) -> list[list[str]]:
         (Op, REGISTERS, ("operation", "name")),
         (kernels.KERNELS, REGISTERS, ("kernel", "name")),
         (Register, REGISTERS, ("offset", "register")),
+        (mailbox.Register, REGISTERS, ("offset", "of the mailbox")),
     ],
 )
 def test_names_and_numbers_are_the_codes(kind, page, heading) -> None:  # type: ignore[no-untyped-def]
@@ -190,6 +191,14 @@ def test_the_register_map_says_its_constants() -> None:
     meaning = {row[1]: row[3] for row in rows(REGISTERS, "offset", "register")}
     assert f"0x{IDENTITY:08X}" in meaning["IDENTITY"]
     assert meaning["VERSION"].endswith(f": {VERSION}")
+
+
+def test_the_mailbox_says_its_constants() -> None:
+    meaning = {row[1]: row[3] for row in rows(REGISTERS, "offset", "of the mailbox")}
+    assert f"0x{mailbox.IDENTITY:08X}" in meaning["IDENTITY"]
+    assert meaning["VERSION"].endswith(f": {mailbox.VERSION}")
+    page = (ROOT / "docs" / REGISTERS).read_text("utf-8")
+    assert f"While {mailbox.DEPTH:,} bytes wait" in page
 
 
 def test_a_missing_line_would_be_seen() -> None:

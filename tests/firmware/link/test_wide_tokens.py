@@ -74,7 +74,7 @@ def test_refused(options, line) -> None:  # type: ignore[no-untyped-def]
 def test_a_record_of_wide_tokens_and_a_terminal_is_refused() -> None:
     record = bytearray(identity.encode(ChipConfig(**WIDE)))
     record[0] += 1
-    with pytest.raises(SetunError, match="must report an INFO record of version 5 to 67"):
+    with pytest.raises(SetunError, match="must report an INFO record of version 5 to 131"):
         identity.decode(bytes(record))
 
 

@@ -270,7 +270,7 @@ def test_identity_of_other_versions(config: ChipConfig) -> None:
     assert (record[pump], record[place]) == (config.pump, config.contexts)
     older = bytes((4,)) + record[1:pump] + record[pump + 1 :]
     for version, found in ((older, 4), (bytes((4,)) + record[1:], 4), (bytes((7,)) + record, 7)):
-        with pytest.raises(SetunError, match=f"5 to 67; found .* version {found} .*release"):
+        with pytest.raises(SetunError, match=f"5 to 131; found .* version {found} .*release"):
             identity.decode(version)
     with pytest.raises(SetunError, match="0 bytes, version none"):
         identity.decode(b"")

@@ -15,13 +15,15 @@ from click.testing import CliRunner
 from setun import recipes
 from setun.cli import cli
 from setun.firmware.errors import SetunError
+from setun.firmware.link.mailbox import Register
+from setun.firmware.link.mapped import RULE
 from setun.recipes.ipxact import SPIRIT, wrapper
 from setun.sim.simulator.tools import find_tools
 
 SMALL = ("--set", "columns=8", "--set", "rows=4", "--set", "lanes=4")
 # IEEE 1685-2009, what a component has, in this order.
-ORDER = ["vendor", "library", "name", "version", "busInterfaces", "addressSpaces", "model"]
-ORDER += ["fileSets", "description", "parameters", "vendorExtensions"]
+ORDER = ["vendor", "library", "name", "version", "busInterfaces", "addressSpaces", "memoryMaps"]
+ORDER += ["model", "fileSets", "description", "parameters", "vendorExtensions"]
 # Stands for Vivado: remembers what is made and wired, and answers with the names asked for.
 STUBS = """
 set made {}
@@ -64,7 +66,9 @@ def tags(element: ET.Element) -> list[str]:
 def test_component_is_what_1685_2009_asks_for(made: Path) -> None:
     root = ET.fromstring((made / "component.xml").read_text())
     names = {"s": SPIRIT}
-    assert root.tag == f"{{{SPIRIT}}}component" and tags(root) == ORDER
+    mailbox = recipes.get("vivado", board_of(made)).registers > 0
+    order = [tag for tag in ORDER if mailbox or tag != "memoryMaps"]
+    assert root.tag == f"{{{SPIRIT}}}component" and tags(root) == order
     header = re.search(r"module setun_axi \((.*?)\);", (made / "setun_axi.v").read_text(), re.S)
     assert header
     declared = re.findall(r"(in|out)put wire (?:\[(\d+):0\] )?(\w+)", header[1])
@@ -87,9 +91,12 @@ def test_component_is_what_1685_2009_asks_for(made: Path) -> None:
         }
         for bus in root.iterfind("s:busInterfaces/s:busInterface", names)
     }
+    lite = {"s_axi": {"PROTOCOL": "AXI4LITE", "DATA_WIDTH": "32"}} if mailbox else {}
+    served = ":".join(["m_axi", *lite])
     assert buses == {
+        **lite,
         "m_axi": {},
-        "aclk": {"ASSOCIATED_BUSIF": "m_axi", "ASSOCIATED_RESET": "aresetn"},
+        "aclk": {"ASSOCIATED_BUSIF": served, "ASSOCIATED_RESET": "aresetn"},
         "aresetn": {"POLARITY": "ACTIVE_LOW"},
     }
     for bus in root.iterfind("s:busInterfaces/s:busInterface", names):
@@ -104,6 +111,19 @@ def test_component_is_what_1685_2009_asks_for(made: Path) -> None:
     assert space is not None and tags(space) == ["name", "range", "width"]
     reference = root.find(".//s:master/s:addressSpaceRef", names)
     assert reference is not None and reference.get(f"{{{SPIRIT}}}addressSpaceRef") == "m_axi"
+    assert ({"rx", "tx"} <= ports) is not mailbox
+    if mailbox:
+        reference = root.find(".//s:slave/s:memoryMapRef", names)
+        assert reference is not None and reference.get(f"{{{SPIRIT}}}memoryMapRef") == "s_axi"
+        registers = {
+            str(each.findtext("s:name", None, names)): (
+                int(str(each.findtext("s:addressOffset", None, names)), 0),
+                each.findtext("s:access", None, names),
+            )
+            for each in root.iterfind("s:memoryMaps/s:memoryMap/s:addressBlock/s:register", names)
+        }
+        written = {"WRITE": "write-only"}
+        assert registers == {r.name: (r, written.get(r.name, "read-only")) for r in Register}
 
 
 def test_wrapper_is_clean_for_verilator(made: Path) -> None:
@@ -139,8 +159,9 @@ def test_design_wires_what_it_makes(made: Path) -> None:
     pairs = re.findall(r"\{([^{}]+)\}", wired)
     ends = [pin for pair in pairs for pin in pair.split()]
     assert {pin.partition("/")[0] for pin in ends} <= known
-    assert {"setun/aclk", "setun/aresetn", "setun/rx", "setun/tx", "setun/m_axi"} <= set(ends)
     recipe = recipes.get("vivado", board_of(made))
+    links = {"setun/s_axi"} if recipe.registers else {"setun/rx", "setun/tx"}
+    assert {"setun/aclk", "setun/aresetn", "setun/m_axi", *links} <= set(ends)
     assert recipe.board_part in (made / "design.tcl").read_text()
     inside = not recipe.pins
     assert inside == (not any(end.startswith("port/") for end in ends))
@@ -149,7 +170,43 @@ def test_design_wires_what_it_makes(made: Path) -> None:
     assert port["first_byte"] <= model["first_byte"]
     end = port["first_byte"] + port["bytes"]
     assert model["first_byte"] + model["bytes"] <= model["first_byte"] + model["most"] <= end
-    assert "Assembled, not run" in (made / "README.md").read_text()
+    readme = (made / "README.md").read_text()
+    assert "Assembled, not run" in readme
+    assert ("--memory-map map.json" in readme) == bool(recipe.registers)
+    assert ("registers" in places) == (made / "setun.dtsi").exists() == bool(recipe.registers)
+
+
+@pytest.mark.parametrize(("board", "cells"), [("kv260", 2), ("zybo-z7-20", 1)])
+def test_what_linux_is_told(board: str, cells: int, tmp_path: Path) -> None:
+    """The device tree has the addresses of map.json, in that order; the rule names its node."""
+    assert generate(tmp_path / "out", "--board", board, *SMALL) == (0, "None")
+    places = json.loads((tmp_path / "out/map.json").read_text())
+    tree = (tmp_path / "out/setun.dtsi").read_text()
+    pairs = [
+        (places["registers"]["first_byte"], places["registers"]["bytes"]),
+        (places["model"]["first_byte"], places["model"]["most"]),
+    ]
+    for line in (f"#address-cells = <{cells}>", "no-map;", 'compatible = "generic-uio"'):
+        assert line in tree
+    told = re.search(r"reg = <([^>]*)>, <([^>]*)>;", tree)
+    assert told and tree.count("{") == tree.count("}")
+    for words, pair in zip(told.groups(), pairs, strict=True):
+        found = [int(word, 0) for word in words.split()]
+        assert len(found) == 2 * cells
+        assert (found[cells - 1], found[-1]) == pair and sum(found) == sum(pair)
+    assert f"setun@{pairs[0][0]:x} {{" in tree
+    assert (tmp_path / "out/70-setun.rules").read_text() == f"{RULE}\n"
+    # The registers are no part of the memory.
+    port = places["port"]
+    assert not port["first_byte"] <= pairs[0][0] < port["first_byte"] + port["bytes"]
+
+
+def test_a_uart_where_it_is_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert generate(out, "--board", "kv260", "--set", "mailbox=0", *SMALL) == (0, "None")
+    cells, wired = run_tcl(out, "design.tcl").splitlines()
+    assert "setun/rx" in wired and "s_axi" not in wired and "control" not in cells.split()
+    assert not (out / "setun.dtsi").exists() and "baud" in (out / "README.md").read_text()
 
 
 def board_of(made: Path) -> str:
@@ -179,6 +236,11 @@ def test_build_and_programming_tell_what_is_wrong(tmp_path: Path) -> None:
         (["--board", "kv260", "--recipe", "quartus"], "recipe: must be one of vivado"),
         (["--board", "kv260", "--set", "memory=axi4-64"], "memory: must be axi4-128 on kv260"),
         (["--board", "arty-a7-100t", "--set", "clock_hz=50000000"], "clock_hz: must be 83333333"),
+        (
+            ["--board", "u250", "--set", "mailbox=1", "--set", "terminal=0"],
+            "mailbox: must be 0 on u250, which has no processor",
+        ),
+        (["--board", "kv260", "--set", "terminal=1"], "terminal: must be 0 with a mailbox"),
         (["--board", "kv260", "--technology", "ecp5"], "technology: must be generic"),
         (["--board", "zybo-z7-20", "--set", "rows=64", "--set", "columns=64"], "must fit zybo"),
         (["--board", "zybo-z7-20", "--model", "random-2b4t"], "must fit"),

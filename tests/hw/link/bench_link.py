@@ -15,66 +15,67 @@ from hw.link.raw import Raw, begin
 from hw.link.toy import COUNTERS, INFO, PLACES, QUEUE, ToyModel, ends_with
 from setun.firmware.link import ChipClient, Command, ErrorCode, Event, Reason, Status, encode_frame
 from setun.firmware.link.frames import cobs_encode
+from setun.firmware.link.port import Port
+
+
+def every_method(port: Port, rng: np.random.Generator) -> None:
+    """Every method of the host client, against the model."""
+    chip = ChipClient(port, timeout=2.0)
+    model = ToyModel()
+    assert chip.info() == INFO
+    words = rng.integers(0, 1 << 32, 110, dtype=np.uint32)
+    seen = []
+    chip.write(1, 7, words, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (110, 110)
+    assert np.array_equal(chip.read(1, 7, 110), words)
+    assert chip.crc(1, 7, 110) == zlib.crc32(words.astype("<u4").tobytes())
+    assert chip.transport.resent == 0
+    for greedy in (True, False):
+        tokens = [int(t) for t in rng.integers(0, 1 << 16, 100)]
+        chip.prompt(tokens)
+        model.prompt(tokens)
+        asked = (20, greedy, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
+        assert list(chip.generate(*asked)) == model.generate(*asked)
+        assert chip.last_done is not None and chip.last_done.reason == 0
+        assert 20 <= chip.last_done.cycles
+    texts = set()
+    for _ in range(6):
+        asked = (30, False, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
+        ends = [int(t) for t in rng.integers(0, 1 << 16, PLACES)]
+        expected = model.generate(*asked, ends)
+        assert list(chip.generate(*asked, ends=ends)) == expected
+        whole = not any(ends_with(expected[-1], end) for end in ends)
+        assert chip.last_done.reason == (Reason.COUNT if whole else Reason.END_OF_TEXT)
+        assert chip.last_done.tokens == len(expected) and chip.knows_ends
+        texts.add(whole)
+        # The next one heeds none, though the chip still knows them.
+        assert list(chip.generate(*asked)) == model.generate(*asked)
+    assert False in texts
+    sampled = chip.counters()[3]
+    # A number of tokens that the chip has no room for: it goes on.
+    assert list(chip.generate(4, True, 0, 0, ends=[1])) == model.generate(4, True, 0, 0)
+    assert not chip.knows_ends
+    assert chip.counters()[3] == sampled + 4
+    chip.reset()
+    model.state = 0
+    iterator = chip.generate(65535, True, 1, 2)
+    first = [next(iterator) for _ in range(5)]
+    chip.stop()
+    rest = list(iterator)
+    expected = model.generate(5 + len(rest), True, 1, 2)
+    assert first + rest == expected
+    assert chip.last_done.reason == 1 and chip.last_done.tokens == len(expected)
+    counters = chip.counters()
+    assert counters == [1, 1, 200, 44 + sampled - 40 + len(expected), 16, 0]
+    assert len(counters) == COUNTERS
 
 
 @cocotb.test()
 async def client(dut: Any) -> None:
-    """Every method of the host client, against the model."""
+    """Every method of the host client over the wires."""
     line = await begin(dut)
     port = SimulatedPort(line)
-    rng = np.random.default_rng(context.seed())
-
-    def session() -> None:
-        chip = ChipClient(port, timeout=2.0)
-        model = ToyModel()
-        assert chip.info() == INFO
-        words = rng.integers(0, 1 << 32, 110, dtype=np.uint32)
-        seen = []
-        chip.write(1, 7, words, progress=lambda done, total: seen.append((done, total)))
-        assert seen[-1] == (110, 110)
-        assert np.array_equal(chip.read(1, 7, 110), words)
-        assert chip.crc(1, 7, 110) == zlib.crc32(words.astype("<u4").tobytes())
-        assert chip.transport.resent == 0
-        for greedy in (True, False):
-            tokens = [int(t) for t in rng.integers(0, 1 << 16, 100)]
-            chip.prompt(tokens)
-            model.prompt(tokens)
-            asked = (20, greedy, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
-            assert list(chip.generate(*asked)) == model.generate(*asked)
-            assert chip.last_done is not None and chip.last_done.reason == 0
-            assert 20 <= chip.last_done.cycles
-        texts = set()
-        for _ in range(6):
-            asked = (30, False, int(rng.integers(1 << 18)), int(rng.integers(1 << 32)))
-            ends = [int(t) for t in rng.integers(0, 1 << 16, PLACES)]
-            expected = model.generate(*asked, ends)
-            assert list(chip.generate(*asked, ends=ends)) == expected
-            whole = not any(ends_with(expected[-1], end) for end in ends)
-            assert chip.last_done.reason == (Reason.COUNT if whole else Reason.END_OF_TEXT)
-            assert chip.last_done.tokens == len(expected) and chip.knows_ends
-            texts.add(whole)
-            # The next one heeds none, though the chip still knows them.
-            assert list(chip.generate(*asked)) == model.generate(*asked)
-        assert False in texts
-        sampled = chip.counters()[3]
-        # A number of tokens that the chip has no room for: it goes on.
-        assert list(chip.generate(4, True, 0, 0, ends=[1])) == model.generate(4, True, 0, 0)
-        assert not chip.knows_ends
-        assert chip.counters()[3] == sampled + 4
-        chip.reset()
-        model.state = 0
-        iterator = chip.generate(65535, True, 1, 2)
-        first = [next(iterator) for _ in range(5)]
-        chip.stop()
-        rest = list(iterator)
-        expected = model.generate(5 + len(rest), True, 1, 2)
-        assert first + rest == expected
-        assert chip.last_done.reason == 1 and chip.last_done.tokens == len(expected)
-        counters = chip.counters()
-        assert counters == [1, 1, 200, 44 + sampled - 40 + len(expected), 16, 0]
-        assert len(counters) == COUNTERS
-
-    await bridge(session)()
+    await bridge(every_method)(port, np.random.default_rng(context.seed()))
     assert not line.reader.refused
 
 

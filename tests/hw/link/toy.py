@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from setun.firmware.image.terminal_tables import NO_TOKEN
 from setun.firmware.link.messages import Reason
 from setun.hw.link import Link
+from setun.hw.link.link import host_members
 from setun.hw.link.sharing import silence_bits
 from setun.hw.link.signature import DONE, GENERATE, Ties, token_layout
 from setun.hw.small.pulse import Pulse
@@ -178,12 +179,16 @@ class ToyChip(wiring.Component):
     With `text`, words of the space TEXT, it has a terminal; `shared` is that of the link's ties.
     """
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-
     def __init__(
-        self, divisor: int, contexts: int = 1, text: Sequence[int] = (), *, shared: bool = False
+        self,
+        divisor: int,
+        contexts: int = 1,
+        text: Sequence[int] = (),
+        *,
+        shared: bool = False,
+        mailbox: bool = False,
     ) -> None:
+        self.mailbox = mailbox
         self.divisor = divisor
         self.contexts = contexts
         self.text = text
@@ -194,12 +199,15 @@ class ToyChip(wiring.Component):
             ends=PLACES,
             shared=shared,
         )
-        super().__init__()
+        super().__init__(host_members(mailbox))
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.link = link = Link(INFO, self.divisor, self.ties)
-        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
+        m.submodules.link = link = Link(INFO, self.divisor, self.ties, mailbox=self.mailbox)
+        if self.mailbox:
+            wiring.connect(m, wiring.flipped(self.host), link.host)
+        else:
+            m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
 
         noise = Signal(32, init=0xACE1_1234)
         m.d.sync += noise.eq(Cat(noise[31] ^ noise[21] ^ noise[1] ^ noise[0], noise[:31]))
