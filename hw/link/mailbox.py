@@ -25,11 +25,16 @@ class Mailbox(wiring.Component):
     READ     0x10   R      the same of bytes for the host, which are then gone; n may be 0
     ======== ====== ====== ===========================================================
 
-    No byte is lost: the link waits while `DEPTH` bytes wait for the host, and a WRITE while bytes
+    No byte is lost: the link waits while `depth` bytes wait for the host, and a WRITE while bytes
     of the one before are on their way. A frame for which there is no room is refused as on a UART,
     but a host that looks at the room first never meets that. Reads of other offsets, and writes of
     anything but whole words to WRITE, answer SLVERR and change nothing. The two low address bits
     do not count.
+
+    Parameters
+    ----------
+    depth
+        Bytes that wait for the host at most, but for those at hand.
 
     Members
     -------
@@ -47,7 +52,8 @@ class Mailbox(wiring.Component):
     ready; three cycles from `i` to READ. Throughput: a byte a cycle each way, a read a cycle.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = DEPTH) -> None:
+        self.depth = depth
         super().__init__(
             {
                 "axi": In(axi4_lite(ADDRESS_BITS)),
@@ -93,7 +99,7 @@ class Mailbox(wiring.Component):
 
     def _read(self, m: Module) -> None:
         axi = self.axi
-        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=DEPTH)
+        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=self.depth)
         # Up to three bytes at hand: a read takes them all.
         held, count = Signal(8 * MOST), Signal(range(MOST + 1))
         kept, taken, pull = Signal.like(count), Signal(), Signal()

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from formal.prove import Proof, mutant, prove
-from formal.units import Axi4Proof, DmaProof, GearboxProof, RegistersProof
+from formal.units import Axi4Proof, DmaProof, GearboxProof, MailboxProof, RegistersProof
+from setun.hw.link import mailbox
 from setun.hw.memory.controllers import axi4, axi4_lite, dma, gearbox
 
 CONTROLLERS = "setun.hw.memory.controllers."
+MAILBOX = "setun.hw.link.mailbox"
 
 
 def a_gearbox(module: Any, i_bits: int, o_bits: int) -> Proof:
@@ -30,6 +32,10 @@ def a_reader(module: Any) -> Proof:
 
 def registers(module: Any) -> Proof:
     return RegistersProof(module.ControlRegisters(2))
+
+
+def a_mailbox(module: Any) -> Proof:
+    return MailboxProof(module.Mailbox(depth=2))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,28 @@ def test_axi4_master(tmp_path: Path) -> None:
 def test_axi4_lite_slave(tmp_path: Path) -> None:
     verdict = prove(registers(axi4_lite), tmp_path, depth=10, induction=3)
     assert verdict.bounded and verdict.inductive, verdict.log
+
+
+def test_mailbox_keeps_every_byte(tmp_path: Path) -> None:
+    verdict = prove(a_mailbox(mailbox), tmp_path, depth=12)
+    assert verdict.bounded, verdict.log
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # Bytes overwritten on their way, a byte that comes with a read lost, one told twice,
+        # a write that should have been refused, a full FIFO that takes a byte.
+        ("& ((left == 0) | ~here)", ""),
+        ("count.eq(kept + pull)", "count.eq(Mux(taken, 0, count + pull))"),
+        ("kept.eq(Mux(taken, 0, count))", "kept.eq(count)"),
+        ("with m.If(here & fits):", "with m.If(here):"),
+        ("self.i.ready.eq(waiting.w_rdy)", "self.i.ready.eq(1)"),
+    ],
+)
+def test_mutants_of_the_mailbox_are_refused(old: str, new: str, tmp_path: Path) -> None:
+    verdict = prove(a_mailbox(mutant(MAILBOX, old, new)), tmp_path, depth=12)
+    assert not verdict.bounded, f"{old} -> {new} passes"
 
 
 def widening(module: Any) -> Proof:

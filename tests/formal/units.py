@@ -1,9 +1,9 @@
-"""Properties of gearbox, weight DMA, AXI4 master and control registers."""
+"""Properties of gearbox, weight DMA, AXI4 master, control registers and mailbox."""
 
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Assert, Assume, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Flow
 
 from formal.prove import Proof
@@ -235,17 +235,11 @@ class Axi4Proof(Proof):
         ]
 
 
-class RegistersProof(Proof):
+class SlaveProof(Proof):
     """The slave's half of AXI4-Lite: one response per request, which stays until taken."""
 
-    def __init__(self, registers: Any) -> None:
-        super().__init__()
-        self.registers = registers
-        self.ports += inputs(registers)
-
-    def check(self, m: Module) -> None:
-        m.submodules.registers = registers = self.registers
-        axi = registers.axi
+    def handshakes(self, m: Module, axi: Any, busy: Value) -> None:
+        """What holds of any slave; a write may wait while it is `busy`."""
         self.held(m, Assume, axi.awvalid, axi.awready, axi.awaddr)
         self.held(m, Assume, axi.wvalid, axi.wready, axi.wdata, axi.wstrb)
         self.held(m, Assume, axi.arvalid, axi.arready, axi.araddr)
@@ -259,9 +253,87 @@ class RegistersProof(Proof):
             m.d.comb += Assert(counts[name] == getattr(axi, f"{answer}valid"))
         m.d.comb += [
             # Requests are not left waiting without a reason.
-            Assert(~(axi.awvalid & axi.wvalid & ~axi.bvalid) | (axi.awready & axi.wready)),
+            Assert(~(axi.awvalid & axi.wvalid & ~axi.bvalid) | busy | (axi.awready & axi.wready)),
             Assert(~axi.arvalid | axi.rvalid | axi.arready),
         ]
+
+
+class MailboxProof(SlaveProof):
+    """Besides: the byte of a place that the solver chooses comes out in that place, each way.
+
+    None comes out before it went in, and what is no register answers so.
+    """
+
+    PLACES = 8
+
+    def __init__(self, mailbox: Any) -> None:
+        super().__init__()
+        self.mailbox = mailbox
+        self.place = Signal(range(self.PLACES))
+        self.ports += [*inputs(mailbox), self.place]
+
+    def check(self, m: Module) -> None:
+        m.submodules.mailbox = box = self.mailbox
+        axi, place = box.axi, self.place
+        self.constant(m, place)
+        self.handshakes(m, axi, box.o.valid & (axi.awaddr[2:] == 0x0C >> 2))
+        wrote = self.past & self.before(m, axi.awvalid & axi.awready)
+        here = self.before(m, axi.awaddr[2:]) == 0x0C >> 2
+        fits = here & self.before(m, axi.wstrb).all()
+        with m.If(wrote):
+            m.d.comb += Assert(axi.bvalid & (axi.bresp == Mux(fits, 0, 2)))
+        read = self.past & self.before(m, axi.arvalid & axi.arready)
+        offset = self.before(m, axi.araddr) & ~3
+        with m.If(read):
+            known = (offset <= 0x10) & (offset != 0x0C)
+            m.d.comb += Assert(axi.rvalid & (axi.rresp == Mux(known, 0, 2)))
+        word = self.before(m, axi.wdata)
+        out = Signal(2)
+        m.d.comb += out.eq(box.o.valid & box.o.ready)
+        self._kept(m, "inward", word, wrote & fits, box.o.payload << 8 | out, Const(1))
+        come = Signal(2)
+        m.d.comb += come.eq(box.i.valid & box.i.ready)
+        told = read & (offset == 0x10)
+        self._kept(m, "outward", box.i.payload << 8 | come, Const(1), axi.rdata, told)
+
+    def _kept(
+        self, m: Module, name: str, into: Value, enters: Value, out: Value, leaves: Value
+    ) -> None:
+        """Words of up to three bytes, in and out."""
+        came, gone = (Signal(range(4 * self.PLACES), name=f"{name}_{n}") for n in ("came", "gone"))
+        byte = Signal(8, name=f"{name}_byte")
+        now, then = Signal.like(came), Signal.like(gone)
+        m.d.comb += [
+            now.eq(came + Mux(enters, into[:2], 0)),
+            then.eq(gone + Mux(leaves, out[:2], 0)),
+            # Long runs would come round.
+            Assume(now < 2 * self.PLACES),
+            Assert(then <= now),
+        ]
+        m.d.sync += [came.eq(now), gone.eq(then)]
+        value = Signal(8, name=f"{name}_value")
+        m.d.comb += value.eq(byte)
+        for k in range(3):
+            with m.If(enters & (k < into[:2]) & (came + k == self.place)):
+                m.d.sync += byte.eq(into[8 + 8 * k : 16 + 8 * k])
+                m.d.comb += value.eq(into[8 + 8 * k : 16 + 8 * k])
+        for k in range(3):
+            with m.If(leaves & (k < out[:2]) & (gone + k == self.place)):
+                m.d.comb += Assert(out[8 + 8 * k : 16 + 8 * k] == value)
+
+
+class RegistersProof(SlaveProof):
+    """Besides: what each register of `ControlRegisters` says and does."""
+
+    def __init__(self, registers: Any) -> None:
+        super().__init__()
+        self.registers = registers
+        self.ports += inputs(registers)
+
+    def check(self, m: Module) -> None:
+        m.submodules.registers = registers = self.registers
+        axi = registers.axi
+        self.handshakes(m, axi, Const(0))
 
         read = self.before(m, axi.arvalid & axi.arready)
         offset = self.before(m, axi.araddr) & ~3
