@@ -6,12 +6,14 @@ carry cell counts as two) and LUT6 of a Xilinx 7 series (its CARRY4 besides).
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
 
 from setun.firmware.numerics.formats import Format
+from setun.firmware.numerics.lmul import MOST_SEGMENTS
 from setun.hw.arith import FloatMultiplier, LMul
 from setun.hw.fpga.families import ECP5
 from setun.hw.fpga.flow.process import Children
@@ -22,9 +24,14 @@ from setun.programs import line, parser, run, table
 FORMATS = (Format(4, 3), Format(5, 2), Format(8, 7), Format(8, 9))
 COLUMNS = ("format", "product", "LUT4", "FF", "MULT18X18D", "LUT6", "CARRY4", "DSP48E1")
 UNITS: dict[str, tuple[Callable[[Format], Any], str]] = {
-    "L-Mul": (LMul, ""),
+    "L-Mul, segments = 0": (LMul, ""),
+    **{
+        f"L-Mul, segments = {bits}": (partial(LMul, segments=bits), "")
+        for bits in range(2, MOST_SEGMENTS + 1)
+    },
     "exact, multiplier block": (FloatMultiplier, ""),
     "exact, LUTs": (FloatMultiplier, "-nodsp"),
+    "exact, additions": (partial(FloatMultiplier, adders=True), ""),
 }
 SCRIPT = """\
 read_rtlil unit.il
@@ -47,9 +54,9 @@ def cells(unit: Any, flow: str, options: str = "") -> dict[str, int]:
         return netlist_cells(work / "stat.json")
 
 
-def costs(unit: Callable[[Format], Any], fmt: Format, options: str) -> tuple[int, ...]:
+def costs(unit: Any, options: str) -> tuple[int, ...]:
     """(LUT4, FF, MULT18X18D) on an ECP5 and (LUT6 of any size, CARRY4, DSP48E1) on a Xilinx."""
-    small, large = cells(unit(fmt), "ecp5", options), cells(unit(fmt), "xilinx", options)
+    small, large = (cells(unit, flow, options) for flow in FLOWS)
     used = ECP5.needs(small)
     luts = sum(count for cell, count in large.items() if cell.startswith("LUT"))
     return (
@@ -83,7 +90,7 @@ def main() -> None:
     print(table(COLUMNS, ()), flush=True)
     for fmt in wanted:
         for name, (unit, more) in UNITS.items():
-            cells = costs(unit, fmt, more)
+            cells = costs(unit(fmt), more)
             print(line([f"({fmt.exponent}, {fmt.mantissa})", name, *cells]), flush=True)
 
 

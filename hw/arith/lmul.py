@@ -58,7 +58,9 @@ class LMul(Binary):
 
         tops = (x.mantissa[fmt.mantissa - min(self.segments, fmt.mantissa) :] for x in (b, a))
         table = offsets(fmt.mantissa, self.segments)
-        offset1 = pipe(m, chosen(m, table.ravel(), Cat(*tops)), "offset1")
+        offset1 = chosen(m, table.ravel(), Cat(*tops))
+        if self.segments:
+            offset1 = pipe(m, offset1, "offset1")
 
         # Bias and offset touch the upper bits only, and never the same ones.
         after = fraction_bits(fmt.mantissa, self.segments)

@@ -16,9 +16,16 @@ import numpy as np
 from setun.estimate.designs import design_config
 from setun.estimate.memories import TERMS, memory_estimate
 from setun.firmware.config import ChipConfig
+from setun.firmware.numerics.options import SEGMENTS
 
 KINDS = ("multipliers", "luts", "registers")
 Terms = dict[str, float]
+
+
+def _offsets(c: ChipConfig) -> float:
+    """Offsets that L-Mul chooses from, in those of three bits of each mantissa."""
+    segments = c.numerics.segments
+    return 4.0 ** (segments - SEGMENTS) if segments else 0.0
 
 
 def _array(c: ChipConfig) -> Terms:
@@ -48,6 +55,7 @@ def _quantiser(c: ChipConfig) -> Terms:
         "column of a slot's word": c.columns,
         "seats share weights": c.shares_weights,
         "lane with L-Mul": lanes * c.numerics.lmul,
+        "lane with segments": lanes * _offsets(c),
         "lane with fp8": lanes * c.numerics.fp8,
     }
 
@@ -61,6 +69,7 @@ def _sink(c: ChipConfig) -> Terms:
         "row to choose from": c.rows,
         "seats share weights": c.shares_weights,
         "lane with L-Mul": lanes * c.numerics.lmul,
+        "lane with segments": lanes * _offsets(c),
         "lane with fp8": lanes * c.numerics.fp8,
         "lane with noise": lanes * c.numerics.stochastic,
         "lane with five-trit weights": lanes * c.five_trits,
@@ -68,7 +77,8 @@ def _sink(c: ChipConfig) -> Terms:
 
 
 def _sampler(c: ChipConfig) -> Terms:
-    return {"control": 1, "lane": c.lanes, "seat": c.contexts - 1, "L-Mul": c.numerics.lmul}
+    has = {"L-Mul": c.numerics.lmul, "segments": _offsets(c)}
+    return {"control": 1, "lane": c.lanes, "seat": c.contexts - 1, **has}
 
 
 def _seats(c: ChipConfig) -> Terms:
@@ -110,6 +120,7 @@ def _outside(c: ChipConfig) -> Terms:
 
 def _attention(c: ChipConfig) -> Terms:
     has = int(c.attention > 0)
+    lmul = has * c.numerics.lmul
     return {
         "control": has,
         "lane": has * c.lanes,
@@ -120,6 +131,12 @@ def _attention(c: ChipConfig) -> Terms:
         "cache outside": c.outer_cache * has,
         "norms": c.head_norms * has,
         "lane with norms": c.head_norms * has * c.lanes,
+        "L-Mul": lmul,
+        "query with L-Mul": lmul * c.queries,
+        "product with L-Mul": lmul * c.attention * c.queries,
+        "lane with L-Mul": lmul * c.lanes,
+        "lane with norms by L-Mul": lmul * c.head_norms * c.lanes,
+        "lane that turns exactly": lmul * c.lanes * (not c.numerics.lmul_in_rope),
     }
 
 

@@ -6,11 +6,13 @@ from typing import Any
 from setun.firmware.config import ChipConfig
 from setun.firmware.image.image import Image
 from setun.firmware.image.memory_layout import sized_for
+from setun.firmware.numerics.options import SEGMENTS
 from setun.models.load import open_outline
 
 MODEL = "shakespeare"
 BASE: dict[str, Any] = {"columns": 16, "rows": 8, "lanes": 4, "terminal": 0}
 SDRAM: dict[str, Any] = {"rows": 4, "packing": "1.6b", "memory": "sdram-16"}
+SEGMENTED: dict[str, Any] = {"multiplier": "lmul", "segments": SEGMENTS}
 # In the order in which they are of use.
 DESIGNS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -25,6 +27,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "more lanes": {"lanes": 8},
     "fewer contexts": {"contexts": 2},
     "lmul": {"multiplier": "lmul"},
+    "segments": SEGMENTED,
     "fp8": {"activation": "fp8", "accumulate": 64},
     "stochastic": {"state_rounding": "stochastic"},
     "pump, packing": {"columns": 32, "rows": 16, "pump": 2, "packing": "1.6b"},
@@ -44,6 +47,11 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "attention, contexts": {"attention": 32, "contexts": 4},
     "attention, norms": {"attention": 32, "head_norms": 1},
     "attention, lanes, norms": {"attention": 32, "lanes": 8, "head_norms": 1},
+    "attention, segments": {"attention": 32, **SEGMENTED},
+    "attention, lanes, segments": {"attention": 32, "lanes": 8, **SEGMENTED},
+    "attention, codes, segments": {"attention": 16, **SEGMENTED},
+    "attention, norms, segments": {"attention": 16, "head_norms": 1, **SEGMENTED},
+    "attention, lmul": {"attention": 16, "multiplier": "lmul"},
     "attention, outside": {**SDRAM, "attention": 32, "outer_cache": 1},
 }
 # These are measured for one unit only.
@@ -57,7 +65,8 @@ ONLY = {
     **dict.fromkeys((name for name in DESIGNS if "attention" in DESIGNS[name]), "attention"),
 }
 
-NUMERICS = ("activation", "accumulate", "multiplier", "state_rounding")
+PRODUCTS = ("multiplier", "segments")
+NUMERICS = ("activation", "accumulate", *PRODUCTS, "state_rounding")
 SEATS = ("contexts", "memory")
 # Options that a unit's cells depend on.
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -73,14 +82,14 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "quantiser": ("columns", "lanes", *SEATS, *NUMERICS),
     "sink": ("rows", "lanes", *SEATS, *NUMERICS, "five_trits"),
-    "sampler": ("lanes", "contexts", "multiplier"),
+    "sampler": ("lanes", "contexts", *PRODUCTS),
     "sequencer": SEATS,
     "fetch": ("memory",),
     "generation": ("contexts",),
     "link": ("contexts", "terminal"),
     "memories": ("columns", "rows", "packing", "lanes", *SEATS, "state_rounding", "terminal"),
     "outside": ("columns", "rows", "packing", "lanes", *SEATS),
-    "attention": ("attention", "queries", "outer_cache", "head_norms", "lanes", *SEATS),
+    "attention": ("attention", "queries", "outer_cache", "head_norms", "lanes", *SEATS, *PRODUCTS),
 }
 
 

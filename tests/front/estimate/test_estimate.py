@@ -65,6 +65,15 @@ def test_prices_of_the_numerics(
     assert cycles_per_token(image, config, 1) == pytest.approx(cycles, rel=0.03)
 
 
+def test_a_transformer_with_lmul_has_no_multiplier() -> None:
+    """Of more queries than were measured, and more LUTs the more offsets there are."""
+    options = {"attention": 32, "queries": 4, "head_norms": 1, "multiplier": "lmul"}
+    found = [unit_cells(design_config(options | {"segments": k})) for k in (0, 2, 3, 4)]
+    assert not any(cells["multipliers"] for units in found for cells in units.values())
+    sinks = [units["sink"]["luts"] for units in found]
+    assert sinks == sorted(set(sinks))
+
+
 def test_units() -> None:
     """Every unit that was synthesised, within 7 %; and all that the command would measure."""
     for row in data("units.json"):
