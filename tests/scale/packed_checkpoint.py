@@ -77,11 +77,13 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Itera
 def verbs(folder: Path, work: Path) -> dict[str, list[str]]:
     """Commands that take a transformer, by name."""
     np.save(work / "ids.npy", np.array([1, 2]))
-    float_of_two = ["--ids", str(work / "ids.npy"), "-o", str(work / "l.npy"), "--backend", "float"]
-    setun = ["-m", "setun"]
+    two = ["--ids", str(work / "ids.npy"), "-o", str(work / "l.npy"), "--backend"]
+    setun, image = ["-m", "setun"], str(work / "m.setun")
     return {
         "inspect": [*setun, "inspect", str(folder)],
-        "logits": [*setun, "logits", str(folder), *float_of_two],
+        "logits": [*setun, "logits", str(folder), *two, "float"],
+        "import": [*setun, "import", str(folder), "-o", image, "--packing", "1.6b"],
+        "logits, golden": [*setun, "logits", image, *two, "golden"],
     }
 
 
