@@ -56,7 +56,7 @@ BENCH_CONFIGS: dict[str, dict[str, Any]] = {
     "axi4-370m": {**AXI4, "contexts": 4},
     "axi4-1.3b": AXI4,
     "axi4-2.7b": AXI4,
-    # BitNet 2B4T's: two layers, and a head of 8,192 tokens.
+    # BitNet 2B4T's: its first two layers and its last, with the whole head.
     "axi4-2b4t": AXI4,
     "qspi": {"columns": 16, "rows": 4, "lanes": 4, "packing": "1.6b", "memory": "qspi"},
     # An array as wide as the RAM.
@@ -71,7 +71,7 @@ BENCH_MODELS = {
     "axi4-370m": "random-370m",
     "axi4-1.3b": "random-1.3b-3l",
     "axi4-2.7b": "random-2.7b-3l",
-    "axi4-2b4t": "random-2b4t-2l",
+    "axi4-2b4t": "random-2b4t-3l",
     "spram": "random-112x2",
 }
 LARGE = (

@@ -23,10 +23,10 @@ SHAPES = {
     "random-1.3b": (2048, 24, 5632, 32_000),
     "random-2.7b-3l": (2560, 3, 6912, 32_000),
     "random-2.7b": (2560, 32, 6912, 32_000),
-    "random-2b4t-2l": (2560, 2, 6912, 8_192),
+    "random-2b4t-3l": (2560, 3, 6912, 128_256),
     "random-2b4t": (2560, 30, 6912, 128_256),
 }
-TRANSFORMERS = ("random-2b4t-2l", "random-2b4t")
+TRANSFORMERS = ("random-2b4t-3l", "random-2b4t")
 VOCABULARY = 64
 _SIZES = re.compile(r"random-([1-9]\d{1,3})x([1-9]\d?)")
 
