@@ -215,6 +215,16 @@ def test_loss_of_the_transformer() -> None:
     assert not set(fidelity.IN_ATTENTION) & set(fidelity.applying(shipped().image))
 
 
+@pytest.mark.slow
+def test_segments_spare_a_model_that_has_not_learnt_with_lmul() -> None:
+    transformer = shipped("shakespeare-transformer")
+    text = fidelity.Text(transformer.held_out(TEXT), demo=transformer)
+    paper, segments = (text.fidelity(name).loss for name in ("lmul-paper", "lmul"))
+    assert segments < 0.005 and segments < paper / 2
+    for name in fidelity.IN_ATTENTION:
+        assert text.fidelity(name).loss < 0.002
+
+
 STOCHASTIC = {
     "stochastic": "state 7",
     "stochastic, state 9": "default",
