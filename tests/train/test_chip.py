@@ -185,11 +185,11 @@ def test_goes_on_from_a_model_in_the_chips_numerics(tmp_path: Path) -> None:
     tells before and after; going on with it needs the same."""
     text, first, out = write_text(tmp_path), tmp_path / "first", tmp_path / "out"
     train(text, first, steps=40)
-    more = ("--dropout", "0", "--init", str(first), "--numerics", "all-four", "--json")
+    more = ("--dropout", "0", "--init", str(first), "--numerics", "lmul", "--json")
     told = json.loads(train(text, out, *more, steps=10).stdout)
     assert told["held_out_loss"] == pytest.approx(told["golden_loss"], abs=1e-6)
     given, exact = told["held_out_loss_before"], told["float_loss_before"]
-    assert given != exact and given == pytest.approx(exact, rel=0.08)  # 16 wide, of 40 steps
+    assert given != exact and given == pytest.approx(exact, rel=0.05)
     card = (out / "README.md").read_text()
     assert f"| held-out loss, before | {given:.4f}, in float32 {exact:.4f}" in card
     assert "lmul" in card
