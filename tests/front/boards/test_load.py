@@ -77,9 +77,10 @@ def test_a_load_that_is_interrupted_leaves_a_chip_that_refuses(
         "from setun.backends import loading\n"
         "from setun.cli import run\n"
         "real = loading.load\n"
-        "def cut(client, layout, progress):\n"
+        "def cut(client, layout, progress, *others):\n"
         "    real(client, layout,\n"
-        "         lambda n, of: os.kill(os.getpid(), int(sys.argv[1])) if n > of // 3 else None)\n"
+        "         lambda n, of: os.kill(os.getpid(), int(sys.argv[1])) if n > of // 3 else None,\n"
+        "         *others)\n"
         "loading.load = cut\n"
         "sys.exit(run(sys.argv[2:]))\n"
     )
