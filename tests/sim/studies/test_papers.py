@@ -154,8 +154,9 @@ def test_state_errors_do_not_grow(demo: Demo) -> None:
     for name, errors in memory.state_errors(gates, edges).items():
         assert max(errors) < bounds[name.split("state ")[1]], name
         assert errors[-1] < 1.15 * errors[4], name
-    good, bad = memory.product_errors(gates, edges).values()
+    good, segmented, bad, _ = memory.product_errors(gates, edges).values()
     assert max(good) < 0.04 and good[-1] < 1.15 * good[4]
+    assert max(segmented) < 0.4 * max(good) and segmented[-1] < 1.15 * segmented[4]
     assert bad[5] > 0.2 and bad[7] > 100 * bad[4], "a model read for longer would be lost"
 
 
