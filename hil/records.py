@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from setun.firmware.errors import SetunError
-from setun.programs import table
+from setun.programs import parser, run, table
+from setun.streams import tell
 
 FORMAT = 1
 MOST_BYTES = 1 << 16
@@ -147,14 +148,16 @@ def read(file: Path) -> Record:
     return parsed(text, str(file))
 
 
-def main(arguments: list[str]) -> int:
+def main() -> None:
     """Print a table of records; exit status 1 where one is none."""
+    options = parser(__doc__)
+    options.add_argument("records", nargs="+", type=Path, metavar="FILE")
     rows, status = [], 0
-    for name in arguments:
+    for file in options.parse_args().records:
         try:
-            record = read(Path(name))
+            record = read(file)
         except SetunError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            tell(f"setun: error: {error}")
             status = 1
             continue
         watts = "" if record.watts is None else f"{record.watts:g}, {record.meter}"
@@ -170,8 +173,8 @@ def main(arguments: list[str]) -> int:
             ]
         )
     print(table(["board", "model", "day", "ran", "tokens", "tokens/s", "watts"], rows))
-    return status
+    sys.exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(main)

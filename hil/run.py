@@ -1,8 +1,8 @@
 """Try a board: build, flash, doctor, 1,000 tokens against the golden model, a record to send in.
 
-`python hil/run.py --board ulx3s-85f --port /dev/ttyUSB0` takes what `setun build` takes and two
-minutes. `--bitstream OUT` takes a folder of `setun build` instead of building; `--flashed` says
-that it is on the board already. With a power meter: `--watts 1.9 --meter "FNB58"`.
+`python hil/run.py --board ulx3s-85f --port /dev/ttyUSB0` does all of it. `--bitstream OUT` takes a
+folder of `setun build` instead of building; `--flashed` says that it is on the board already. With
+a power meter: `--watts 1.9 --meter "FNB58"`.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from records import FORMAT, MOST_CHARACTERS, TOKENS, Record
 from setun import boards
 from setun.bench.history import here
 from setun.firmware.errors import SetunError
+from setun.firmware.outputs import check_output, write_output
+from setun.programs import parser, run
 
 PROMPT = "ROMEO:"
 
@@ -33,6 +35,15 @@ def setun(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def reported(folder: Path) -> Any:
+    """The report of a build; SetunError where the folder has none."""
+    try:
+        return json.loads((folder / "report.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        fix = "the folder that setun build -o wrote"
+        raise SetunError(f"{folder}", "must hold a report.json", error, fix) from None
+
+
 def tried(options: argparse.Namespace) -> Record:
     """Everything in order."""
     board = boards.get(options.board)
@@ -40,7 +51,7 @@ def tried(options: argparse.Namespace) -> Record:
     if not options.bitstream:
         model = options.model or board.model
         setun("build", "--board", board.name, "--model", model, "-o", str(folder))
-    report = json.loads((folder / "report.json").read_text("utf-8"))
+    report = reported(folder)
     if report["board"] != board.name:
         raise SetunError(f"{folder}", f"must be a build for {board.name}", report["board"])
     if not options.flashed:
@@ -75,9 +86,9 @@ def tried(options: argparse.Namespace) -> Record:
     )
 
 
-def main() -> int:
-    """Write the record; exit status 0 if the board has run, 2 if a token differs."""
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    """Write the record; exit status 0 if each token was the golden model's, 2 if one differs."""
+    options = parser(__doc__)
     options.add_argument("--board", required=True, help="as `setun boards` names it")
     options.add_argument("--model", help="model in the bitstream; default the board's")
     options.add_argument("--port", help="serial port; default the board on USB")
@@ -93,18 +104,16 @@ def main() -> int:
     chosen = options.parse_args()
     if (chosen.watts is None) != (chosen.meter == ""):
         options.error("--watts and --meter belong together")
-    try:
-        record = tried(chosen)
-    except SetunError as error:
-        sys.exit(f"hil: error: {error}")
-    chosen.output.write_text(record.text(), "utf-8")
+    check_output(chosen.output)
+    record = tried(chosen)
+    write_output(chosen.output, record.text().encode())
     said = "runs" if record.ran else "does not run yet"
-    print(
-        f"{record.board} {said}: {record.tokens:,} tokens, {record.tokens_per_second:,.0f} a second"
-    )
+    speed = f"{record.tokens_per_second:,.0f} a second"
+    print(f"{record.board} {said}: {record.tokens:,} tokens, {speed}")
     print(f"{chosen.output}: please send it in (hil/README.md)")
-    return 0 if record.golden_match else 2
+    if not record.golden_match:
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -25,8 +25,8 @@ class PositionWalk(wiring.Component):
         Of the group that is offered; `queries` once it is coded.
     own : In
         Position of `seat`'s token.
-    parts : In
-        Cache words of a head.
+    parts : In, distance : In
+        Cache words, and vector words, of a head.
     ready : In(1)
         Of the cache: an issue may be made.
     seat, head : Out

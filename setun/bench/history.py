@@ -54,15 +54,25 @@ def read(file: Path) -> list[Line]:
 
 
 def here() -> tuple[str, str]:
-    """Short hash and day of the commit that is checked out; "unknown" outside of a checkout."""
-    command = ["git", "log", "-1", "--format=%h %cs"]
+    """Short hash and day of the commit that is checked out; "unknown" outside of a checkout.
+
+    A package that is installed into some other project's folder is none.
+    """
+    told = [_git("ls-files", Path(__file__).name), _git("log", "-1", "--format=%h %cs")]
+    if not all(told):
+        return UNKNOWN, UNKNOWN
+    commit, day = told[1].split()
+    return commit, day
+
+
+def _git(*arguments: str) -> str:
+    """What git prints in this file's folder; "" where it fails."""
     folder = Path(__file__).parent
     try:
-        told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return UNKNOWN, UNKNOWN
-    commit, day = told.stdout.split()
-    return commit, day
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def grown(

@@ -18,8 +18,8 @@ CHARACTERS, TOKENS = 64, 32_000
 # What people are told of `Board.status`.
 STATUS = {
     "runs": "run on hardware",
-    "builds": "netlist equals golden, timing met",
-    "verilog": "Verilog, equal to golden",
+    "builds": "timing met, RTL equal to golden",
+    "verilog": "Verilog, RTL equal to golden",
     "untried": "no bitstream built",
     "assembled": "assembled, not run",
 }
@@ -77,10 +77,11 @@ def command(as_json: bool) -> None:
     with one of 32,000 tokens, whose embedding takes room too. --json tells what each needs of what
     there is, and what the next larger one lacks. The model is the shipped one to begin with.
 
-    Status, from most to least: "run on hardware"; "netlist equals golden, timing met": bitstreams
-    were made, never tried on the board; "Verilog, equal to golden": simulated, for any FPGA, whose
-    cells are then the most that one is known to have; "assembled, not run": a recipe for Vivado
-    (setun generate --recipe vivado --board NAME), of which what can be checked without Vivado is.
+    Status, from most to least: "run on hardware"; "timing met, RTL equal to golden": bitstreams
+    were made, never tried on the board; of netlists an ECP5's and an iCE40's are compared too;
+    "Verilog, RTL equal to golden": simulated, for any FPGA, whose cells are then the most that one
+    is known to have; "assembled, not run": a recipe for Vivado (setun generate --recipe vivado
+    --board NAME), of which what can be checked without Vivado is.
 
     \b
     setun boards

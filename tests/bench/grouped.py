@@ -6,29 +6,21 @@ from typing import Any
 import numpy as np
 
 from setun.firmware.models.architecture import find
-from setun.firmware.models.bitnet.config import BitnetConfig
 from setun.firmware.models.bitnet.projections import projections
 from setun.firmware.models.checkpoint import Checkpoint
 from setun.models.random import random_checkpoint
+from setun.sim.studies.groups import CONFIG
 
-LIKE_BONSAI = BitnetConfig(
+LIKE_BONSAI = replace(
+    CONFIG,
     vocab_size=90,
     hidden_size=256,
     intermediate_size=384,
     num_hidden_layers=2,
     num_attention_heads=4,
-    num_key_value_heads=2,
     head_dim=32,
     max_position_embeddings=24,
-    rms_norm_eps=1e-6,
-    rope_theta=1e6,
-    hidden_act="silu",
-    sub_norms=False,
-    qk_norm=True,
     ternary_head=True,
-    packed=True,
-    group=128,
-    int8_inputs=False,
 )
 """Norms of queries and keys, no sub-norms, a ternary head, weights alone made ternary."""
 

@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.folders import BITNET
-from bench.grouped import grouped_checkpoint
+from bench.grouped import LIKE_BONSAI, grouped_checkpoint
 from setun.backends import GoldenBackend, Sampling
 from setun.firmware.errors import SetunError
 from setun.firmware.image import file as image_file
 from setun.firmware.image.grouped_matrix import GroupedMatrix
 from setun.firmware.image.image import Image
 from setun.firmware.models.architecture import find
-from setun.firmware.models.bitnet.config import BitnetConfig
 from setun.firmware.models.checkpoint import Checkpoint, load_checkpoint
 from setun.firmware.models.compiler import compile_checkpoint
 from setun.firmware.numerics.arithmetic import Arithmetic
@@ -38,21 +37,17 @@ DIVERGENCE = {"a": 0.0066, "b": 0.0276, "e": 0.0087, "l": 0.0034, "p": 0.0394, "
 HEAD = 0.0006
 """Of that, most for the head's five trits and its input's codes."""
 FOLDERS = sorted(BITNET.glob("*_*"))
-NORMS = BitnetConfig(
+NORMS = replace(
+    LIKE_BONSAI,
     vocab_size=80,
     hidden_size=96,
     intermediate_size=128,
-    num_hidden_layers=2,
     num_attention_heads=6,
     num_key_value_heads=3,
-    head_dim=32,
     max_position_embeddings=512,
-    rms_norm_eps=1e-6,
-    rope_theta=1e6,
-    hidden_act="silu",
-    sub_norms=False,
-    qk_norm=True,
-    ternary_head=True,
+    packed=False,
+    group=0,
+    int8_inputs=True,
 )
 """Qwen3's shape: norms of queries and keys, no sub-norms; a ternary head."""
 

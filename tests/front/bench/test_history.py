@@ -1,12 +1,14 @@
 """`setun bench --history`: a line for each board whose chip is another, and their picture."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from setun import cli
+from setun.bench import history
 from setun.bench.history import FIELDS, grown, read, tokens
 from setun.estimate.boards import FILE
 from setun.estimate.cells import data
@@ -30,6 +32,18 @@ def test_a_line_for_each_chip_that_is_another() -> None:
     (new,) = grown(first, changed, "b2", "2026-01-02")[len(first) :]
     assert (new["commit"], new["board"], new["fmax_mhz"]) == ("b2", builds[0]["board"], 99.0)
     assert tokens(new) == builds[0]["clock_mhz"] * 1e6 / builds[0]["cycles_per_token"]
+
+
+def test_a_package_in_another_projects_folder_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert history.here() != (history.UNKNOWN, history.UNKNOWN)
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True)
+    (tmp_path / "history.py").touch()
+    monkeypatch.setattr(history, "__file__", str(tmp_path / "history.py"))
+    assert history.here() == (history.UNKNOWN, history.UNKNOWN)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,10 +44,12 @@ def test_a_chip_speaks_and_the_record_tells(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--board", "bulx3s"], "hil: error: board: must be one of"),
+        (["--board", "bulx3s"], "setun: error: board: must be one of"),
         (["--board", "ulx3s-25f"], "must be a build for ulx3s-25f; found ulx3s-85f"),
         (["--board", "ulx3s-85f", "--watts", "2"], "belong together"),
         (["--board", "ulx3s-85f", "--port", "/dev/none"], "/dev/none"),
+        (["--board", "ulx3s-85f", "--bitstream", "none"], "none: must hold a report.json"),
+        (["--board", "ulx3s-85f", "-o", "none/record.json"], "none/record.json"),
     ],
 )
 def test_nothing_is_written_where_something_is_wrong(

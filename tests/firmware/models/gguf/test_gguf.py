@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.folders import BITNET
+from bench.grouped import LIKE_BONSAI
 from firmware.models.gguf import writing
 from firmware.models.gguf.writing import Stored, floats, i2_s, q2_0, write
 from setun.firmware.errors import SetunError
@@ -123,25 +124,15 @@ def test_rows_of_llamas_are_turned_back(tmp_path: Path) -> None:
 
 def bonsai(head: bool, tied: bool) -> Checkpoint:
     """A model with norms of queries and keys, and scales of groups that float16 holds."""
-    config = BitnetConfig(
+    config = replace(
+        LIKE_BONSAI,
         vocab_size=20,
         hidden_size=128,
         intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         head_dim=64,
         max_position_embeddings=512,
-        rms_norm_eps=1e-6,
-        rope_theta=1e6,
-        hidden_act="silu",
-        sub_norms=False,
-        qk_norm=True,
         tie_word_embeddings=tied,
         ternary_head=head,
-        packed=True,
-        group=128,
-        int8_inputs=False,
     )
     made = random_checkpoint(find("bitnet"), config, seed=5)
     rng, tensors = np.random.default_rng(6), dict(made.tensors)
